@@ -1,0 +1,115 @@
+"""From a config to data and task, and from a checkpoint back to a task. The only module besides the scripts that sees a config."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from backbones.base import Backbone
+from datamodules.base import Data
+from structures import InputError, Spec
+from tasks.base import Task
+
+ROOT = Path(__file__).parent.resolve()
+OURS = ("backbones", "heads", "tasks", "datamodules", "runs")
+FOREIGN = {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.Adam"} | {
+    f"lightning.pytorch.loggers.{name}" for name in ("tensorboard.TensorBoardLogger", "wandb.WandbLogger", "mlflow.MLFlowLogger")
+} | {"lightning.pytorch.callbacks.early_stopping.EarlyStopping"}
+
+
+def build(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    """`instantiate`, for targets that are classes or functions of this project or on a short list.
+
+    The object that a name leads to is judged, not the name: a path through a library's modules can end at anything.
+
+    Raises:
+        InputError: If the config names anything else, or the constructor does not take its keys.
+    """
+    check_targets(OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg)
+    return instantiate(cfg, *args, **kwargs)
+
+
+def check_targets(node: Any) -> None:
+    """Refuse every ``_target_`` in `node` that may not be built."""
+    if isinstance(node, list):
+        for value in node:
+            check_targets(value)
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node and not allowed(str(node["_target_"])):
+        raise InputError(f"a config may not build {node['_target_']}: only classes of this project ({', '.join(OURS)}) and {sorted(FOREIGN)}")
+    for value in node.values():
+        check_targets(value)
+
+
+def allowed(target: str) -> bool:
+    """Whether `target` leads to a class or function that was defined here, or stands on the list."""
+    module, _, name = target.rpartition(".")
+    top = module.split(".")[0]
+    if top not in OURS and top not in ("torch", "lightning"):
+        return False
+    try:
+        thing = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    home, own_name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
+    if f"{home}.{own_name}" in FOREIGN:
+        return True
+    return callable(thing) and home == module and top in OURS and own_name == name
+
+
+def assemble_data(cfg: DictConfig) -> Data:
+    """The data that ``cfg.data`` names, not yet read."""
+    return build(cfg.data)
+
+
+def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
+    """The task that ``cfg`` names for data of this Spec, on a fresh backbone, with its recipe."""
+    backbone: Backbone = build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels)
+    task: Task = build(cfg.task)(backbone, spec)
+    task.recipe = build(cfg.recipe)
+    task.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if spec.ndim == 2:
+        task.to(memory_format=torch.channels_last)
+    return task
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of ours as plain values and tensors.
+
+    Raises:
+        InputError: If the file is missing, cut short, or no checkpoint of ours.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile, pickle and torch raise a dozen kinds; all mean that this can't be read
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} can't be read as a checkpoint ({reason}): it is cut short, or something else") from error
+    if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
+        raise InputError(f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); to start from foreign weights say backbone.weights={path}")
+    return content
+
+
+def load_task(path: str | Path) -> Task:
+    """The trained task in a checkpoint, ready to predict; it needs neither the training data nor the config.
+
+    Raises:
+        InputError: If the file can't be used.
+    """
+    content = read_checkpoint(path)
+    config = OmegaConf.create(content["config"])
+    config.backbone.weights = "none"  # they are in the checkpoint
+    task = assemble_task(config, Spec.from_dict(content["spec"]))
+    task.config = content["config"]
+    try:
+        task.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit its own config: {str(error).splitlines()[1].strip()[:160]}") from error
+    return task.eval()

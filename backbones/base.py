@@ -1,0 +1,73 @@
+"""The contract between every backbone and every head."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from structures import Features, InputError
+
+
+@dataclass(frozen=True)
+class Match:
+    """What loading weights did.
+
+    Attributes:
+        source: Where the weights came from.
+        matched: Tensors of the backbone that were filled.
+        total: Tensors that the backbone has.
+        missing: Names that the source does not have.
+        reshaped: Names that the source has in another shape; left as they were.
+        unused: Names in the source that the backbone does not have.
+        head: A classifier's weight (C, F) and bias (C,) found beside the backbone, or empty.
+    """
+
+    source: str
+    matched: int
+    total: int
+    missing: Sequence[str] = ()
+    reshaped: Sequence[str] = ()
+    unused: Sequence[str] = ()
+    head: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [f"{self.matched} of {self.total} backbone tensors matched"]
+        for word, names in (("missing", self.missing), ("of another shape", self.reshaped), ("unused", self.unused)):
+            if names:
+                parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+        return f"weights from {self.source}: {'; '.join(parts)}"
+
+
+class Backbone(nn.Module, ABC):
+    """A signal in, features keyed by stride out.
+
+    Attributes:
+        ndim: Number of axes that the signal has.
+        in_channels: Channels of the signal.
+        channels: {stride: channels} of what `forward` gives, known before it runs.
+        match: What loading weights did, or None when training starts from scratch.
+    """
+
+    ndim: int
+    in_channels: int
+    channels: dict[int, int]
+    match: Match | None = None
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Features:
+        """Map (N, in_channels, *axes) to {stride: (N, channels[stride], *axes / stride)}."""
+
+
+def require(channels: Mapping[int, int], strides: Sequence[int], who: str) -> list[int]:
+    """The channels at `strides`, in that order.
+
+    Raises:
+        InputError: Naming the strides that are there, if one is absent.
+    """
+    absent = [stride for stride in strides if stride not in channels]
+    if absent:
+        raise InputError(
+            f"{who} needs features at strides {list(strides)}, but this backbone has {sorted(channels)}: choose another backbone or stem"
+        )
+    return [channels[stride] for stride in strides]

@@ -1,0 +1,198 @@
+"""ResNet over one, two or three axes.
+
+One definition serves sound (N, C, T), images (N, C, H, W) and video (N, C, T, H, W). Parameter names equal those of
+torchvision and timm, so their weights load unchanged for two axes, and inflated or collapsed for three or one.
+
+Source: He et al., Deep Residual Learning, 2015 (arXiv:1512.03385); the stride sits on the 3x3 convolution, as in torchvision.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backbones.base import Backbone
+from backbones.weights import load_weights
+from structures import Features, InputError
+
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+class PaddedShortcut(nn.Module):
+    """The paper's option A: every second point, the new channels zero on both sides. It has no parameters."""
+
+    def __init__(self, extra: int, stride: int) -> None:
+        super().__init__()
+        self.extra, self.stride = extra, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        every = (slice(None), slice(None), *[slice(None, None, self.stride)] * (x.ndim - 2))
+        before = self.extra // 2
+        return functional.pad(x[every], (*(0, 0) * (x.ndim - 2), before, self.extra - before))
+
+
+class Block(nn.Module):
+    """What the two kinds of block share: the sum with the shortcut.
+
+    Args:
+        ndim: Number of axes.
+        inside: Channels that come in.
+        width: Channels of the 3-wide convolutions.
+        stride: What every axis is divided by.
+        kind: ``projection`` (a 1-wide convolution where the shape changes), ``padded`` (option A) or ``none`` (the plain net).
+    """
+
+    expansion = 1
+
+    def __init__(self, ndim: int, inside: int, width: int, stride: int, kind: str) -> None:
+        super().__init__()
+        outside = width * self.expansion
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        self.residual = kind != "none"
+        self.body(CONV[ndim], NORM[ndim], inside, width, stride)
+        if self.residual and (inside != outside or stride > 1):
+            if kind == "padded":
+                self.downsample = PaddedShortcut(outside - inside, stride)
+            else:
+                self.downsample = nn.Sequential(CONV[ndim](inside, outside, 1, stride, bias=False), NORM[ndim](outside))
+
+    def body(self, conv: type[nn.Module], norm: type[nn.Module], inside: int, width: int, stride: int) -> None:
+        """Make the convolutions."""
+        raise NotImplementedError
+
+    def branch(self, x: Tensor) -> Tensor:
+        """Run the convolutions, without the last ReLU."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.branch(x)
+        if self.residual:
+            y += x if self.downsample is None else self.downsample(x)
+        return self.relu(y)
+
+
+class BasicBlock(Block):
+    """Two 3-wide convolutions (ResNet-18, -34 and the CIFAR nets)."""
+
+    def body(self, conv: type[nn.Module], norm: type[nn.Module], inside: int, width: int, stride: int) -> None:
+        self.conv1 = conv(inside, width, 3, stride, padding=1, bias=False)
+        self.bn1 = norm(width)
+        self.conv2 = conv(width, width, 3, padding=1, bias=False)
+        self.bn2 = norm(width)
+
+    def branch(self, x: Tensor) -> Tensor:
+        return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+
+
+class Bottleneck(Block):
+    """1-3-1 convolutions around a quarter of the width (ResNet-50 and deeper)."""
+
+    expansion = 4
+
+    def body(self, conv: type[nn.Module], norm: type[nn.Module], inside: int, width: int, stride: int) -> None:
+        self.conv1 = conv(inside, width, 1, bias=False)
+        self.bn1 = norm(width)
+        self.conv2 = conv(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = norm(width)
+        self.conv3 = conv(width, width * self.expansion, 1, bias=False)
+        self.bn3 = norm(width * self.expansion)
+
+    def branch(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        return self.bn3(self.conv3(y))
+
+
+LAYOUTS: dict[int, tuple[type[Block], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+} | {6 * n + 2: (BasicBlock, (n, n, n)) for n in (3, 5, 7, 9, 18)}
+"""Depth: block and number of blocks a stage. Three stages are the paper's CIFAR nets (20, 32, 44, 56, 110)."""
+
+
+class ResNet(Backbone):
+    """Features at strides 2, 4, 8, 16 and 32; 1, 2, 4 and 8 with a small stem; 1, 2 and 4 for the CIFAR nets.
+
+    Args:
+        depth: 18, 34, 50, 101, 152, or a CIFAR net: 20, 32, 44, 56, 110.
+        width: Channels of the first stage; 64 in the paper's ImageNet nets, 16 in its CIFAR nets.
+        stem: ``large`` (7-wide, stride 2, then a max-pool) or ``small`` (3-wide, stride 1), for images under about 64 pixels.
+        shortcut: False gives the plain net of the same depth, without residual sums.
+        weights: ``none``, a file, or a tag that names published weights; see `backbones.weights.load_weights`.
+        ndim: Number of axes, 1, 2 or 3.
+        in_channels: Channels of the input.
+
+    Raises:
+        InputError: If `depth`, `ndim` or `stem` is unknown, `width` is not positive, or `weights` can't be loaded.
+    """
+
+    def __init__(
+        self,
+        depth: int = 18,
+        width: int = 64,
+        stem: Literal["large", "small"] = "large",
+        shortcut: bool = True,
+        weights: str = "none",
+        ndim: int = 2,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if depth not in LAYOUTS:
+            raise InputError(f"backbone.depth must be one of {sorted(LAYOUTS)}, got {depth}")
+        if ndim not in CONV:
+            raise InputError(f"ndim must be 1, 2 or 3, got {ndim}")
+        if stem not in ("large", "small"):
+            raise InputError(f"backbone.stem must be large or small, got {stem!r}")
+        if width < 1:
+            raise InputError(f"backbone.width must be at least 1, got {width}")
+        self.ndim, self.in_channels = ndim, in_channels
+        block, counts = LAYOUTS[depth]
+        projection = "projection" if len(counts) == 4 else "padded"
+        self.make_stem(width, large=stem == "large")
+        self.make_stages(block, counts, width, projection if shortcut else "none")
+        self.apply(initialise)
+        if weights != "none":
+            self.match = load_weights(self, weights)
+
+    def make_stem(self, width: int, large: bool) -> None:
+        self.conv1 = CONV[self.ndim](
+            self.in_channels, width, 7 if large else 3, 2 if large else 1, padding=3 if large else 1, bias=False
+        )
+        self.bn1 = NORM[self.ndim](width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = POOL[self.ndim](3, 2, padding=1) if large else nn.Identity()
+
+    def make_stages(self, block: type[Block], counts: Sequence[int], width: int, kind: str) -> None:
+        large = not isinstance(self.maxpool, nn.Identity)
+        self.channels = {2: width} if large else {}
+        self.stages: dict[int, str] = {}
+        inside, stride = width, 4 if large else 1
+        for i, count in enumerate(counts):
+            stage = nn.Sequential()
+            for j in range(count):
+                stage.append(block(self.ndim, inside, width * 2**i, 2 if i and not j else 1, kind))
+                inside = width * 2**i * block.expansion
+            self.add_module(f"layer{i + 1}", stage)
+            self.channels[stride], self.stages[stride] = inside, f"layer{i + 1}"
+            stride *= 2
+
+    def forward(self, x: Tensor) -> Features:
+        x = self.relu(self.bn1(self.conv1(x)))
+        features = {2: x} if 2 not in self.stages else {}
+        x = self.maxpool(x)
+        for stride, name in self.stages.items():
+            x = features[stride] = self.get_submodule(name)(x)
+        return features
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation of every convolution, as in the paper (arXiv:1502.01852)."""
+    if isinstance(module, tuple(CONV.values())):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

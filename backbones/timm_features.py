@@ -1,0 +1,54 @@
+"""Any timm model that gives features, behind our contract."""
+
+from torch import Tensor
+
+from backbones.base import Backbone
+from backbones.weights import from_hub, hub_folder, load_weights, nearest
+from structures import Features, InputError
+
+
+class TimmFeatures(Backbone):
+    """A `features_only` model of timm: VGG, DenseNet, MobileNet, Inception, EfficientNet, ConvNeXt and hundreds more.
+
+    Args:
+        name: timm's name, with or without a tag, such as ``mobilenetv3_small_100`` or ``convnext_tiny.fb_in22k``.
+        weights: ``none``, ``pretrained`` (timm's own for this name), or a file of a state dict.
+        ndim: Number of axes; timm's models have 2.
+        in_channels: Channels of the input.
+
+    Raises:
+        InputError: If timm has no such model, it can't give features, or `ndim` is not 2.
+    """
+
+    def __init__(
+        self, name: str = "mobilenetv3_small_100", weights: str = "none", ndim: int = 2, in_channels: int = 3
+    ) -> None:
+        super().__init__()
+        import timm
+
+        if ndim != 2:
+            raise InputError(f"backbone=timm has 2 axes, this data has {ndim}: choose backbone=resnet18")
+        if not timm.is_model(name):
+            raise InputError(f"timm has no model {name!r}.{nearest(name.split('.')[0], timm.list_models())}")
+        self.ndim, self.in_channels = ndim, in_channels
+        pretrained = weights == "pretrained"
+
+        def create() -> dict[str, object]:
+            return {"net": timm.create_model(name, features_only=True, pretrained=pretrained, in_chans=in_channels)}
+
+        try:
+            self.net = (from_hub(name, create, hub_folder) if pretrained else create())["net"]
+        except (RuntimeError, AttributeError) as error:
+            raise InputError(f"timm's {name} gives no features by stride: {error}") from error
+        info = self.net.feature_info
+        self.order = list(info.reduction())
+        self.channels = dict(zip(self.order, info.channels(), strict=True))
+        if weights not in ("none", "pretrained"):
+            self.match = load_weights(self, weights)
+
+    def forward(self, x: Tensor) -> Features:
+        features: Features = {}
+        for stride, y in zip(self.order, self.net(x), strict=True):
+            # Some transformers answer (N, H, W, C).
+            features[stride] = y if y.shape[1] == self.channels[stride] else y.permute(0, 3, 1, 2)
+        return features

@@ -1,0 +1,202 @@
+"""Weights from anywhere into any backbone, with a report of what matched."""
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backbones.base import Match
+from structures import InputError
+
+State = dict[str, Tensor]
+FORMS = "none, a file (.pt, .pth, .th, .ckpt, .safetensors), a timm tag such as resnet18.a1_in1k, or a torchvision tag such as ResNet18_Weights.IMAGENET1K_V1"
+
+
+def inflate(weight: Tensor) -> Tensor:
+    """Give a kernel (O, I, *k) a leading axis of its own width k, shared out so that a constant signal is answered as before."""
+    width = weight.shape[2]
+    return weight.unsqueeze(2).expand(*weight.shape[:2], width, *weight.shape[2:]) / width
+
+
+def collapse(weight: Tensor) -> Tensor:
+    """Sum away a kernel's leading axis: (O, I, k, *rest) to (O, I, *rest), the inverse of `inflate`."""
+    return weight.sum(dim=2)
+
+
+def to_axes(weight: Tensor, axes: int) -> Tensor:
+    """Bring a convolution kernel to `axes` spatial axes; anything that is no kernel stays as it is."""
+    while 3 <= weight.ndim < axes + 2:
+        weight = inflate(weight)
+    while weight.ndim > axes + 2:
+        weight = collapse(weight)
+    return weight
+
+
+def to_channels(weight: Tensor, channels: int) -> Tensor:
+    """Bring the first kernel (O, I, *k) to `channels` inputs: repeat them in turn, keeping the expected response.
+
+    Grey takes the sum over RGB, so a grey picture is answered as its RGB copy was.
+    """
+    old = weight.shape[1]
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    order = torch.arange(channels) % old
+    return weight[:, order] * (old / channels)
+
+
+def load_weights(backbone: nn.Module, source: str) -> Match:
+    """Fill `backbone` from `source`, adapting axes and input channels, and say what matched.
+
+    Args:
+        backbone: Anything with ``ndim`` and ``in_channels``; changed in place.
+        source: A file of a state dict (ours or anybody's; prefixes such as ``module.`` or ``backbone.`` are stripped), a timm
+            tag, or a torchvision tag. Files are read with ``weights_only=True``.
+
+    Raises:
+        InputError: If the source can't be read or reached, or if not one tensor matches.
+    """
+    state = strip_prefix(read_state(source), backbone.state_dict())
+    own = backbone.state_dict()
+    fitted = {name: fit(name, state[name], own[name], backbone) for name in own if name in state}
+    good = {name: value for name, value in fitted.items() if value.shape == own[name].shape}
+    if not any(own[name].ndim for name in good):
+        raise InputError(
+            f"not one tensor of {source} fits this backbone (it has {', '.join(list(state)[:3])} ...; "
+            f"wanted {', '.join(list(own)[:3])} ...): choose the backbone that these weights were trained with"
+        )
+    backbone.load_state_dict(good, strict=False)
+    unused = [name for name in state if name not in own]
+    counted = [name for name in own if own[name].ndim]  # BatchNorm's step counters are no weights, and old files lack them
+    return Match(
+        source=source,
+        matched=sum(name in good for name in counted),
+        total=len(counted),
+        missing=[name for name in counted if name not in state],
+        reshaped=[name for name in fitted if name not in good],
+        unused=unused,
+        head=find_head({name: state[name] for name in unused}),
+    )
+
+
+def fit(name: str, value: Tensor, own: Tensor, backbone: Any) -> Tensor:
+    """`value` with the axes and the input channels that `own` has, where the two differ in nothing else."""
+    if own.ndim >= 3:
+        value = to_axes(value, backbone.ndim)
+    first = own.ndim >= 3 and own.shape[1] == backbone.in_channels != value.shape[1]
+    if first and name == next(iter(backbone.state_dict())) and own.shape[0] == value.shape[0]:
+        value = to_channels(value, backbone.in_channels)
+    return value
+
+
+def find_head(unused: State) -> State:
+    """A lone linear classifier among the names that the backbone does not have."""
+    weights = [name for name, value in unused.items() if value.ndim == 2 and name.endswith("weight")]
+    if len(weights) != 1:
+        return {}
+    bias = weights[0].removesuffix("weight") + "bias"
+    return {"weight": unused[weights[0]], "bias": unused[bias]} if bias in unused else {}
+
+
+def strip_prefix(state: State, own: State) -> State:
+    """`state` without the prefix under which most of `own`'s names stand in it."""
+    first = next(iter(own))
+    candidates = {name[: -len(first)] for name in state if name.endswith(first)} | {""}
+
+    def hits(prefix: str) -> int:
+        return sum(prefix + name in state for name in own)
+
+    best = max(sorted(candidates), key=hits)
+    # A head may stand beside the backbone's prefix ("backbone.conv1", "head.weight") or under it ("module.linear.weight").
+    return {name.removeprefix(best): value for name, value in state.items()}
+
+
+def read_state(source: str) -> State:
+    """The tensors that `source` names."""
+    if Path(source).is_file():
+        return read_file(Path(source))
+    if tag := re.fullmatch(r"(?:torchvision[:/])?(\w+_Weights\.\w+)", source):
+        return from_hub(source, lambda: torchvision_state(tag[1]), torch_folder)
+    name = re.sub(r"^timm[:/]", "", source)
+    if not resolves("huggingface.co"):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # else the hub's client tries again for a minute before it gives up
+    import timm
+
+    if timm.is_model_pretrained(name):
+        return from_hub(source, lambda: timm.create_model(name, pretrained=True).state_dict(), hub_folder)
+    kind = "no such file or tag" if not Path(source).exists() else "a folder, not a file of weights"
+    near = nearest(name, timm.list_pretrained("resnet*"))
+    raise InputError(f"backbone.weights={source}: {kind}. Allowed: {FORMS}.{near}")
+
+
+def resolves(host: str) -> bool:
+    """Whether this machine can look `host` up at all."""
+    try:
+        return bool(socket.getaddrinfo(host, 443))
+    except OSError:
+        return False
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), 3)
+    return f" Nearest: {', '.join(found)}" if found else ""
+
+
+def read_file(path: Path) -> State:
+    """A state dict from a file, out of the containers that people wrap around it."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and safetensors raise a dozen kinds; all mean the same to a reader
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} can't be read as weights ({reason}): give {FORMS}") from error
+    for key in ("state_dict", "model_state_dict", "model", "net"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path} holds no tensors by name: give {FORMS}")
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def torchvision_state(tag: str) -> State:
+    from torchvision.models import get_weight
+
+    try:
+        weight = get_weight(tag)
+    except ValueError as error:
+        raise InputError(f"torchvision has no weights {tag}: for example ResNet18_Weights.IMAGENET1K_V1") from error
+    return dict(weight.get_state_dict(check_hash=True))
+
+
+def torch_folder() -> str:
+    return str(Path(torch.hub.get_dir()) / "checkpoints")
+
+
+def hub_folder() -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return str(HF_HUB_CACHE)
+
+
+def from_hub(source: str, fetch: Callable[[], Any], folder: Callable[[], str]) -> State:
+    """Download, or say in one message that it could not be done and where a copy may be put."""
+    try:
+        return dict(fetch())
+    except InputError:
+        raise
+    except Exception as error:  # every client has its own errors for "no network"
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"the weights {source} are not in the cache and could not be downloaded ({type(error).__name__}: {reason}). "
+            f"Go online once, copy the cache folder {folder()} from a machine that has them, or give a file"
+        ) from error

@@ -1,0 +1,69 @@
+"""Files to predict: no labels, opened the way the checkpoint's Spec says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from datamodules.base import collate
+from datamodules.images import SUFFIXES as IMAGE_SUFFIXES
+from datamodules.images import Placement, apply, place, read_image
+from datamodules.sounds import SUFFIXES as SOUND_SUFFIXES
+from datamodules.sounds import fit_length, read_sound
+from structures import Batch, InputError, Spec
+
+
+class Files:
+    """The images or sounds of a file or folder, in batches of one shape.
+
+    Args:
+        source: A file, or a folder that is searched with all folders below it.
+        spec: How a task's data was read.
+        batch_size: Files a batch, where they come to the same size; others go alone.
+
+    Raises:
+        InputError: If there is nothing at `source`, or a file can't be read.
+    """
+
+    def __init__(self, source: str, spec: Spec, batch_size: int) -> None:
+        self.spec, self.batch_size = spec, batch_size
+        root = Path(source).expanduser()
+        suffixes = IMAGE_SUFFIXES if spec.ndim == 2 else SOUND_SUFFIXES
+        if root.is_file():
+            self.paths = [root]
+        elif root.is_dir():
+            self.paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        else:
+            raise InputError(f"source={source}: there is no such file or folder")
+        if not self.paths:
+            kind = "images" if spec.ndim == 2 else "sounds"
+            raise InputError(f"source={source} holds no {kind} ({', '.join(sorted(suffixes))})")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, path: Path) -> tuple[Tensor, Placement | None]:
+        if self.spec.ndim == 1:
+            return fit_length(read_sound(path, self.spec.sample_rate), self.spec.size[0]), None
+        image = read_image(path, self.spec.channels)
+        placement = place(*image.shape[1:], self.spec.size, self.spec.resize)
+        return apply(image, placement, self.spec.size), placement
+
+    def __iter__(self) -> Iterator[tuple[Batch, list[Placement | None], list[InputError]]]:
+        """Batches, how every picture got its size, and what could not be read since the last batch."""
+        waiting: list[tuple[Tensor, None, str]] = []
+        places: list[Placement | None] = []
+        wrong: list[InputError] = []
+        for path in self.paths:
+            try:
+                signal, placement = self.open(path)
+            except InputError as error:
+                wrong.append(error)
+                continue
+            if waiting and (len(waiting) == self.batch_size or waiting[0][0].shape != signal.shape):
+                yield collate(waiting), places, wrong
+                waiting, places, wrong = [], [], []
+            waiting.append((signal, None, str(path)))
+            places.append(placement)
+        if waiting or wrong:
+            yield collate(waiting) if waiting else Batch(names=[]), places, wrong

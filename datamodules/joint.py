@@ -1,0 +1,61 @@
+"""Several kinds of data side by side, each with its own batch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.utilities import CombinedLoader
+
+from datamodules.base import Data, Item, Sample
+from structures import InputError, Spec
+
+
+class JointData(Data):
+    """A batch of every part at each training step; an epoch takes the longest part once, the others start again.
+
+    Args:
+        parts: {part: data}; all with the same number of axes and of channels.
+
+    Raises:
+        InputError: If there is no part, or axes or channels differ.
+    """
+
+    def __init__(self, parts: Mapping[str, Data]) -> None:
+        super().__init__(1, 0, False, 0, lambda signal, target, generator: (signal, target))
+        if not parts:
+            raise InputError("data=joint has no parts: name at least one")
+        self.parts = dict(parts)
+
+    def adopt(self, spec: Spec) -> None:
+        for name, part in self.parts.items():
+            if name not in spec.parts:
+                raise InputError(f"the checkpoint knows the parts {sorted(spec.parts)}, not {name}: name them alike")
+            part.adopt(spec.parts[name])
+
+    def prepare(self, splits: Any = ("train", "val", "test")) -> None:
+        for name, part in self.parts.items():
+            part.prepare(splits)
+            self.notes.extend(f"{name}: {note}" for note in part.notes)
+        specs = {name: part.spec for name, part in self.parts.items()}
+        shapes = {name: (spec.ndim, spec.channels) for name, spec in specs.items()}
+        if len(set(shapes.values())) > 1:
+            raise InputError(f"the parts share one backbone, but their (axes, channels) differ: {shapes}: set data.parts.NAME.channels alike")
+        ndim, channels = next(iter(shapes.values()))
+        self.spec = Spec(ndim, channels, target="parts", parts=specs)
+        self.splits = {name: [] for name in splits if any(name in part.splits for part in self.parts.values())}  # type: ignore[misc]
+        if "train" in splits:
+            longest = max(part.batches("train").round_length() for part in self.parts.values())
+            for part in self.parts.values():
+                part.length = longest
+
+    def read(self) -> dict[str, list[Item]]:
+        raise NotImplementedError("joint data is read part by part, see prepare")
+
+    def load(self, item: Item) -> Sample:
+        raise NotImplementedError("joint data is loaded part by part")
+
+    def describe(self) -> str:
+        return "; ".join(f"{name}: {part.describe()}" for name, part in self.parts.items())
+
+    def loader(self, split: str) -> Any:
+        loaders = {name: part.loader(split) for name, part in self.parts.items() if split in part.splits}
+        return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")

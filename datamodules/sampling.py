@@ -1,0 +1,80 @@
+"""Which items make up which batch: a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+Draw = tuple[int, int]
+"""An epoch and an index: all that an item's random choices may depend on, besides the seed."""
+
+
+class Batches:
+    """Batches of `Draw`s for a DataLoader's ``batch_sampler``.
+
+    A last batch of one item joins the batch before it: batch statistics of a single item are worthless or undefined.
+
+    Args:
+        count: Number of items.
+        batch_size: Items a batch.
+        seed: Of the shuffle; None keeps the order and every batch as it falls (validation and test).
+        rank: This process; it takes every `world`-th batch, so no item is seen twice.
+        world: Number of processes.
+        length: Batches an epoch; more than the items fill starts the next shuffle, None takes every item once.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        length: int | None = None,
+    ) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.rank, self.world, self.length = rank, world, length
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> Batches:
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def round_length(self) -> int:
+        """Batches that take every item once, over all processes."""
+        whole, rest = divmod(self.count, self.batch_size)
+        joins = self.seed is not None and rest == 1 and whole
+        return whole + (1 if rest and not joins else 0)
+
+    def __len__(self) -> int:
+        total = self.length or self.round_length()
+        if self.seed is None:
+            return len(range(self.rank, total, self.world))
+        return -(-total // self.world)  # training: every process takes as many steps
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        total = len(self) * self.world if self.seed is not None else self.round_length()
+        each = self.round_length()
+        rounds = -(-(self.length or each) // each)
+        for i in range(self.rank, total, self.world):
+            number = self.epoch * rounds + i // each
+            yield self.batch(number, i % each)
+
+    def batch(self, number: int, i: int) -> list[Draw]:
+        """The `i`-th batch of the `number`-th round over all items."""
+        order = self.order(number)
+        last = i == self.round_length() - 1
+        chosen = order[i * self.batch_size :] if last else order[i * self.batch_size : (i + 1) * self.batch_size]
+        return [(number, int(index)) for index in chosen]
+
+    def order(self, number: int) -> np.ndarray:
+        if self.seed is None:
+            return np.arange(self.count)
+        if getattr(self, "_last", (None,))[0] != number:
+            self._last = (number, np.random.default_rng((self.seed, number)).permutation(self.count))
+        return self._last[1]

@@ -1,0 +1,27 @@
+"""A linear classifier on the mean of the deepest features."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from structures import Features
+
+
+class Pooled(nn.Module):
+    """Mean over all positions, dropout, one linear layer. Source: He et al., 2015 (arXiv:1512.03385), section 3.3.
+
+    Args:
+        channels: {stride: channels} of the backbone.
+        num_classes: Number of logits.
+        dropout: Share of features that are dropped while training, 0 to 1.
+    """
+
+    def __init__(self, channels: Mapping[int, int], num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stride = max(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels[self.stride], num_classes)
+
+    def forward(self, features: Features) -> Tensor:
+        """Logits (N, num_classes)."""
+        return self.linear(self.dropout(features[self.stride].flatten(2).mean(2))).float()

@@ -1,0 +1,115 @@
+"""Faster R-CNN's two stages over a feature dictionary, from torchvision's public parts.
+
+Source: Ren et al., 2015 (arXiv:1506.01497); Lin et al., Feature Pyramid Networks, 2017 (arXiv:1612.03144).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+
+from backbones.base import require
+from structures import Batch, Features, Prediction
+
+
+class Float32(nn.Module):
+    """What `inner` gives, in float32: boxes are coded and decoded at full precision under autocast too."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor | list[Tensor]) -> tuple:
+        return tuple([y.float() for y in part] if isinstance(part, list) else part.float() for part in self.inner(x))
+
+
+class RCNN(nn.Module):
+    """Proposals on a feature pyramid, then a class and a box for each.
+
+    Args:
+        channels: {stride: channels} of the backbone.
+        num_classes: Number of classes, without background; labels run 0..num_classes-1 outside, the background is private.
+        width: Channels of the pyramid.
+        hidden: Width of the two layers that judge a proposal.
+        anchor: Side of an anchor in units of its level's stride.
+        ratios: Height to width of the anchors.
+        strides: The levels used.
+        proposals: Proposals kept an image.
+        sampled: Proposals that a training step judges, an image.
+        threshold: Lowest score of a detection, 0 to 1.
+
+    Raises:
+        InputError: If the backbone lacks one of `strides`.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[int, int],
+        num_classes: int,
+        width: int = 256,
+        hidden: int = 1024,
+        anchor: float = 8.0,
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        strides: Sequence[int] = (4, 8, 16, 32),
+        proposals: int = 1000,
+        sampled: int = 512,
+        threshold: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.strides = list(strides)
+        self.fpn = FeaturePyramidNetwork(require(channels, self.strides, "Faster R-CNN"), width)
+        sizes = tuple((round(anchor * stride),) for stride in self.strides)
+        kept = {"training": proposals, "testing": proposals}
+        self.rpn = RegionProposalNetwork(
+            AnchorGenerator(sizes, (tuple(ratios),) * len(sizes)),
+            Float32(RPNHead(width, len(ratios))),
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=256,
+            positive_fraction=0.5,
+            pre_nms_top_n=kept,
+            post_nms_top_n=kept,
+            nms_thresh=0.7,
+        )
+        self.roi = RoIHeads(
+            MultiScaleRoIAlign([str(stride) for stride in self.strides], output_size=7, sampling_ratio=2),
+            TwoMLPHead(width * 7 * 7, hidden),
+            Float32(FastRCNNPredictor(hidden, num_classes + 1)),
+            fg_iou_thresh=0.5,
+            bg_iou_thresh=0.5,
+            batch_size_per_image=sampled,
+            positive_fraction=0.25,
+            bbox_reg_weights=None,
+            score_thresh=threshold,
+            nms_thresh=0.5,
+            detections_per_img=100,
+        )
+
+    def forward(
+        self, features: Features, batch: Batch, targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[list[Prediction], dict[str, Tensor]]:
+        """Detections an image (empty while training) and the four losses (empty without targets)."""
+        images = ImageList(batch["input"], [(size[0], size[1]) for size in batch["sizes"]])
+        levels = self.fpn({str(stride): features[stride] for stride in self.strides})
+        levels = {name: level.float() for name, level in levels.items()}
+        if targets is not None:
+            targets = [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in targets]
+        proposals, first = self.rpn(images, levels, targets)
+        found, second = self.roi(levels, proposals, images.image_sizes, targets)
+        return found, first | second
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """``loss_objectness``, ``loss_rpn_box_reg``, ``loss_classifier`` and ``loss_box_reg``, scalars."""
+        return self(features, batch, batch["target"])[1]
+
+    @torch.no_grad()
+    def predict(self, features: Features, batch: Batch) -> list[Prediction]:
+        """Boxes (K, 4) in the input's pixels, labels (K,) in 0..num_classes-1, scores (K,); the best first."""
+        found, _ = self(features, batch)
+        return [{"boxes": f["boxes"], "labels": f["labels"] - 1, "scores": f["scores"]} for f in found]

@@ -1,0 +1,39 @@
+"""U-Net's decoder over a feature dictionary."""
+
+from collections.abc import Mapping, Sequence
+
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+from torch import Tensor, nn
+
+from structures import Features
+
+
+class UNet(nn.Module):
+    """Features of all strides up to logits at stride 1. Source: Ronneberger et al., 2015 (arXiv:1505.04597).
+
+    Args:
+        channels: {stride: channels} of the backbone; every stride twice the one before.
+        num_classes: Number of logits a pixel.
+        widths: Channels of the decoder's blocks, the deepest first; the first ones are used when the backbone has fewer strides.
+
+    Attributes:
+        stride: What height and width must be divisible by.
+    """
+
+    def __init__(
+        self, channels: Mapping[int, int], num_classes: int, widths: Sequence[int] = (256, 128, 64, 32, 16)
+    ) -> None:
+        super().__init__()
+        self.strides = sorted(channels)
+        self.stride = self.strides[-1]
+        blocks = self.stride.bit_length() - 1  # one doubling each, from the deepest stride to 1
+        # The decoder skips its first entry (the image itself).
+        self.decoder = UnetDecoder([0, *(channels[s] for s in self.strides)], list(widths[:blocks]), n_blocks=blocks)
+        self.logits = nn.Conv2d(widths[blocks - 1], num_classes, 3, padding=1)
+
+    def forward(self, features: Features) -> Tensor:
+        """Logits (N, num_classes, H, W) at the size of the backbone's input."""
+        first = features[self.strides[0]]
+        height, width = (side * self.strides[0] for side in first.shape[2:])
+        image = first.new_empty(0, 0, height, width)
+        return self.logits(self.decoder([image, *(features[s] for s in self.strides)])).float()

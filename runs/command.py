@@ -1,0 +1,83 @@
+"""The door that every script goes through: compose the config, check it, run, and turn what went wrong into an exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runs.checks import CONF, check, known_keys, near
+from structures import InputError
+
+DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
+    """Run `main` with the config ``conf/<name>.yaml`` and leave with its exit code.
+
+    0 done; 1 the program failed; 2 what was asked can't be done (one message, no trace); 130 and 143 after a signal.
+    ``HYDRA_FULL_ERROR=1`` shows the trace of a refusal too.
+    """
+    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us rather than being printed by Hydra
+
+    refused: list[Exception] = []
+
+    def refuse(error: Exception) -> None:
+        refused.append(error)
+        if trace:
+            traceback.print_exc()
+        print(f"{name}.py: {explain(error)}", file=sys.stderr)
+
+    def checked(cfg: DictConfig) -> None:
+        try:
+            check(plain(cfg), name)
+            main(cfg)
+        except InputError as error:  # in a sweep, the other runs go on
+            refuse(error)
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(REFUSED if refused else DONE)
+
+
+def plain(cfg: DictConfig) -> dict:
+    """A config as plain values, interpolations resolved, what is missing as ``???``."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def sweep_folder() -> str | None:
+    """Where this run of a sweep writes; None outside a sweep."""
+    hydra_config = HydraConfig.get()
+    return hydra_config.runtime.output_dir if hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN" else None
+
+
+def explain(error: Exception) -> str:
+    """One message for what Hydra, OmegaConf or we refused: what is wrong and what comes near."""
+    text = str(error).strip()
+    if isinstance(error, InputError):
+        return text
+    if option := re.search(r"Could not find '([^']+)'", text):
+        group, _, choice = option[1].rpartition("/")
+        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+        chosen = near(choice, options) or ""
+        return f"{group}={choice}: there is no such choice.{chosen} Allowed: {', '.join(options)}" if options else text.splitlines()[0]
+    if key := re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text):
+        name = key[1].split("@")[0]
+        if name in known_keys():
+            return f"{name} can't be set here: the chosen parts do not have this key ({text.splitlines()[0]})"
+        return f"there is no key {name}.{near(name, known_keys())}"
+    return " ".join(line.strip() for line in text.splitlines()[:2])

@@ -1,0 +1,120 @@
+"""Where a run writes: a new folder, or one that is gone on with; never a mix of two runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from runs.command import sweep_folder
+from structures import InputError
+
+CHILD_OF = "RESMET_RUN_DIR"
+"""Set for the processes that a run starts itself, so that they write into its folder rather than into new ones."""
+
+log = logging.getLogger("resmet")
+
+
+def open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """The config to run and the folder to write to, with ``config.yaml`` in it.
+
+    Raises:
+        InputError: If the folder holds another run, or what is to be resumed is no run.
+    """
+    if cfg.resume:
+        cfg, folder = reopen(cfg)
+    else:
+        folder = claim(cfg.run_dir, task_name(cfg))
+    if not is_child():
+        write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    start_log(folder)
+    return cfg, folder
+
+
+def task_name(cfg: DictConfig) -> str:
+    """The word that chose the task."""
+    return str(cfg.task._target_).split(".")[1]
+
+
+def claim(run_dir: str | None, kind: str) -> Path:
+    """A folder that holds no run yet; a time-stamped one below ``outputs/<kind>`` where none was named."""
+    if parent := os.environ.get(CHILD_OF):
+        return Path(parent)
+    sweep = sweep_folder()
+    if run_dir:
+        folder = Path(run_dir) / str(HydraConfig.get().job.num) if sweep else Path(run_dir)
+    else:
+        folder = Path(sweep) if sweep else unused(Path("outputs") / kind / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"run_dir={folder} is a file: name a folder")
+    held = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
+    if held:
+        raise InputError(f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder, or go on with that run by resume={folder}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"run_dir={folder} can't be made ({error.strerror}): name another folder") from error
+    os.environ[CHILD_OF] = str(folder.resolve()) if not sweep else ""
+    return folder
+
+
+def unused(folder: Path) -> Path:
+    """`folder`, or the first of ``folder-2``, ``folder-3`` ... that is not there: two runs may start within a second."""
+    number, found = 1, folder
+    while found.exists():
+        number += 1
+        found = folder.with_name(f"{folder.name}-{number}")
+    return found
+
+
+def is_child() -> bool:
+    """Whether this process was started by another of the same run."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
+def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """The config of the run to go on with, changed by the keys on the command line, and its folder."""
+    folder = Path(cfg.resume)
+    if not (folder / "config.yaml").is_file():
+        raise InputError(f"resume={folder} is no run folder: it has no config.yaml")
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise InputError(f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir")
+    saved = OmegaConf.load(folder / "config.yaml")
+    chosen = HydraConfig.get().runtime.choices
+    for override in HydraConfig.get().overrides.task:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "resume":
+            continue
+        if key in chosen:
+            raise InputError(f"{override}: a resumed run keeps its parts; start a new run to change its {key}")
+        OmegaConf.update(saved, key, OmegaConf.select(cfg, key), force_add=False)
+    os.environ[CHILD_OF] = str(folder.resolve())
+    saved.resume, saved.run_dir = str(folder), None
+    return saved, folder  # type: ignore[return-value]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def start_log(folder: Path) -> None:
+    """What the program says goes to the console and to ``train.log``."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in log.handlers[:]:
+        log.removeHandler(handler)
+        handler.close()
+    if is_child():
+        return
+    console, file = logging.StreamHandler(), logging.FileHandler(folder / "train.log")
+    console.setFormatter(logging.Formatter("%(message)s"))
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(console)
+    log.addHandler(file)

@@ -1,0 +1,131 @@
+"""Pictures of a run: what went in, what came out, how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+import drawing
+from runs.tables import read_rows
+from structures import Batch, InputError, Prediction, Spec
+from tasks.base import Task, count
+
+SHOWN_SCORE = 0.5  # boxes below it crowd a picture
+
+
+class Pictures(Callback):
+    """Fill ``pictures/`` of the run folder.
+
+    Args:
+        count: Items in a picture.
+
+    Raises:
+        InputError: If `count` is below 1.
+    """
+
+    def __init__(self, count: int = 12) -> None:
+        if count < 1:
+            raise InputError(f"callbacks.pictures.count must be at least 1, got {count}")
+        self.count = count
+        self.seen: list[tuple[Any, Any]] = []
+        self.inputs_done = False
+
+    def folder(self, trainer: Trainer) -> Path:
+        folder = Path(trainer.default_root_dir) / "pictures"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.inputs_done or not trainer.is_global_zero:
+            return
+        self.inputs_done = True
+        path = self.folder(trainer)
+        for name, part, spec in parts(batch, pl_module.spec):
+            cells = [self.cell(part, i, answer, spec, "") for i, answer in enumerate(targets(part)[: self.count])]
+            drawing.save(drawing.sheet(cells), path / f"{name}inputs.png")
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.keep(trainer, pl_module, batch)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not trainer.state.fn == "fit":
+            self.keep(trainer, pl_module, batch)
+
+    def keep(self, trainer: Trainer, task: Task, batch: Any) -> None:
+        """Remember the first items and what was said of them."""
+        if sum(count(batch) for batch, _ in self.seen) < self.count and trainer.is_global_zero:
+            present = {k: v for k, v in batch.items() if v is not None}
+            with torch.inference_mode():
+                self.seen.append((present, task(present)))
+
+    def on_test_end(self, trainer: Trainer, pl_module: Task) -> None:
+        self.finish(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Task) -> None:
+        if trainer.state.fn != "fit":
+            self.finish(trainer, pl_module)
+
+    def finish(self, trainer: Trainer, task: Task) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = self.folder(trainer)
+        self.compare(folder, task.spec)
+        table = folder.parent / "metrics.csv"
+        if table.is_file():
+            drawing.save(drawing.curves(read_rows(table)), folder / "curves.png")
+        found = {f"{name}_": (task.curves[name], spec) for name, spec in task.spec.parts.items()} or {"": (task.curves, task.spec)}
+        for name, (details, spec) in found.items():
+            if "confusion" in details:
+                drawing.save(drawing.confusion(details["confusion"], spec.class_names), folder / f"{name}confusion.png")
+            if "precision" in details:
+                figure = drawing.precision_recall(details["precision"], details["recall"], spec.class_names)
+                drawing.save(figure, folder / f"{name}precision_recall.png")
+        self.seen = []
+
+    def compare(self, folder: Path, spec: Spec) -> None:
+        """Truth and prediction side by side."""
+        cells: dict[str, list[Any]] = {}
+        for batch, predictions in self.seen:
+            for name, part, own in parts(batch, spec):
+                said = predictions[name[:-1]] if name else predictions
+                for i, (truth, prediction) in enumerate(zip(targets(part), said, strict=True)):
+                    cells.setdefault(name, []).append(self.cell(part, i, truth, own, "true: "))
+                    cells[name].append(self.cell(part, i, prediction, own, "said: "))
+        for name, drawn in cells.items():
+            drawing.save(drawing.sheet(drawn[: 2 * self.count]), folder / f"{name}predictions.png")
+
+    def cell(self, batch: Batch, i: int, answer: Prediction, spec: Spec, word: str) -> Any:
+        axes = tuple(slice(0, side) for side in batch["sizes"][i])
+        signal = batch["input"][i][(slice(None), *axes)].cpu()
+        answer = {key: value.cpu() for key, value in answer.items()}
+        if "scores" in answer:
+            keep = answer["scores"] >= SHOWN_SCORE
+            answer = {key: value[keep] for key, value in answer.items()}
+        title = word + drawing.caption(answer, spec)
+        return partial(drawing.show, signal=signal, answer=answer, spec=spec, title=title)
+
+
+def parts(batch: Any, spec: Spec) -> Iterator[tuple[str, Batch, Spec]]:
+    """A batch and its Spec, or each part's with ``name_`` before it."""
+    if not spec.parts:
+        yield "", batch, spec
+    for name in spec.parts:
+        if batch.get(name) is not None:
+            yield f"{name}_", batch[name], spec.parts[name]
+
+
+def targets(batch: Batch) -> list[Prediction]:
+    """Targets in the form of predictions."""
+    target, sizes = batch["target"], batch["sizes"]
+    if isinstance(target, list):
+        return target
+    if target.ndim == 1:
+        return [{"labels": label.reshape(1)} for label in target]
+    if target.ndim == 2:
+        return [{"labels": row.nonzero().flatten()} for row in target]
+    return [{"mask": mask[: size[0], : size[1]]} for mask, size in zip(target, sizes, strict=True)]

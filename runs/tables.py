@@ -1,0 +1,108 @@
+"""metrics.csv, a row an epoch, and metrics.json, what the run came to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import platform
+import resource
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from runs.folder import write_whole
+from tasks.base import count
+
+PACKAGES = ("resmet", "torch", "torchvision", "lightning", "torchmetrics", "timm", "segmentation-models-pytorch")
+
+
+class EpochTable(Callback):
+    """Write ``metrics.csv`` anew after every epoch; a resumed run keeps the rows of the epochs that it has behind it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "metrics.csv"
+        self.rows: list[dict[str, Any]] = []
+        self.train_seconds, self.samples = 0.0, 0
+        self.began: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.path.is_file() and trainer.current_epoch:
+            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.began = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.samples += count(batch)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """Add the time since the epoch began; validation comes within Lightning's training epoch."""
+        if self.began is not None:
+            self.train_seconds += time.monotonic() - self.began
+            self.began = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.pause()
+        if not trainer.is_global_zero:
+            return
+        figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if not name.startswith("test/")}
+        rate = trainer.optimizers[0].param_groups[-1]["lr"]
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": rate, **figures}
+        self.rows.append({name: repr(value) for name, value in row.items()})
+        write_whole(self.path, as_csv(self.rows))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def stage_figures(trainer: Trainer, stage: str) -> dict[str, float | None]:
+    """The scalars of ``val`` or ``test`` without their prefix; what is not defined is None."""
+    found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(f"{stage}/")}
+    return {name.split("/", 1)[1]: finite(value) for name, value in sorted(found.items())}
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process held, on the card where there is one."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(values, indent=2) + "\n")

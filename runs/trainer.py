@@ -1,0 +1,103 @@
+"""Lightning's Trainer with the choices of this project."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from runs.checkpoints import WholeFiles
+from structures import InputError
+
+
+def make_trainer(
+    max_epochs: int = 20,
+    accelerator: str = "auto",
+    devices: int | str | list[int] = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: str = "auto",
+    accumulate: int = 1,
+    every: int = 1,
+    limit: int | None = None,
+    run_dir: Path | None = None,
+    callbacks: Sequence[Any] = (),
+    logger: Any = False,
+) -> Trainer:
+    """The engine of a run.
+
+    Args:
+        max_epochs: Times that all training items are seen.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: How many processes or cards, or which cards.
+        num_nodes: Machines.
+        strategy: ``auto``, or ``ddp`` for several processes.
+        precision: ``auto``, or one of Lightning's words, such as ``32-true`` or ``bf16-mixed``.
+        accumulate: Batches whose gradients make one step of the optimizer.
+        every: Epochs from one validation to the next.
+        limit: Batches an epoch and stage, to try things out; None takes all.
+        run_dir: Where things are written.
+        callbacks: What runs beside the training.
+        logger: Where figures go besides ``metrics.csv``.
+
+    Raises:
+        InputError: If a number is below 1, or this machine lacks what was asked for.
+    """
+    for name, value in (("max_epochs", max_epochs), ("accumulate", accumulate), ("every", every), ("limit", limit or 1)):
+        if value < 1:
+            raise InputError(f"trainer.{name} must be at least 1, got {value}")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    cap = 1.0 if limit is None else limit
+    try:
+        return Trainer(
+            accelerator=accelerator,
+            devices=1 if devices == "auto" and accelerator in ("auto", "cpu") and not torch.cuda.is_available() else devices,
+            num_nodes=num_nodes,
+            strategy=strategy if strategy != "ddp" else ddp(),
+            precision=fast_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
+            max_epochs=max_epochs,
+            accumulate_grad_batches=accumulate,
+            check_val_every_n_epoch=min(every, max_epochs),
+            limit_train_batches=cap,
+            limit_val_batches=cap,
+            limit_test_batches=cap,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # ours takes no item twice
+            default_root_dir=run_dir,
+            callbacks=list(callbacks),
+            logger=logger,
+            plugins=[WholeFiles()],
+            enable_model_summary=False,
+            enable_progress_bar=any(type(callback).__name__ == "Progress" for callback in callbacks),
+            log_every_n_steps=1,
+        )
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        if type(error).__name__ != "MisconfigurationException":
+            raise
+        raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+
+
+def ddp() -> Any:
+    """Several processes that average their gradients. Evaluation shards differ in length, so a forward must not wait for others."""
+    from lightning.pytorch.strategies import DDPStrategy
+
+    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=False)
+
+
+def fast_precision(accelerator: str) -> str:
+    """bf16 where the hardware computes it fast, else fp32."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "32-true"
+    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"

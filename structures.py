@@ -1,0 +1,91 @@
+"""What travels between the folders. Nothing here imports torch when a program starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Features = dict[int, "Tensor"]
+"""{stride: (N, channels[stride], *axes / stride)}: what a backbone gives and a head takes."""
+
+Prediction = dict[str, Any]
+"""One item's answer, keyed by meaning, in the item's own pixels or samples.
+
+classification  ``probabilities`` (C,) and ``labels``, the classes chosen (one, or any number when multi-label)
+detection       ``boxes`` (K, 4) as x1, y1, x2, y2 in pixels, ``labels`` (K,) and ``scores`` (K,) in 0..1
+segmentation    ``mask`` (H, W) of class numbers
+"""
+
+IGNORE = 255
+"""The mask value that neither the loss nor the score looks at."""
+
+
+class InputError(ValueError):
+    """What was asked can't be done. The commands print the message alone and exit with 2.
+
+    A message says what is wrong, which file or key, what is allowed and what to do.
+    """
+
+
+class Batch(TypedDict, total=False):
+    """What a datamodule delivers, in raw units; the task normalises."""
+
+    input: Tensor  # (N, C, *axes): uint8 images in 0..255, float sound in -1..1; padded with zeros at the end
+    sizes: list[tuple[int, ...]]  # the axes of every item before padding
+    target: Any  # labels (N,), or (N, C) of 0 and 1 when multi-label; masks (N, H, W); or a list of {"boxes", "labels"}
+    names: list[str]  # where every item came from
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What data says of itself. A task is built from a backbone and this.
+
+    Attributes:
+        ndim: Number of axes: 1 for sound, 2 for images.
+        channels: Channels of the input.
+        class_names: Class names in the order of the labels 0..C-1.
+        mean: Mean per channel, in the input's raw units.
+        std: Standard deviation per channel, in the input's raw units.
+        size: Axes that items are brought to (height and width in pixels, or samples); empty means as they come.
+        resize: How: ``crop`` (fill, then cut the middle), ``inside`` (longest side fits), ``stretch``, ``pad`` (sound), ``none``.
+        sample_rate: Samples per second of sound, 0 for anything else.
+        target: What an item carries: ``label`` (one class), ``labels`` (any number of classes), ``boxes`` or ``mask``.
+        parts: The Specs of joint data by part name.
+    """
+
+    ndim: int
+    channels: int
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    size: tuple[int, ...] = ()
+    resize: str = "none"
+    sample_rate: int = 0
+    target: str = "label"
+    parts: Mapping[str, Spec] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for a checkpoint that is read with ``weights_only=True``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Spec:
+        """The inverse of `to_dict`; lists and tuples are taken alike.
+
+        Raises:
+            InputError: If a field is missing or unknown.
+        """
+        lists = {"class_names", "mean", "std", "size"}
+        try:
+            plain = {key: tuple(value) if key in lists else value for key, value in values.items() if key != "parts"}
+            return cls(**plain, parts={name: cls.from_dict(part) for name, part in values.get("parts", {}).items()})
+        except TypeError as error:
+            raise InputError(f"this checkpoint's description of its data can't be read: {error}") from error

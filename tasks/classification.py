@@ -1,0 +1,104 @@
+"""Which class, or which classes, is this?"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassPrecisionRecallCurve,
+    MultilabelAccuracy,
+    MultilabelAveragePrecision,
+    MultilabelF1Score,
+    MultilabelPrecisionRecallCurve,
+)
+
+from heads.pooled import Pooled
+from structures import Batch, Features, Prediction, Spec
+from tasks.base import Task
+
+THRESHOLDS = 101
+
+
+class Classification(Task):
+    """One class an item (softmax), or any number of them (sigmoid) where the data says ``labels``.
+
+    Args:
+        backbone: Over as many axes as the data has.
+        spec: What the data says of itself.
+        dropout: Share of pooled features dropped while training, 0 to 1.
+        label_smoothing: Share of the target spread over all classes, 0 to 1. Source: Szegedy et al., 2015 (arXiv:1512.00567).
+        threshold: Probability from which a class counts as present, multi-label only.
+    """
+
+    score = "accuracy"
+    targets: tuple[str, ...] = ("label", "labels")
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        spec: Spec,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        threshold: float = 0.5,
+    ) -> None:
+        super().__init__(backbone, spec)
+        self.label_smoothing, self.threshold = label_smoothing, threshold
+        self.multilabel = spec.target == "labels"
+        self.head = Pooled(backbone.channels, spec.num_classes, dropout)
+        count = spec.num_classes
+        if self.multilabel:
+            self.score = "f1"  # accuracy flatters: most classes are absent from most items
+            self.measure(
+                {
+                    "accuracy": MultilabelAccuracy(count, threshold=threshold),
+                    "f1": MultilabelF1Score(count, threshold=threshold),
+                    "average_precision": MultilabelAveragePrecision(count, thresholds=THRESHOLDS),
+                    "curve": MultilabelPrecisionRecallCurve(count, thresholds=THRESHOLDS),
+                }
+            )
+        else:
+            self.measure(
+                {
+                    "accuracy": MulticlassAccuracy(count, average="micro"),
+                    "top5": MulticlassAccuracy(count, average="micro", top_k=min(5, count)),
+                    "f1": MulticlassF1Score(count, average="macro"),
+                    "confusion": MulticlassConfusionMatrix(count),
+                    "curve": MulticlassPrecisionRecallCurve(count, thresholds=THRESHOLDS),
+                }
+            )
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        logits, target = self.head(features), batch["target"]
+        if self.multilabel:
+            smooth = target.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return {"binary_cross_entropy": binary_cross_entropy_with_logits(logits, smooth)}
+        return {"cross_entropy": cross_entropy(logits, target, label_smoothing=self.label_smoothing)}
+
+    def predict(self, features: Features, batch: Batch) -> list[Prediction]:
+        logits = self.head(features)
+        if self.multilabel:
+            return [{"probabilities": p, "labels": (p >= self.threshold).nonzero().flatten()} for p in logits.sigmoid()]
+        return [{"probabilities": p, "labels": p.argmax().reshape(1)} for p in logits.softmax(1)]
+
+    def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
+        self.meters[stage].update(torch.stack([p["probabilities"] for p in predictions]), batch["target"])
+
+    def results(self, stage: str) -> dict[str, float]:
+        values = self.meters[stage].compute()
+        return {name: float(value) for name, value in values.items() if isinstance(value, Tensor) and value.ndim == 0}
+
+    def details(self, stage: str) -> dict[str, Any]:
+        values = self.meters[stage].compute()
+        precision, recall, _ = values["curve"]
+        return {"precision": precision, "recall": recall} | ({} if self.multilabel else {"confusion": values["confusion"]})
+
+    def adopt_head(self, head: dict[str, Tensor]) -> int:
+        own = self.head.linear.state_dict()
+        if set(head) != set(own) or any(head[name].shape != own[name].shape for name in own):
+            return 0
+        self.head.linear.load_state_dict(head)
+        return len(own)

@@ -1,0 +1,59 @@
+"""Where are the objects, and what are they?"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.detection import MeanAveragePrecision
+
+from heads.rcnn import RCNN
+from structures import Batch, Features, Prediction, Spec
+from tasks.base import Task
+
+NAMES = ("map", "map_50", "map_75")
+
+
+class Detection(Task):
+    """Boxes and their classes, judged by COCO's mean average precision.
+
+    Args:
+        backbone: Over 2 axes, with the strides that the head names.
+        spec: What the data says of itself.
+        head: Makes the head from ``channels`` and ``num_classes``.
+    """
+
+    score = "map_50"
+    targets = ("boxes",)
+    axes = (2,)
+
+    def __init__(self, backbone: nn.Module, spec: Spec, head: Callable[..., nn.Module] = RCNN) -> None:
+        super().__init__(backbone, spec)
+        self.head = head(backbone.channels, spec.num_classes)
+        for stage in ("val", "test"):
+            self.meters[stage] = MeanAveragePrecision(
+                backend="faster_coco_eval", class_metrics=True, extended_summary=True
+            )
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        return self.head.losses(features, batch)
+
+    def predict(self, features: Features, batch: Batch) -> list[Prediction]:
+        return self.head.predict(features, batch)
+
+    def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
+        self.meters[stage].update(predictions, batch["target"])
+
+    def results(self, stage: str) -> dict[str, float]:
+        """COCO's three figures and `map_50` is what decides; NaN where the set holds no object at all."""
+        values = self.meters[stage].compute()
+        return {name: float(values[name]) if values[name] >= 0 else float("nan") for name in NAMES}
+
+    def details(self, stage: str) -> dict[str, Any]:
+        values = self.meters[stage].compute()
+        classes = values["classes"].reshape(-1).tolist()
+        curves = torch.full((self.spec.num_classes, 101), float("nan"))
+        # (IoU thresholds, 101 recalls, classes, areas, most detections): IoU 0.5, all areas, 100 detections
+        curves[classes] = torch.as_tensor(values["precision"])[0, :, :, 0, -1].T.float().clamp(min=0)
+        recall = torch.linspace(0, 1, 101).expand(len(curves), -1)
+        return {"precision": curves, "recall": recall}

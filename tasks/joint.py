@@ -1,0 +1,76 @@
+"""Several tasks on one backbone object."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from structures import Batch, Features, InputError, Prediction, Spec
+from tasks.base import Task
+
+
+class Joint(Task):
+    """Every part has its own data, batch, head, losses and metrics; the backbone is one and the same.
+
+    Args:
+        backbone: Shared by all parts; the state dict holds it once.
+        spec: Joint data's Spec, with one Spec a part.
+        tasks: {part: makes the task from a backbone and a Spec}.
+        weights: {part: factor of its losses}; 1 where a part is not named.
+
+    Raises:
+        InputError: If tasks and data do not have the same parts.
+    """
+
+    score = "mean"
+    targets = ("parts",)
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        spec: Spec,
+        tasks: Mapping[str, Callable[..., Task]],
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(backbone, spec)
+        if set(tasks) != set(spec.parts):
+            raise InputError(f"task=joint has the parts {sorted(tasks)}, its data has {sorted(spec.parts)}: name them alike")
+        if unknown := set(weights or {}) - set(tasks):
+            raise InputError(f"task.weights names {sorted(unknown)}, the parts are {sorted(tasks)}")
+        self.parts = nn.ModuleDict({name: make(backbone, spec.parts[name]) for name, make in tasks.items()})
+        for part in self.parts.values():
+            del part.backbone  # registered once, here
+        self.weights = {name: float((weights or {}).get(name, 1.0)) for name in tasks}
+
+    def encode(self, batch: Any) -> Any:
+        return {name: self.backbone(self.parts[name].normalise(batch[name])) for name in batch}
+
+    def losses(self, features: Any, batch: Any) -> dict[str, Tensor]:
+        return {
+            f"{name}/{key}": self.weights[name] * value
+            for name in batch
+            for key, value in self.parts[name].losses(features[name], batch[name]).items()
+        }
+
+    def predict(self, features: Any, batch: Any) -> Any:
+        return {name: self.parts[name].predict(features[name], batch[name]) for name in batch}
+
+    def judge(self, stage: str, batch: Any) -> None:
+        present = {name: part for name, part in batch.items() if part is not None}  # the shorter sets end earlier
+        for name, predictions in self(present).items():
+            self.parts[name].update(stage, predictions, present[name])
+
+    def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
+        raise NotImplementedError("joint data is judged part by part, see judge")
+
+    def stage_meters(self, stage: str) -> list[Any]:
+        return [part.meters[stage] for part in self.parts.values()]
+
+    def results(self, stage: str) -> dict[str, float]:
+        """``part/metric`` for every part, and the mean of the parts' scores."""
+        found = {name: part.results(stage) for name, part in self.parts.items()}
+        flat = {f"{name}/{key}": value for name, results in found.items() for key, value in results.items()}
+        return flat | {"mean": sum(found[name][part.score] for name, part in self.parts.items()) / len(found)}
+
+    def details(self, stage: str) -> dict[str, Any]:
+        return {name: part.details(stage) for name, part in self.parts.items()}

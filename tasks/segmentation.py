@@ -1,0 +1,90 @@
+"""Which class is every pixel?"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from segmentation_models_pytorch.losses import DiceLoss
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from heads.unet import UNet
+from structures import IGNORE, Batch, Features, Prediction, Spec
+from tasks.base import Task
+
+
+class Segmentation(Task):
+    """A class for every pixel; a single logit where there is a background and one class besides.
+
+    Images of any size: padded inside to what the backbone divides by, cropped back.
+
+    Args:
+        backbone: Over 2 axes.
+        spec: What the data says of itself; a class named ``background`` stands first.
+        head: Makes the head from ``channels`` and ``num_classes``.
+        dice_weight: Share of the Dice loss beside cross-entropy, 0 to 1. Source: Milletari et al., 2016 (arXiv:1606.04797).
+    """
+
+    score = "dice"
+    targets = ("mask",)
+    axes = (2,)
+
+    def __init__(
+        self, backbone: nn.Module, spec: Spec, head: Callable[..., nn.Module] = UNet, dice_weight: float = 0.5
+    ) -> None:
+        super().__init__(backbone, spec)
+        self.binary = spec.num_classes == 2 and spec.class_names[0] == "background"
+        self.head = head(backbone.channels, 1 if self.binary else spec.num_classes)
+        self.dice_weight = dice_weight
+        self.dice = DiceLoss("binary" if self.binary else "multiclass", ignore_index=IGNORE)
+        self.measure({"confusion": MulticlassConfusionMatrix(spec.num_classes)})
+
+    def normalise(self, batch: Batch) -> Tensor:
+        x = super().normalise(batch)
+        height, width = (-side % self.head.stride for side in x.shape[2:])
+        return pad(x, (0, width, 0, height)) if height or width else x
+
+    def logits(self, features: Features, batch: Batch) -> Tensor:
+        """Logits (N, C, H, W), or (N, 1, H, W) for a binary task, at the size of the batch."""
+        height, width = batch["input"].shape[2:]
+        return self.head(features)[..., :height, :width]
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        logits, target = self.logits(features, batch), batch["target"].long()
+        valid = target != IGNORE
+        if self.binary:
+            pixel = binary_cross_entropy_with_logits(logits[:, 0], target.clamp(max=1).float(), reduction="none")
+        else:
+            pixel = cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+        # A batch in which every pixel is ignored has no loss, rather than 0 / 0.
+        entropy = (pixel * valid).sum() / valid.sum().clamp(min=1)
+        dice = self.dice(logits.contiguous(), target.unsqueeze(1) if self.binary else target)
+        return {"cross_entropy": (1 - self.dice_weight) * entropy, "dice": self.dice_weight * dice}
+
+    def predict(self, features: Features, batch: Batch) -> list[Prediction]:
+        logits = self.logits(features, batch)
+        mask = (logits[:, 0] > 0).long() if self.binary else logits.argmax(1)
+        return [{"mask": m[: size[0], : size[1]]} for m, size in zip(mask, batch["sizes"], strict=True)]
+
+    def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
+        for prediction, target in zip(predictions, batch["target"], strict=True):
+            height, width = prediction["mask"].shape
+            truth = target[:height, :width].long()
+            valid = truth != IGNORE
+            self.meters[stage].update(prediction["mask"][valid], truth[valid])
+
+    def results(self, stage: str) -> dict[str, float]:
+        """`iou` is the mean over classes, `dice` the mean over classes that are no background, `pixel_accuracy` over pixels.
+
+        A class that neither the truth nor the prediction holds is left out of the means.
+        """
+        matrix = self.meters[stage].compute()["confusion"].double()
+        hit, true, said = matrix.diag(), matrix.sum(1), matrix.sum(0)
+        iou, dice = hit / (true + said - hit), 2 * hit / (true + said)
+        first = 1 if self.spec.class_names[0] == "background" else 0
+        values = {"iou": iou.nanmean(), "dice": dice[first:].nanmean(), "pixel_accuracy": hit.sum() / matrix.sum()}
+        return {name: float(value) for name, value in values.items()}
+
+    def details(self, stage: str) -> dict[str, Any]:
+        return {"confusion": self.meters[stage].compute()["confusion"]}

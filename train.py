@@ -1,0 +1,29 @@
+"""Train a task, then test it with the best weights: python train.py [overrides]."""
+
+from typing import TYPE_CHECKING
+
+from runs.command import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(cfg: "DictConfig") -> None:
+    from runs.folder import open_run
+
+    cfg, folder = open_run(cfg)  # answers before torch is imported
+
+    from assembly import assemble_data, assemble_task, build
+    from runs.training import start, train
+
+    start(cfg.seed)
+    data = assemble_data(cfg)
+    data.prepare()
+    task = assemble_task(cfg, data.spec)
+    callbacks = [build(node) for node in (cfg.callbacks or {}).values() if node]
+    logger = build(cfg.logger) if cfg.logger else None
+    train(task, data, folder, build(cfg.trainer), callbacks, logger, cfg.seed, resume=bool(cfg.resume))
+
+
+if __name__ == "__main__":
+    command("train", main)
