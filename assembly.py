@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,7 +23,7 @@ FOREIGN = {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.A
 } | {"lightning.pytorch.callbacks.early_stopping.EarlyStopping"}
 
 
-def build(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+def build(cfg: DictConfig) -> Any:
     """`instantiate`, for targets that are classes or functions of this project or on a short list.
 
     The object that a name leads to is judged, not the name: a path through a library's modules can end at anything.
@@ -30,8 +31,11 @@ def build(cfg: Any, *args: Any, **kwargs: Any) -> Any:
     Raises:
         InputError: If the config names anything else, or the constructor does not take its keys.
     """
-    check_targets(OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg)
-    return instantiate(cfg, *args, **kwargs)
+    check_targets(OmegaConf.to_container(cfg, resolve=True))
+    try:
+        return instantiate(cfg, _convert_="all")
+    except InstantiationException as error:
+        raise error.__cause__ or error from None  # what the constructor itself said
 
 
 def check_targets(node: Any) -> None:

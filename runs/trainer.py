@@ -16,7 +16,7 @@ from structures import InputError
 
 
 def make_trainer(
-    max_epochs: int = 20,
+    max_epochs: int = 8,
     accelerator: str = "auto",
     devices: int | str | list[int] = "auto",
     num_nodes: int = 1,
