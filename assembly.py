@@ -18,9 +18,14 @@ from tasks.base import Task
 
 ROOT = Path(__file__).parent.resolve()
 OURS = ("backbones", "heads", "tasks", "datamodules", "runs")
-FOREIGN = {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.Adam"} | {
-    f"lightning.pytorch.loggers.{name}" for name in ("tensorboard.TensorBoardLogger", "wandb.WandbLogger", "mlflow.MLFlowLogger")
-} | {"lightning.pytorch.callbacks.early_stopping.EarlyStopping"}
+FOREIGN = (
+    {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.Adam"}
+    | {
+        f"lightning.pytorch.loggers.{name}"
+        for name in ("tensorboard.TensorBoardLogger", "wandb.WandbLogger", "mlflow.MLFlowLogger")
+    }
+    | {"lightning.pytorch.callbacks.early_stopping.EarlyStopping"}
+)
 
 
 def build(cfg: DictConfig) -> Any:
@@ -46,7 +51,9 @@ def check_targets(node: Any) -> None:
     if not isinstance(node, dict):
         return
     if "_target_" in node and not allowed(str(node["_target_"])):
-        raise InputError(f"a config may not build {node['_target_']}: only classes of this project ({', '.join(OURS)}) and {sorted(FOREIGN)}")
+        raise InputError(
+            f"a config may not build {node['_target_']}: only classes of this project ({', '.join(OURS)}) and {sorted(FOREIGN)}"
+        )
     for value in node.values():
         check_targets(value)
 
@@ -76,6 +83,8 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     """The task that ``cfg`` names for data of this Spec, on a fresh backbone, with its recipe."""
     backbone: Backbone = build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels)
     task: Task = build(cfg.task)(backbone, spec)
+    if backbone.match and backbone.match.head:
+        task.adopt_head(dict(backbone.match.head))
     task.recipe = build(cfg.recipe)
     task.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if spec.ndim == 2:
@@ -95,9 +104,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zipfile, pickle and torch raise a dozen kinds; all mean that this can't be read
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} can't be read as a checkpoint ({reason}): it is cut short, or something else") from error
+        raise InputError(
+            f"{path} can't be read as a checkpoint ({reason}): it is cut short, or something else"
+        ) from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
-        raise InputError(f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); to start from foreign weights say backbone.weights={path}")
+        raise InputError(
+            f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); to start from foreign weights say backbone.weights={path}"
+        )
     return content
 
 

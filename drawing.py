@@ -33,7 +33,10 @@ def caption(answer: Prediction, spec: Spec) -> str:
     """An answer in words: classes with their probabilities, or how many objects."""
     if "labels" in answer and "boxes" not in answer:
         odds = answer.get("probabilities")
-        names = [spec.class_names[int(i)] + (f" {float(odds[int(i)]):.2f}" if odds is not None else "") for i in answer["labels"]]
+        names = [
+            spec.class_names[int(i)] + (f" {float(odds[int(i)]):.2f}" if odds is not None else "")
+            for i in answer["labels"]
+        ]
         return ", ".join(names[:4]) or "none"
     if "boxes" in answer:
         return f"{len(answer['boxes'])} objects"
@@ -76,14 +79,23 @@ def draw_boxes(image: Tensor, answer: Prediction, spec: Spec, palette: list, fac
     if not keep:
         return image
     labels = [int(answer["labels"][i]) for i in keep]
-    words = [spec.class_names[c] + ("" if scores is None else f" {float(scores[i]):.2f}") for i, c in zip(keep, labels, strict=True)]
+    words = [
+        spec.class_names[c] + ("" if scores is None else f" {float(scores[i]):.2f}")
+        for i, c in zip(keep, labels, strict=True)
+    ]
     height, width = image.shape[1:]
     limit = torch.tensor([width - 1, height - 1, width - 1, height - 1])
     boxes = (answer["boxes"].cpu()[list(keep)] * factor).round().long().clamp(min=0).minimum(limit)
     boxes = torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], 1)
     size = max(10, min(height, width) // 32)
     return draw_bounding_boxes(
-        image.contiguous(), boxes, words, [palette[c] for c in labels], width=max(1, size // 7), font=FONT, font_size=size
+        image.contiguous(),
+        boxes,
+        words,
+        [palette[c] for c in labels],
+        width=max(1, size // 7),
+        font=FONT,
+        font_size=size,
     )
 
 
@@ -148,7 +160,9 @@ def confusion(matrix: Tensor, names: Sequence[str]) -> Figure:
         for i, j in np.ndindex(counts.shape):
             if counts[i, j]:
                 words = f"{int(counts[i, j])}" if counts.max() < 1e5 else f"{shares[i, j]:.2f}"
-                axes.text(j, i, words, ha="center", va="center", fontsize=6, color="white" if shares[i, j] > 0.5 else "black")
+                axes.text(
+                    j, i, words, ha="center", va="center", fontsize=6, color="white" if shares[i, j] > 0.5 else "black"
+                )
     return figure
 
 
@@ -171,3 +185,13 @@ def save(figure: Figure, path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(buffer.getvalue())
     part.replace(path)
+
+
+def banner(image: Tensor, words: str) -> Tensor:
+    """An image uint8 (3, H, W) with a line of text above it."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = max(12, image.shape[2] // 24)
+    strip = Image.new("RGB", (image.shape[2], size + size // 2), (20, 20, 20))
+    ImageDraw.Draw(strip).text((size // 3, size // 6), words, fill=(255, 255, 255), font=ImageFont.truetype(FONT, size))
+    return torch.cat([torch.from_numpy(np.array(strip)).permute(2, 0, 1), image], 1)

@@ -85,7 +85,9 @@ class Spec:
         """
         lists = {"class_names", "mean", "std", "size"}
         try:
-            plain = {key: tuple(value) if key in lists else value for key, value in values.items() if key != "parts"}
+            plain: dict[str, Any] = {
+                key: tuple(value) if key in lists else value for key, value in values.items() if key != "parts"
+            }
             return cls(**plain, parts={name: cls.from_dict(part) for name, part in values.get("parts", {}).items()})
         except TypeError as error:
             raise InputError(f"this checkpoint's description of its data can't be read: {error}") from error

@@ -7,7 +7,7 @@ Source: He et al., Deep Residual Learning, 2015 (arXiv:1512.03385); the stride s
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -192,7 +192,7 @@ class ResNet(Backbone):
         return features
 
 
-def initialise(module: nn.Module) -> None:
+def initialise(module: Any) -> None:
     """He initialisation of every convolution, as in the paper (arXiv:1502.01852)."""
     if isinstance(module, tuple(CONV.values())):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

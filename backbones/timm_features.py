@@ -1,5 +1,7 @@
 """Any timm model that gives features, behind our contract."""
 
+from typing import Any
+
 from torch import Tensor
 
 from backbones.base import Backbone
@@ -33,7 +35,7 @@ class TimmFeatures(Backbone):
         self.ndim, self.in_channels = ndim, in_channels
         pretrained = weights == "pretrained"
 
-        def create() -> dict[str, object]:
+        def create() -> dict[str, Any]:
             return {"net": timm.create_model(name, features_only=True, pretrained=pretrained, in_chans=in_channels)}
 
         try:

@@ -71,7 +71,9 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
         )
     backbone.load_state_dict(good, strict=False)
     unused = [name for name in state if name not in own]
-    counted = [name for name in own if own[name].ndim]  # BatchNorm's step counters are no weights, and old files lack them
+    counted = [
+        name for name in own if own[name].ndim
+    ]  # BatchNorm's step counters are no weights, and old files lack them
     return Match(
         source=source,
         matched=sum(name in good for name in counted),
@@ -123,7 +125,9 @@ def read_state(source: str) -> State:
         return from_hub(source, lambda: torchvision_state(tag[1]), torch_folder)
     name = re.sub(r"^timm[:/]", "", source)
     if not resolves("huggingface.co"):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # else the hub's client tries again for a minute before it gives up
+        os.environ.setdefault(
+            "HF_HUB_OFFLINE", "1"
+        )  # else the hub's client tries again for a minute before it gives up
     import timm
 
     if timm.is_model_pretrained(name):

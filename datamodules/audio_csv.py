@@ -39,6 +39,8 @@ class AudioCsv(Data):
         InputError: If the table, a column or a file is missing, or a clip is silent, empty or cut short.
     """
 
+    ndim = 1
+
     def __init__(
         self,
         root: str,
@@ -71,17 +73,27 @@ class AudioCsv(Data):
         for line, row in enumerate(rows, 2):
             by_split.setdefault(self.split_of(row, table, line), []).append(row)
         label, path = self.columns["label"], self.columns["path"]
-        names = list(self.given.class_names) if self.given else sorted({row[label] for row in by_split.get("train", [])}, key=natural)
+        names = (
+            list(self.given.class_names)
+            if self.given
+            else sorted({row[label] for row in by_split.get("train", [])}, key=natural)
+        )
         if len(names) < 2:
-            raise InputError(f"{table} has one class only ({', '.join(names)}) to train on: classification needs at least 2")
+            raise InputError(
+                f"{table} has one class only ({', '.join(names)}) to train on: classification needs at least 2"
+            )
         for line, row in enumerate(rows, 2):
             if row[label] not in names:
-                raise InputError(f"{table}, line {line}: the label {row[label]!r} is not one of the training classes {names}")
+                raise InputError(
+                    f"{table}, line {line}: the label {row[label]!r} is not one of the training classes {names}"
+                )
         items = {
             split: [Item(str(self.root / row[path]), names.index(row[label])) for row in members]
             for split, members in by_split.items()
         }
-        self.spec = self.given or self.make_spec(names, [Path(item.name) for members in items.values() for item in members])
+        self.spec = self.given or self.make_spec(
+            names, [Path(item.name) for members in items.values() for item in members]
+        )
         labels = {split: [item.target for item in members] for split, members in items.items()}
         return complete(items, labels, self.shares["val"], self.shares["test"], self.seed)
 
@@ -107,7 +119,9 @@ class AudioCsv(Data):
             raise InputError(f"{table} can't be read as a CSV table ({error}): mend it") from error
         path, label = self.columns["path"], self.columns["label"]
         if missing := [name for name in (path, label) if name not in header]:
-            raise InputError(f"{table} has no column {missing[0]!r}; it has {list(header)}: say data.columns.path=... and data.columns.label=...")
+            raise InputError(
+                f"{table} has no column {missing[0]!r}; it has {list(header)}: say data.columns.path=... and data.columns.label=..."
+            )
         if not rows:
             raise InputError(f"{table} has no rows: there is nothing to train on")
         for line, row in enumerate(rows, 2):
@@ -138,7 +152,9 @@ class AudioCsv(Data):
         usual = float(np.quantile([frames / own for frames, own in heads] or [1.0], 0.95))
         length = max(1, round((self.seconds or usual) * rate))
         longer = sum(frames / own * rate > length + 1 for frames, own in heads)
-        self.notes.append(f"clips of {length / rate:.2f} s at {rate} Hz; {longer} of {len(heads)} are longer and keep their middle")
+        self.notes.append(
+            f"clips of {length / rate:.2f} s at {rate} Hz; {longer} of {len(heads)} are longer and keep their middle"
+        )
         return Spec(1, 1, tuple(names), size=(length,), resize="pad", sample_rate=rate)
 
     def load(self, item: Item) -> Sample:

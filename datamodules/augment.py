@@ -73,7 +73,13 @@ class Augment:
         mode = {"image": InterpolationMode.BILINEAR, "mask": InterpolationMode.NEAREST}
         return {
             name: functional.affine(
-                part, angle, shift, scale, [0.0, 0.0], interpolation=mode.get(name, InterpolationMode.NEAREST), fill=fill[name]
+                part,
+                angle,
+                shift,
+                scale,
+                [0.0, 0.0],
+                interpolation=mode.get(name, InterpolationMode.NEAREST),
+                fill=fill[name],
             )
             for name, part in parts.items()
         }

@@ -69,11 +69,14 @@ class Data(LightningDataModule, ABC):
 
     Attributes:
         spec: What the data says of itself; there after `prepare`.
+        kind: What an item carries, as in `Spec.target`.
+        ndim: Axes of the input.
         notes: What a person should know about what was read.
     """
 
     spec: Spec
-    collate_sizes: bool = True
+    kind = "label"
+    ndim = 2
 
     def __init__(
         self,
@@ -103,7 +106,16 @@ class Data(LightningDataModule, ABC):
         """Open one item. Raises InputError naming the file where it can't be used."""
 
     def adopt(self, spec: Spec) -> None:
-        """Read as a checkpoint's data was read: same classes, channels, sizes. Call before `prepare`."""
+        """Read as a checkpoint's data was read: same classes, channels, sizes. Call before `prepare`.
+
+        Raises:
+            InputError: If the checkpoint answers something else than this data can judge.
+        """
+        if (spec.target, spec.ndim) != (self.kind, self.ndim):
+            raise InputError(
+                f"this checkpoint was trained on {spec.target} over {spec.ndim} axes, this data has {self.kind} over {self.ndim}: "
+                "choose data of the checkpoint's task"
+            )
         self.given = spec
 
     def prepare(self, splits: Sequence[str] = ("train", "val", "test")) -> None:
@@ -119,6 +131,11 @@ class Data(LightningDataModule, ABC):
                 raise InputError(f"there is no item to use as {name}: give more data, or another data.splits")
         if "train" in splits and len(found["train"]) < 2:
             raise InputError(f"1 item is too few to train on ({found['train'][0].name}): give at least 2")
+        if self.given and (self.spec.class_names, self.spec.channels) != (self.given.class_names, self.given.channels):
+            raise InputError(
+                f"the checkpoint knows {list(self.given.class_names)} in {self.given.channels} channels, "
+                f"this data has {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
+            )
         self.check()
 
     def check(self) -> None:
@@ -150,7 +167,9 @@ class Data(LightningDataModule, ABC):
     def batches(self, split: str) -> Batches:
         rank, world = world_position()
         seed = self.seed if split == "train" else None
-        return Batches(len(self.splits[split]), self.batch_size, seed, rank, world, self.length if split == "train" else None)
+        return Batches(
+            len(self.splits[split]), self.batch_size, seed, rank, world, self.length if split == "train" else None
+        )
 
     def loader(self, split: str) -> DataLoader:
         """Batches of one split; in order and complete unless it is ``train``."""
@@ -208,7 +227,9 @@ def stack(tensors: Sequence[Tensor], largest: tuple[int, ...], value: int) -> Te
         for have, want in zip(reversed(tensor.shape), reversed(largest), strict=False):
             yield from (0, want - have)
 
-    return torch.stack([t if t.shape[-len(largest) :] == largest else pad(t, tuple(missing(t)), value=value) for t in tensors])
+    return torch.stack(
+        [t if t.shape[-len(largest) :] == largest else pad(t, tuple(missing(t)), value=value) for t in tensors]
+    )
 
 
 def size_of(sample: Sample) -> int:

@@ -42,11 +42,16 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @staticmethod
+    def original(path: Path) -> Tensor:
+        """A file's picture as uint8 RGB (3, H, W), upright, to draw an answer on."""
+        return read_image(path, 3)
+
     def open(self, path: Path) -> tuple[Tensor, Placement | None]:
         if self.spec.ndim == 1:
             return fit_length(read_sound(path, self.spec.sample_rate), self.spec.size[0]), None
         image = read_image(path, self.spec.channels)
-        placement = place(*image.shape[1:], self.spec.size, self.spec.resize)
+        placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
         return apply(image, placement, self.spec.size), placement
 
     def __iter__(self) -> Iterator[tuple[Batch, list[Placement | None], list[InputError]]]:

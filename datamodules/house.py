@@ -82,7 +82,9 @@ class Drawn(Data):
         InputError: If `count` is below 10.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, augment: Callable[[Tensor, Any, Generator], Sample]) -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int, augment: Callable[[Tensor, Any, Generator], Sample]
+    ) -> None:
         super().__init__(batch_size, 0, True, seed, augment)
         if count < 10:
             raise InputError(f"data.count must be at least 10, got {count}")
@@ -95,14 +97,16 @@ class Drawn(Data):
     def read(self) -> dict[str, list[Item]]:
         self.spec = self.make_spec()
         counts = {"train": self.count, "val": self.count // 5, "test": self.count // 5}
-        return {split: [Item(f"{split}/{i}", (SPLITS.index(split), i)) for i in range(n)] for split, n in counts.items()}
+        return {
+            split: [Item(f"{split}/{i}", (SPLITS.index(split), i)) for i in range(n)] for split, n in counts.items()
+        }
 
 
 class Scenes(Drawn):
     """Circles, squares and triangles of any colour on a noisy ground, overlapping at the edges at most.
 
     Args:
-        target: ``boxes`` for detection or ``mask`` for segmentation.
+        target: ``boxes`` for detection, ``mask`` for segmentation, or ``labels`` for which shapes are there (multi-label).
         count: Training images; validation and test have a fifth of it each.
         size: Side of the pictures in pixels.
         channels: 3 (RGB) or 1 (grey).
@@ -125,13 +129,15 @@ class Scenes(Drawn):
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
     ) -> None:
         super().__init__(count, batch_size, seed, augment)
-        if size < 48 or channels not in (1, 3) or target not in ("boxes", "mask"):
-            raise InputError(f"data: size at least 48, channels 1 or 3, target boxes or mask; got {size}, {channels}, {target}")
+        if size < 48 or channels not in (1, 3) or target not in ("boxes", "mask", "labels"):
+            raise InputError(
+                f"data: size at least 48, channels 1 or 3, target boxes, mask or labels; got {size}, {channels}, {target}"
+            )
         self.kind, self.size, self.channels = target, size, channels
 
     def make_spec(self) -> Spec:
         mean, std = statistics(self.channels)
-        names = SHAPES if self.kind == "boxes" else ("background", *SHAPES)
+        names = ("background", *SHAPES) if self.kind == "mask" else SHAPES
         return Spec(2, self.channels, names, mean, std, (self.size, self.size), "inside", target=self.kind)
 
     def load(self, item: Item) -> Sample:
@@ -141,6 +147,8 @@ class Scenes(Drawn):
             image = image.float().mean(0, keepdim=True).to(torch.uint8)
         if self.kind == "mask":
             return image, torch.from_numpy(mask)
+        if self.kind == "labels":
+            return image, torch.tensor([int(i in labels) for i in range(len(SHAPES))])
         return image, {
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "labels": torch.tensor(labels, dtype=torch.int64),
@@ -191,6 +199,8 @@ class Tones(Drawn):
         seed: Of shuffle and changes.
         augment: Changes to training clips.
     """
+
+    ndim = 1
 
     def __init__(
         self,

@@ -31,7 +31,9 @@ class ImageData(Data):
 
     resize = "none"
 
-    def __init__(self, root: str, size: int | None, channels: int | None, splits: dict[str, float], **loading: Any) -> None:
+    def __init__(
+        self, root: str, size: int | None, channels: int | None, splits: dict[str, float], **loading: Any
+    ) -> None:
         super().__init__(**loading)
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
@@ -60,7 +62,7 @@ class ImageData(Data):
             found = zip(paths, pool.map(header, paths), strict=True)
             return {path: head for path, head in found if head}
 
-    def make_spec(self, class_names: Iterable[str], headers: dict[Path, Header], target: str) -> Spec:
+    def make_spec(self, class_names: Iterable[str], headers: dict[Path, Header]) -> Spec:
         """The Spec of these images; a checkpoint's Spec, where one was adopted, decides channels and size."""
         names = tuple(class_names)
         if self.given:
@@ -69,7 +71,7 @@ class ImageData(Data):
         side = self.size or self.default_size([header.shown for header in headers.values()])
         mean, std = statistics(channels)
         size, resize = ((side, side), self.resize) if side else ((), "none")
-        return Spec(2, channels, names, mean, std, size, resize, target=target)
+        return Spec(2, channels, names, mean, std, size, resize, target=self.kind)
 
     @abstractmethod
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
@@ -82,7 +84,7 @@ class ImageData(Data):
     def open(self, path: Path) -> tuple[Tensor, Placement]:
         """An image at its final size, and how it got there."""
         image = read_image(path, self.spec.channels)
-        placement = place(*image.shape[1:], self.spec.size, self.spec.resize)
+        placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
         return apply(image, placement, self.spec.size), placement
 
 

@@ -65,11 +65,15 @@ class ImageFolder(ImageData):
             raise InputError(f"{self.root} has the split folders {sorted(folders)} but no train folder: add one")
         everything = [path for classes in paths.values() for members in classes.values() for path in members]
         if not everything:
-            raise InputError(f"{self.root} holds no images in class folders: expected {self.root}/train/CLASS/*.jpg or {self.root}/CLASS/*.jpg")
+            raise InputError(
+                f"{self.root} holds no images in class folders: expected {self.root}/train/CLASS/*.jpg or {self.root}/CLASS/*.jpg"
+            )
         names = self.known_classes(paths.get("train", {}))
         if len(names) < 2:
-            raise InputError(f"{self.root} has one class only ({', '.join(names)}): classification needs at least 2 class folders")
-        self.spec = self.make_spec(names, self.look(everything), "label")
+            raise InputError(
+                f"{self.root} has one class only ({', '.join(names)}): classification needs at least 2 class folders"
+            )
+        self.spec = self.make_spec(names, self.look(everything))
         items, labels = {}, {}
         for split, classes in paths.items():
             if unknown := sorted(set(classes) - set(names)):

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from structures import InputError
@@ -43,30 +42,13 @@ def read_image(path: Path, channels: int) -> Tensor:
     Raises:
         InputError: If the file is missing, cut short or no image.
     """
-    mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
-    if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not sixteen_bit(path):
-        try:
-            return decode_image(str(path), mode, apply_exif_orientation=True)
-        except (RuntimeError, NotImplementedError, ValueError):
-            pass  # CMYK and other rarities: Pillow knows more kinds, and judges what is broken
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            array = np.array(to_mode(upright, "L" if channels == 1 else "RGB"))
+            array = np.array(to_mode(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
     tensor = torch.from_numpy(array)
     return tensor.unsqueeze(0) if channels == 1 else tensor.permute(2, 0, 1)
-
-
-def sixteen_bit(path: Path) -> bool:
-    """Whether a PNG has 16 bits a sample (byte 24 of its header)."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(25)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    return len(head) == 25 and head[1:4] == b"PNG" and head[24] == 16
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
@@ -121,7 +103,9 @@ def read_header(path: Path) -> Header:
     try:
         with Image.open(path) as image:
             turn = image.getexif().get(0x0112, 1)
-            return Header(*image.size, turn if turn in range(1, 9) else 1, image.mode in ("1", "L", "LA", "I", "I;16", "F"))
+            return Header(
+                *image.size, turn if turn in range(1, 9) else 1, image.mode in ("1", "L", "LA", "I", "I;16", "F")
+            )
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
 
@@ -171,7 +155,9 @@ class Placement:
     def boxes_back(self, boxes: Tensor) -> Tensor:
         """Boxes (K, 4) of the new picture, in the original's pixels and inside it."""
         back = (boxes - torch.tensor([self.left, self.top, self.left, self.top])) / self.factors()
-        return torch.stack([side.clamp(0, most) for side, most in zip(back.unbind(1), (self.width, self.height) * 2, strict=True)], 1)
+        return torch.stack(
+            [side.clamp(0, most) for side, most in zip(back.unbind(1), (self.width, self.height) * 2, strict=True)], 1
+        )
 
     def mask_back(self, mask: Tensor) -> Tensor:
         """A mask (H, W) of the new picture at the original's size."""

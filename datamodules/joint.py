@@ -25,6 +25,8 @@ class JointData(Data):
             raise InputError("data=joint has no parts: name at least one")
         self.parts = dict(parts)
 
+    kind = "parts"
+
     def adopt(self, spec: Spec) -> None:
         for name, part in self.parts.items():
             if name not in spec.parts:
@@ -38,7 +40,9 @@ class JointData(Data):
         specs = {name: part.spec for name, part in self.parts.items()}
         shapes = {name: (spec.ndim, spec.channels) for name, spec in specs.items()}
         if len(set(shapes.values())) > 1:
-            raise InputError(f"the parts share one backbone, but their (axes, channels) differ: {shapes}: set data.parts.NAME.channels alike")
+            raise InputError(
+                f"the parts share one backbone, but their (axes, channels) differ: {shapes}: set data.parts.NAME.channels alike"
+            )
         ndim, channels = next(iter(shapes.values()))
         self.spec = Spec(ndim, channels, target="parts", parts=specs)
         self.splits = {name: [] for name in splits if any(name in part.splits for part in self.parts.values())}  # type: ignore[misc]

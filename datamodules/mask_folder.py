@@ -40,6 +40,7 @@ class MaskFolder(ImageData):
     """
 
     resize = "stretch"
+    kind = "mask"
 
     def __init__(
         self,
@@ -72,15 +73,21 @@ class MaskFolder(ImageData):
         pairs = {split: pair(folder) for split, folder in folders.items()}
         everything = [couple for members in pairs.values() for couple in members]
         if not everything:
-            raise InputError(f"{self.root} holds no images: expected {self.root}/train/images and {self.root}/train/masks")
+            raise InputError(
+                f"{self.root} holds no images: expected {self.root}/train/images and {self.root}/train/masks"
+            )
         values = self.values or self.guess([mask for _, mask in everything])
         names = ordered(values.values())
         if len(names) < 2:
-            raise InputError(f"data.values={values} names one class only: name at least 2, one of them may be background")
+            raise InputError(
+                f"data.values={values} names one class only: name at least 2, one of them may be background"
+            )
         if self.given and list(self.given.class_names) != names:
-            raise InputError(f"data.values names {names}, the checkpoint knows {list(self.given.class_names)}: name them alike")
+            raise InputError(
+                f"data.values names {names}, the checkpoint knows {list(self.given.class_names)}: name them alike"
+            )
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
-        self.spec = self.make_spec(names, self.look([image for image, _ in everything]), "mask")
+        self.spec = self.make_spec(names, self.look([image for image, _ in everything]))
         items = {split: [Item(str(image), mask) for image, mask in members] for split, members in pairs.items()}
         strata = {split: [0] * len(members) for split, members in items.items()}
         return complete(items, strata, self.shares["val"], self.shares["test"], self.seed)
@@ -96,8 +103,12 @@ class MaskFolder(ImageData):
                 f"mask value 0 is taken as background and {other} as object; say data.values='{{0: object, {other}: background}}' if it is the other way round"
             )
             return {0: "background", other: "object"}
-        example = ", ".join(f"{value}: {'background' if value == 0 else f'class{i}'}" for i, value in enumerate(sorted(found)[:6]))
-        raise InputError(f"{self.root}: the masks hold the values {sorted(found)[:12]}: say what they mean, data.values='{{{example}}}'")
+        example = ", ".join(
+            f"{value}: {'background' if value == 0 else f'class{i}'}" for i, value in enumerate(sorted(found)[:6])
+        )
+        raise InputError(
+            f"{self.root}: the masks hold the values {sorted(found)[:12]}: say what they mean, data.values='{{{example}}}'"
+        )
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
         return None
@@ -123,7 +134,9 @@ class MaskFolder(ImageData):
             labels[raw == value] = label
         if (labels < 0).any():
             wrong = sorted(raw[labels < 0].unique().tolist())[:6]
-            raise InputError(f"{file} holds the values {wrong}, which have no class; data.values names {sorted(self.labels)}: add them there")
+            raise InputError(
+                f"{file} holds the values {wrong}, which have no class; data.values names {sorted(self.labels)}: add them there"
+            )
         return labels.to(torch.uint8)
 
 
@@ -139,13 +152,19 @@ def pair(folder: Path) -> list[tuple[Path, Path]]:
     def child(names: tuple[str, ...]) -> dict[str, Path]:
         found = next((folder / name for name in names if (folder / name).is_dir()), None)
         if found is None:
-            raise InputError(f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks")
+            raise InputError(
+                f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
+            )
         return {str(path.relative_to(found).with_suffix("")): path for path in find_images(found)}
 
     images, masks = child(IMAGES), child(MASKS)
     alone = sorted(set(images) - set(masks))
     if alone:
-        raise InputError(f"{len(alone)} images in {folder} have no mask of the same name, such as {images[alone[0]]}: add or remove them")
+        raise InputError(
+            f"{len(alone)} images in {folder} have no mask of the same name, such as {images[alone[0]]}: add or remove them"
+        )
     if spare := sorted(set(masks) - set(images)):
-        raise InputError(f"{len(spare)} masks in {folder} have no image of the same name, such as {masks[spare[0]]}: add or remove them")
+        raise InputError(
+            f"{len(spare)} masks in {folder} have no image of the same name, such as {masks[spare[0]]}: add or remove them"
+        )
     return [(images[name], masks[name]) for name in sorted(images)]

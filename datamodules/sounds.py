@@ -32,7 +32,9 @@ def read_sound(path: Path, rate: int) -> Tensor:
     try:
         stated, _ = sound_length(path)
         if cut_short(path):
-            raise InputError(f"{path} is cut short: its header promises more sound than the file holds: mend or remove it")
+            raise InputError(
+                f"{path} is cut short: its header promises more sound than the file holds: mend or remove it"
+            )
         samples, own_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, soundfile.SoundFileError) as error:
         raise unreadable(path, error) from error

@@ -37,7 +37,9 @@ def stratified(items: Sequence[T], labels: Sequence[Hashable], share: float, see
     return [x for i, x in enumerate(items) if i not in taken], [x for i, x in enumerate(items) if i in taken]
 
 
-def complete(found: dict[str, list[T]], labels: dict[str, list], val: float, test: float, seed: int) -> dict[str, list[T]]:
+def complete(
+    found: dict[str, list[T]], labels: dict[str, list], val: float, test: float, seed: int
+) -> dict[str, list[T]]:
     """Make the validation and test splits that are missing out of train, or out of everything where nothing was split.
 
     Args:
@@ -47,7 +49,10 @@ def complete(found: dict[str, list[T]], labels: dict[str, list], val: float, tes
         test: Share that becomes the test where nothing was split at all, 0 to 1; a published split without a test stays so.
         seed: Of the choice.
     """
-    train, kinds = found.get("train", []), dict(zip(map(id, found.get("train", [])), labels.get("train", []), strict=True))
+    train, kinds = (
+        found.get("train", []),
+        dict(zip(map(id, found.get("train", [])), labels.get("train", []), strict=True)),
+    )
     whole = set(found) == {"train"}
     result = dict(found)
     if "test" not in found and whole and test > 0:

@@ -52,6 +52,7 @@ class Voc(ImageData):
     """
 
     resize = "inside"
+    kind = "boxes"
 
     def __init__(
         self,
@@ -84,15 +85,19 @@ class Voc(ImageData):
         parsed = {split: [read_xml(base, stem) for stem in stems] for split, stems in lists.items()}
         lost = [o.file for objects in parsed.values() for o in objects if o.file.stem not in images]
         if lost:
-            raise InputError(f"{len(lost)} XML files have no image in {base / 'JPEGImages'}, such as {lost[0]}: add the image or remove the XML")
+            raise InputError(
+                f"{len(lost)} XML files have no image in {base / 'JPEGImages'}, such as {lost[0]}: add the image or remove the XML"
+            )
         pairs = {split: [(images[o.file.stem], o) for o in objects] for split, objects in parsed.items()}
         headers = self.look([path for members in pairs.values() for path, _ in members])
         names = self.known_classes(name for o in parsed.get("train", []) for name in o.names)
         if not names:
             raise InputError(f"{base} has no object in its training images: there is nothing to detect")
-        self.spec = self.make_spec(names, headers, "boxes")
+        self.spec = self.make_spec(names, headers)
         self.dropped = Counter[str]()
-        items = {s: [Item(str(path), self.target(o, path, names)) for path, o in members] for s, members in pairs.items()}
+        items = {
+            s: [Item(str(path), self.target(o, path, names)) for path, o in members] for s, members in pairs.items()
+        }
         if self.dropped:
             where = ", ".join(f"{Path(name).name} ({count})" for name, count in sorted(self.dropped.items())[:5])
             self.notes.append(f"{self.dropped.total()} boxes without area were dropped: {where}")
@@ -103,16 +108,22 @@ class Voc(ImageData):
         """Boxes and labels of one image in its upright pixels."""
         unknown = sorted(set(objects.names) - set(names))
         if unknown:
-            raise InputError(f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}: rename or remove the object")
+            raise InputError(
+                f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}: rename or remove the object"
+            )
         boxes = torch.tensor(objects.boxes, dtype=torch.float32).reshape(-1, 4)
         if len(boxes) and 0 < boxes.max() <= 1.5:
-            raise InputError(f"{objects.file}: the boxes lie in 0..1, pixels are meant: multiply by the image's width and height")
+            raise InputError(
+                f"{objects.file}: the boxes lie in 0..1, pixels are meant: multiply by the image's width and height"
+            )
         header = read_header(path)
         if header.orientation != 1 and stored_frame(objects, header):
             boxes = upright_boxes(boxes, header)
         height, width = header.shown
         if len(boxes) and (boxes[:, 0] >= width).any() | (boxes[:, 1] >= height).any() | (boxes[:, 2:] <= -1).any():
-            raise InputError(f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend the XML or the image")
+            raise InputError(
+                f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend the XML or the image"
+            )
         boxes = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
         keep = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
         if not keep.all():
@@ -179,7 +190,9 @@ def read_xml(base: Path, stem: str) -> Objects:
             boxes.append(box)
         width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
     except FileNotFoundError as error:
-        raise InputError(f"{file} is missing, though ImageSets/Main names {stem}: add it or take the name out of the list") from error
+        raise InputError(
+            f"{file} is missing, though ImageSets/Main names {stem}: add it or take the name out of the list"
+        ) from error
     except (ElementTree.ParseError, ValueError, OSError) as error:
         raise InputError(f"{file} can't be read as a VOC annotation ({error}): mend or remove it") from error
     return Objects(file, names, boxes, width, height)  # type: ignore[arg-type]

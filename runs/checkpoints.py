@@ -36,7 +36,11 @@ class WholeFiles(TorchCheckpointIO):
 
 def checkpoint_callbacks(folder: Path) -> list[ModelCheckpoint]:
     """``best.ckpt`` (weights of the best score) and ``last.ckpt`` (everything, to go on from the end of any epoch)."""
-    shared: dict[str, Any] = {"dirpath": folder / "checkpoints", "auto_insert_metric_name": False, "enable_version_counter": False}
+    shared: dict[str, Any] = {
+        "dirpath": folder / "checkpoints",
+        "auto_insert_metric_name": False,
+        "enable_version_counter": False,
+    }
     best = ModelCheckpoint(filename="best", monitor="val/score", mode="max", save_weights_only=True, **shared)
     last = ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **shared)
     return [best, last]

@@ -53,7 +53,9 @@ def check_node(node: Any, path: str) -> None:
     elif path.count(".") == 0 and path in ("callbacks", "logger"):
         for key, value in node.items():
             if value is not None and not (isinstance(value, dict) and "_target_" in value):
-                raise InputError(f"{path}.{key} is no part that can be built: it has no _target_.{near(f'{path}.{key}', known_keys())}")
+                raise InputError(
+                    f"{path}.{key} is no part that can be built: it has no _target_.{near(f'{path}.{key}', known_keys())}"
+                )
     for key, value in node.items():
         if key not in HYDRA:
             check_node(value, f"{path}.{key}")
@@ -87,12 +89,17 @@ def refuse_unknown(given: set[str], known: set[str], path: str) -> None:
         raise InputError(f"there is no key {full}.{near(full, options)}")
 
 
-def near(word: str, options: list[str] | set[str]) -> str:
+def near(word: str, options: Iterable[str]) -> str:
     """A sentence that names the closest of `options`, or all of a few."""
     ordered = sorted(options)
     found = get_close_matches(word, ordered, 3, 0.5)
     last = word.rsplit(".", 1)[-1]
-    found += [o for o in get_close_matches(last, [o.rsplit(".", 1)[-1] for o in ordered], 3, 0.7) for o in ordered if o.endswith(f".{o}")]
+    found += [
+        o
+        for o in get_close_matches(last, [o.rsplit(".", 1)[-1] for o in ordered], 3, 0.7)
+        for o in ordered
+        if o.endswith(f".{o}")
+    ]
     if found:
         return f" Nearest: {', '.join(dict.fromkeys(found))}"
     return f" Allowed: {', '.join(ordered)}" if 0 < len(ordered) <= 20 else ""
@@ -173,7 +180,7 @@ def fields(node: ast.ClassDef) -> dict[str, str | None]:
 @cache
 def foreign(target: str) -> dict[str, Any] | None:
     """The keys and defaults that conf/ gives for somebody else's class."""
-    found = {}
+    found: dict[str, Any] = {}
     for file in sorted(CONF.rglob("*.yaml")):
         for node in [load(file), *(value for value in load(file).values() if isinstance(value, dict))]:
             if node.get("_target_") == target:

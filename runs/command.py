@@ -31,6 +31,7 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us rather than being printed by Hydra
 
     refused: list[Exception] = []
+    failed: list[Exception] = []
 
     def refuse(error: Exception) -> None:
         refused.append(error)
@@ -44,6 +45,9 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
             main(cfg)
         except InputError as error:  # in a sweep, the other runs go on
             refuse(error)
+        except Exception as error:
+            failed.append(error)
+            traceback.print_exc()
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
@@ -51,7 +55,7 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
         refuse(error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    sys.exit(REFUSED if refused else DONE)
+    sys.exit(FAILED if failed else REFUSED if refused else DONE)
 
 
 def plain(cfg: DictConfig) -> dict:
@@ -62,7 +66,11 @@ def plain(cfg: DictConfig) -> dict:
 def sweep_folder() -> str | None:
     """Where this run of a sweep writes; None outside a sweep."""
     hydra_config = HydraConfig.get()
-    return hydra_config.runtime.output_dir if hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN" else None
+    return (
+        hydra_config.runtime.output_dir
+        if hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN"
+        else None
+    )
 
 
 def explain(error: Exception) -> str:
@@ -74,7 +82,11 @@ def explain(error: Exception) -> str:
         group, _, choice = option[1].rpartition("/")
         options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
         chosen = near(choice, options) or ""
-        return f"{group}={choice}: there is no such choice.{chosen} Allowed: {', '.join(options)}" if options else text.splitlines()[0]
+        return (
+            f"{group}={choice}: there is no such choice.{chosen} Allowed: {', '.join(options)}"
+            if options
+            else text.splitlines()[0]
+        )
     if key := re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text):
         name = key[1].split("@")[0]
         if name in known_keys():

@@ -6,6 +6,7 @@ import logging
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +32,8 @@ def open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
         folder = claim(cfg.run_dir, task_name(cfg))
     if not is_child():
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    if cfg.resume:
+        cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
     start_log(folder)
     return cfg, folder
 
@@ -53,7 +56,9 @@ def claim(run_dir: str | None, kind: str) -> Path:
         raise InputError(f"run_dir={folder} is a file: name a folder")
     held = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
     if held:
-        raise InputError(f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder, or go on with that run by resume={folder}")
+        raise InputError(
+            f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder, or go on with that run by resume={folder}"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,8 +91,8 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
     saved = OmegaConf.load(folder / "config.yaml")
     chosen = HydraConfig.get().runtime.choices
     for override in HydraConfig.get().overrides.task:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key == "resume":
+        key = override.lstrip("+~").split("=")[0]
+        if key == "resume" or (key in chosen and same_choice(cfg, saved, key)):
             continue
         if key in chosen:
             raise InputError(f"{override}: a resumed run keeps its parts; start a new run to change its {key}")
@@ -95,6 +100,11 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
     os.environ[CHILD_OF] = str(folder.resolve())
     saved.resume, saved.run_dir = str(folder), None
     return saved, folder  # type: ignore[return-value]
+
+
+def same_choice(cfg: Any, saved: Any, key: str) -> bool:
+    """Whether a group was chosen as it was before."""
+    return OmegaConf.select(cfg, f"{key}._target_") == OmegaConf.select(saved, f"{key}._target_") is not None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -9,7 +9,9 @@ from structures import InputError
 
 
 def missing(extra: str, error: Exception) -> InputError:
-    return InputError(f"logger={extra} needs its package ({str(error).splitlines()[0]}): pip install -c constraints.txt -e '.[{extra}]', or choose logger=csv")
+    return InputError(
+        f"logger={extra} needs its package ({str(error).splitlines()[0]}): pip install -c constraints.txt -e '.[{extra}]', or choose logger=csv"
+    )
 
 
 def tensorboard(name: str = "tensorboard", run_dir: Path = Path()) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 import drawing
 from runs.tables import read_rows
@@ -40,7 +40,7 @@ class Pictures(Callback):
         folder.mkdir(exist_ok=True)
         return folder
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.inputs_done or not trainer.is_global_zero:
             return
         self.inputs_done = True
@@ -49,11 +49,15 @@ class Pictures(Callback):
             cells = [self.cell(part, i, answer, spec, "") for i, answer in enumerate(targets(part)[: self.count])]
             drawing.save(drawing.sheet(cells), path / f"{name}inputs.png")
 
-    def on_test_batch_end(self, trainer: Trainer, pl_module: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         self.keep(trainer, pl_module, batch)
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not trainer.state.fn == "fit":
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.state.fn != "fit":
             self.keep(trainer, pl_module, batch)
 
     def keep(self, trainer: Trainer, task: Task, batch: Any) -> None:
@@ -63,10 +67,10 @@ class Pictures(Callback):
             with torch.inference_mode():
                 self.seen.append((present, task(present)))
 
-    def on_test_end(self, trainer: Trainer, pl_module: Task) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.finish(trainer, pl_module)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Task) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn != "fit":
             self.finish(trainer, pl_module)
 
@@ -78,7 +82,9 @@ class Pictures(Callback):
         table = folder.parent / "metrics.csv"
         if table.is_file():
             drawing.save(drawing.curves(read_rows(table)), folder / "curves.png")
-        found = {f"{name}_": (task.curves[name], spec) for name, spec in task.spec.parts.items()} or {"": (task.curves, task.spec)}
+        found = {f"{name}_": (task.curves[name], spec) for name, spec in task.spec.parts.items()} or {
+            "": (task.curves, task.spec)
+        }
         for name, (details, spec) in found.items():
             if "confusion" in details:
                 drawing.save(drawing.confusion(details["confusion"], spec.class_names), folder / f"{name}confusion.png")

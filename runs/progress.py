@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress as RichProgress
-from rich.progress import TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 log = logging.getLogger("resmet")
 
@@ -38,14 +38,22 @@ class Progress(ProgressBar):
         columns = (
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%  loss {task.fields[loss]}  score {task.fields[score]}  {task.fields[rate]}"),
+            TextColumn(
+                "{task.percentage:>3.0f}%  loss {task.fields[loss]}  score {task.fields[score]}  {task.fields[rate]}"
+            ),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         self.bar = RichProgress(*columns, console=console, refresh_per_second=4)
         batches = int(trainer.num_training_batches)
         done = trainer.current_epoch * batches
-        fields = {"epoch": trainer.current_epoch + 1, "epochs": trainer.max_epochs, "loss": "-", "score": "-", "rate": ""}
+        fields: dict[str, Any] = {
+            "epoch": trainer.current_epoch + 1,
+            "epochs": trainer.max_epochs,
+            "loss": "-",
+            "score": "-",
+            "rate": "",
+        }
         self.job = self.bar.add_task("train", total=(trainer.max_epochs or 1) * batches, completed=done, **fields)
         self.bar.start()
 
@@ -54,7 +62,9 @@ class Progress(ProgressBar):
         if self.bar:
             self.bar.update(self.job, epoch=trainer.current_epoch + 1)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         now = time.monotonic()
         if self.bar is None:
             return
@@ -71,7 +81,9 @@ class Progress(ProgressBar):
             self.bar.update(self.job, score=f"{float(score):.4f}")
         elif not self.bar and self.enabled and trainer.is_global_zero:
             said = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-            said += [f"{name} {float(value):.4f}" for name, value in (("loss", loss), ("score", score)) if value is not None]
+            said += [
+                f"{name} {float(value):.4f}" for name, value in (("loss", loss), ("score", score)) if value is not None
+            ]
             left = (time.monotonic() - self.began) * ((trainer.max_epochs or 1) - trainer.current_epoch - 1)
             log.info("  ".join([*said, f"left {int(left // 60)}:{int(left % 60):02d}"]))
 

@@ -24,6 +24,8 @@ def write_report(folder: Path, result: dict[str, Any], notes: Sequence[str]) -> 
     pictures = [(path.stem.replace("_", " "), b64encode(path.read_bytes()).decode()) for path in paths]
     config = folder / "config.yaml"
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("report.html.j2")
-    text = page.render(result=result, notes=notes, pictures=pictures, config=config.read_text() if config.is_file() else "")
+    text = page.render(
+        result=result, notes=notes, pictures=pictures, config=config.read_text() if config.is_file() else ""
+    )
     write_whole(folder / "report.html", text)
     return folder / "report.html"

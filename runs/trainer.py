@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runs.checkpoints import WholeFiles
 from structures import InputError
@@ -48,16 +49,24 @@ def make_trainer(
     Raises:
         InputError: If a number is below 1, or this machine lacks what was asked for.
     """
-    for name, value in (("max_epochs", max_epochs), ("accumulate", accumulate), ("every", every), ("limit", limit or 1)):
+    for name, value in (
+        ("max_epochs", max_epochs),
+        ("accumulate", accumulate),
+        ("every", every),
+        ("limit", limit or 1),
+    ):
         if value < 1:
             raise InputError(f"trainer.{name} must be at least 1, got {value}")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
     cap = 1.0 if limit is None else limit
     try:
         return Trainer(
             accelerator=accelerator,
-            devices=1 if devices == "auto" and accelerator in ("auto", "cpu") and not torch.cuda.is_available() else devices,
+            devices=1
+            if devices == "auto" and accelerator in ("auto", "cpu") and not torch.cuda.is_available()
+            else devices,
             num_nodes=num_nodes,
             strategy=strategy if strategy != "ddp" else ddp(),
             precision=fast_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
@@ -77,11 +86,7 @@ def make_trainer(
             enable_progress_bar=any(type(callback).__name__ == "Progress" for callback in callbacks),
             log_every_n_steps=1,
         )
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        if type(error).__name__ != "MisconfigurationException":
-            raise
+    except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
 
 

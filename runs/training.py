@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from runs.checkpoints import checkpoint_callbacks
 from runs.report import write_report
@@ -42,7 +42,7 @@ class EqualStatistics(Callback):
 
 def train(
     task: Task,
-    data: LightningDataModule,
+    data: Any,
     folder: Path,
     engine: Callable[..., Trainer],
     callbacks: Sequence[Callback],
@@ -64,30 +64,34 @@ def train(
     if resume:
         same_data(last, task)
     trainer.fit(task, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
-    val = stage_figures(trainer, "val")
     refuse_no_steps(trainer)
     stage = test_best(trainer, task, data, folder)
+    if trainer.is_global_zero:
+        result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
+        result["seconds"] = round(time.monotonic() - began, 2)
+        write_json(folder / "metrics.json", result)
+        report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
+        score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
+        log.info(f"{stage} {task.score} {score} after {result['epochs']} epochs in {result['seconds']:.0f} s")
+        log.info(f"report: {report}")
+
+
+def summary(trainer: Trainer, task: Task, table: EpochTable, stage: str) -> dict[str, Any]:
+    """What a run came to, as ``metrics.json`` has it."""
+    val = best_row(table.rows)
     test = stage_figures(trainer, "test") if stage == "test" else {}
-    best = best_row(table.rows) or val
-    result = {
+    return {
         "task": type(task).__name__.lower(),
-        "score": (test or best).get("score"),
-        "val": best,
+        "score": (test or val).get("score"),
+        "val": val,
         "test": test,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "seconds": round(time.monotonic() - began, 2),
+        "seconds": 0.0,
         "samples_per_second": round(table.samples / table.train_seconds, 2) if table.train_seconds else None,
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "parameters": sum(p.numel() for p in task.parameters()),
-        "seed": seed,
-        "versions": versions(),
     }
-    if trainer.is_global_zero:
-        write_json(folder / "metrics.json", result)
-        report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
-        log.info(f"{stage} {task.score} {result['score']:.4f} after {result['epochs']} epochs in {result['seconds']:.0f} s")
-        log.info(f"report: {report}")
 
 
 def introduce(task: Task, data: Any, folder: Path) -> None:
@@ -97,7 +101,9 @@ def introduce(task: Task, data: Any, folder: Path) -> None:
     for note in [*data.notes, *loaded(task)]:
         log.info(f"note: {note}")
     parameters = sum(p.numel() for p in task.parameters())
-    log.info(f"task: {type(task).__name__.lower()} on {type(task.backbone).__name__}, {parameters / 1e6:.2f} M parameters")
+    log.info(
+        f"task: {type(task).__name__.lower()} on {type(task.backbone).__name__}, {parameters / 1e6:.2f} M parameters"
+    )
 
 
 def loaded(task: Task) -> list[str]:
@@ -110,7 +116,9 @@ def same_data(checkpoint: Path, task: Task) -> None:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{checkpoint} can't be read ({str(error).splitlines()[0][:100]}): start anew with another run_dir") from error
+        raise InputError(
+            f"{checkpoint} can't be read ({str(error).splitlines()[0][:100]}): start anew with another run_dir"
+        ) from error
     old, new = content["spec"], task.spec.to_dict()
     differ = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if normal(old.get(key)) != normal(new[key])]
     if differ:
@@ -123,7 +131,9 @@ def normal(value: Any) -> Any:
 
 def refuse_no_steps(trainer: Trainer) -> None:
     if trainer.global_step == 0:
-        raise InputError("the run took no step at all: the training split is smaller than one batch allows; lower data.batch_size")
+        raise InputError(
+            "the run took no step at all: the training split is smaller than one batch allows; lower data.batch_size"
+        )
 
 
 def test_best(trainer: Trainer, task: Task, data: Any, folder: Path) -> str:

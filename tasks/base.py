@@ -36,8 +36,13 @@ class Task(LightningModule, ABC):
     score: str
     targets: tuple[str, ...]
     axes: tuple[int, ...] = (1, 2, 3)
+    backbone: Any  # a Backbone; torch types a module's attributes as Tensor or Module, which fits neither
+    head: Any
+    meters: Any
+    mean: Tensor
+    std: Tensor
 
-    def __init__(self, backbone: nn.Module, spec: Spec) -> None:
+    def __init__(self, backbone: Backbone, spec: Spec) -> None:
         super().__init__()
         name = type(self).__name__.lower()
         if spec.target not in self.targets:
@@ -45,8 +50,10 @@ class Task(LightningModule, ABC):
                 f"task={name} learns from {' or '.join(self.targets)}, but this data carries {spec.target}: choose another task or data"
             )
         if spec.ndim not in self.axes:
-            raise InputError(f"task={name} takes signals of {self.axes} axes, this data has {spec.ndim}: choose another task")
-        self.backbone: Backbone = backbone  # type: ignore[assignment]
+            raise InputError(
+                f"task={name} takes signals of {self.axes} axes, this data has {spec.ndim}: choose another task"
+            )
+        self.backbone = backbone
         self.spec = spec
         self.recipe = Recipe()
         self.config: dict[str, Any] = {}
@@ -112,7 +119,9 @@ class Task(LightningModule, ABC):
         self.curves = self.details(stage)
         for meter in self.stage_meters(stage):
             meter.reset()
-        self.log_dict({f"{stage}/{name}": value for name, value in results.items()} | {f"{stage}/score": results[self.score]})
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in results.items()} | {f"{stage}/score": results[self.score]}
+        )
 
     def stage_meters(self, stage: str) -> list[Any]:
         return [self.meters[stage]]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -16,6 +16,7 @@ from torchmetrics.classification import (
     MultilabelPrecisionRecallCurve,
 )
 
+from backbones.base import Backbone
 from heads.pooled import Pooled
 from structures import Batch, Features, Prediction, Spec
 from tasks.base import Task
@@ -39,7 +40,7 @@ class Classification(Task):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         spec: Spec,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
@@ -94,7 +95,9 @@ class Classification(Task):
     def details(self, stage: str) -> dict[str, Any]:
         values = self.meters[stage].compute()
         precision, recall, _ = values["curve"]
-        return {"precision": precision, "recall": recall} | ({} if self.multilabel else {"confusion": values["confusion"]})
+        return {"precision": precision, "recall": recall} | (
+            {} if self.multilabel else {"confusion": values["confusion"]}
+        )
 
     def adopt_head(self, head: dict[str, Tensor]) -> int:
         own = self.head.linear.state_dict()

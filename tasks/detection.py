@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
+from backbones.base import Backbone
 from heads.rcnn import RCNN
 from structures import Batch, Features, Prediction, Spec
 from tasks.base import Task
@@ -27,7 +28,7 @@ class Detection(Task):
     targets = ("boxes",)
     axes = (2,)
 
-    def __init__(self, backbone: nn.Module, spec: Spec, head: Callable[..., nn.Module] = RCNN) -> None:
+    def __init__(self, backbone: Backbone, spec: Spec, head: Callable[..., nn.Module] = RCNN) -> None:
         super().__init__(backbone, spec)
         self.head = head(backbone.channels, spec.num_classes)
         for stage in ("val", "test"):

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from structures import Batch, Features, InputError, Prediction, Spec
+from backbones.base import Backbone
+from structures import Batch, InputError, Prediction, Spec
 from tasks.base import Task
 
 
@@ -24,17 +25,20 @@ class Joint(Task):
 
     score = "mean"
     targets = ("parts",)
+    parts: Any
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         spec: Spec,
         tasks: Mapping[str, Callable[..., Task]],
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(backbone, spec)
         if set(tasks) != set(spec.parts):
-            raise InputError(f"task=joint has the parts {sorted(tasks)}, its data has {sorted(spec.parts)}: name them alike")
+            raise InputError(
+                f"task=joint has the parts {sorted(tasks)}, its data has {sorted(spec.parts)}: name them alike"
+            )
         if unknown := set(weights or {}) - set(tasks):
             raise InputError(f"task.weights names {sorted(unknown)}, the parts are {sorted(tasks)}")
         self.parts = nn.ModuleDict({name: make(backbone, spec.parts[name]) for name, make in tasks.items()})

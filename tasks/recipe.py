@@ -53,7 +53,7 @@ class Recipe:
         factor = partial(schedule, steps=steps, warmup=round(self.warmup * steps), floor=self.floor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
-    def groups(self, task: nn.Module) -> list[dict[str, Any]]:
+    def groups(self, task: Any) -> list[dict[str, Any]]:
         """Backbone and head, each in two: kernels with weight decay; norms and biases without.
 
         Source: He et al., Bag of Tricks, 2018 (arXiv:1812.01187), section 3.1.
@@ -71,7 +71,8 @@ class Recipe:
 
 def split(items: Iterable[nn.Parameter], test: Callable[[nn.Parameter], bool]) -> tuple[list, list]:
     """Those that pass `test`, and the rest."""
-    passed, rest = [], []
+    passed: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for item in items:
         (passed if test(item) else rest).append(item)
     return passed, rest

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from backbones.base import Backbone
 from heads.unet import UNet
 from structures import IGNORE, Batch, Features, Prediction, Spec
 from tasks.base import Task
@@ -31,7 +31,7 @@ class Segmentation(Task):
     axes = (2,)
 
     def __init__(
-        self, backbone: nn.Module, spec: Spec, head: Callable[..., nn.Module] = UNet, dice_weight: float = 0.5
+        self, backbone: Backbone, spec: Spec, head: Callable[..., nn.Module] = UNet, dice_weight: float = 0.5
     ) -> None:
         super().__init__(backbone, spec)
         self.binary = spec.num_classes == 2 and spec.class_names[0] == "background"

@@ -1,0 +1,29 @@
+"""Judge a checkpoint on its own data, or on other data of its classes: python evaluate.py ckpt=RUN/checkpoints/best.ckpt."""
+
+from typing import TYPE_CHECKING
+
+from runs.command import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(cfg: "DictConfig") -> None:
+    from omegaconf import OmegaConf
+
+    from assembly import assemble_data, build, load_task, read_checkpoint
+    from runs.folder import claim, start_log
+    from runs.judging import evaluate
+
+    task = load_task(cfg.ckpt)
+    chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
+    data = assemble_data(chosen)
+    data.adopt(task.spec)
+    data.prepare([cfg.split])
+    folder = claim(cfg.run_dir, "evaluate")
+    start_log(folder)
+    evaluate(task, data, cfg.split, folder, build(cfg.trainer), str(cfg.ckpt))
+
+
+if __name__ == "__main__":
+    command("evaluate", main)

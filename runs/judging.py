@@ -1,0 +1,51 @@
+"""What an evaluation does: figures and pictures of one split, without training."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from runs.pictures import Pictures
+from runs.report import write_report
+from runs.tables import peak_memory_mb, stage_figures, versions, write_json
+from structures import InputError
+from tasks.base import Task
+
+log = logging.getLogger("resmet")
+
+
+def evaluate(task: Task, data: Any, split: str, folder: Path, engine: Callable[..., Trainer], source: str) -> None:
+    """Test `task` on one split of prepared data and write ``metrics.json``, ``pictures/`` and ``report.html``.
+
+    Raises:
+        InputError: If the data has no such split.
+    """
+    if split not in data.splits:
+        raise InputError(
+            f"split={split}: this data has {', '.join(data.splits) or 'no items for it'}: choose another split"
+        )
+    began = time.monotonic()
+    log.info(f"data: {data.describe()}")
+    trainer = engine(run_dir=folder, callbacks=[Pictures()], logger=False)
+    trainer.test(task, dataloaders=data.loader(split), verbose=False)
+    figures = stage_figures(trainer, "test")
+    result = {
+        "task": type(task).__name__.lower(),
+        "score": figures["score"],
+        split: figures,
+        "checkpoint": source,
+        "seconds": round(time.monotonic() - began, 2),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "parameters": sum(p.numel() for p in task.parameters()),
+        "versions": versions(),
+    }
+    write_json(folder / "metrics.json", result)
+    report = write_report(folder, result, [data.describe(), *data.notes])
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
+    log.info(f"{split}: {shown}")
+    log.info(f"report: {report}")

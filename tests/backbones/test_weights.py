@@ -1,0 +1,109 @@
+"""Weights from anywhere, with a true report."""
+
+import socket
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from backbones.resnet import ResNet
+from backbones.timm_features import TimmFeatures
+from structures import InputError
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "model.backbone.", "state.module."])
+@pytest.mark.parametrize("wrap", [None, "state_dict", "model"])
+def test_prefixes_and_containers(tmp_path, prefix: str, wrap: str | None) -> None:
+    source = ResNet(18, width=8)
+    state = {prefix + name: value for name, value in source.state_dict().items()} | {
+        prefix + "fc.weight": torch.zeros(7, 64),
+        prefix + "fc.bias": torch.zeros(7),
+    }
+    torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / "w.pth")
+    net = ResNet(18, width=8, weights=str(tmp_path / "w.pth"))
+    assert net.match.matched == net.match.total
+    assert net.match.head["weight"].shape == (7, 64)
+    for name, value in source.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value)
+
+
+def test_safetensors(tmp_path) -> None:
+    source = ResNet(18, width=8)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    assert (
+        ResNet(18, width=8, weights=str(tmp_path / "w.safetensors")).match.matched == source.state_dict().__len__() - 20
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_input_channels(tmp_path, channels: int) -> None:
+    """A grey copy in every channel is answered as the RGB net answers grey."""
+    source = ResNet(18, width=8).eval()
+    torch.save(source.state_dict(), tmp_path / "w.pt")
+    net = ResNet(18, width=8, in_channels=channels, weights=str(tmp_path / "w.pt")).eval()
+    assert net.match.matched == net.match.total
+    grey = torch.randn(1, 1, 32, 32)
+    if channels == 1:
+        torch.testing.assert_close(net(grey)[32], source(grey.expand(-1, 3, -1, -1))[32], atol=1e-5, rtol=1e-4)
+    else:
+        assert net.conv1.weight.shape[1] == channels
+
+
+def test_nothing_matching_is_an_error(tmp_path) -> None:
+    torch.save({"a": torch.zeros(3), "b": torch.zeros(2, 2)}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="not one tensor"):
+        ResNet(18, width=8, weights=str(tmp_path / "w.pt"))
+
+
+def test_another_depth_is_reported(tmp_path) -> None:
+    torch.save(ResNet(18, width=8).state_dict(), tmp_path / "w.pt")
+    match = ResNet(34, width=8, weights=str(tmp_path / "w.pt")).match
+    assert 0 < match.matched < match.total
+    assert match.missing
+    assert f"{match.matched} of {match.total}" in str(match)
+
+
+def test_a_file_that_would_run_code_runs_none(tmp_path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "mark"), "w"))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="can't be read as weights"):
+        ResNet(18, width=8, weights=str(tmp_path / "w.pt"))
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("tag", ["resnet18.a1_in1k", "ResNet18_Weights.IMAGENET1K_V1"])
+def test_offline_is_said_once_with_the_cache(tag: str, monkeypatch, tmp_path) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("backbones.weights.torchvision_state", lambda tag: offline())
+    monkeypatch.setattr("timm.create_model", offline)
+    with pytest.raises(InputError, match=r"could not be downloaded.*cache folder"):
+        ResNet(18, weights=tag)
+
+
+def test_unknown_tag_names_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"no such file or tag.*resnet18\.a1_in1k"):
+        ResNet(18, weights="resnet18.a1in1k")
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_100", "vgg11", "swin_tiny_patch4_window7_224"])
+def test_timm_keeps_the_contract(name: str) -> None:
+    net = TimmFeatures(name, in_channels=1).eval()
+    with torch.inference_mode():
+        features = net(torch.zeros(1, 1, 224, 224))
+    assert {stride: y.shape[1] for stride, y in features.items()} == net.channels
+    for stride, y in features.items():
+        assert y.shape[2:] == (224 // stride, 224 // stride)
+
+
+def test_timm_refusals() -> None:
+    with pytest.raises(InputError, match="mobilenet"):
+        TimmFeatures("mobilenetv3_smal_100")
+    with pytest.raises(InputError, match="2 axes"):
+        TimmFeatures("vgg11", ndim=1)

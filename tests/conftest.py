@@ -1,0 +1,103 @@
+"""Small data that the tests draw themselves, and the real sets where they are at hand."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn import annotate, picture, sound
+from PIL import Image
+
+torch.set_num_threads(1)  # nets are tiny here, and the tests run in several processes
+os.environ["OMP_NUM_THREADS"] = "1"  # in the scripts that they start, too
+
+ROOT = Path(__file__).parent.parent
+CONF = ROOT / "conf"
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real data sets; tests that need it skip where it is absent, saying so."""
+    folder = Path(os.environ.get("RESMET_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set RESMET_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_weights(real: Path) -> Path:
+    return real.parent / "weights" / "cifar10"
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two classes that brightness tells apart: 6 training and 2 test pictures each."""
+    root = tmp_path / "pictures"
+    for split, count in (("train", 6), ("test", 2)):
+        for name, colour in (("dark", 40), ("light", 200)):
+            for i in range(count):
+                picture(root / split / name / f"{i}.png", colour=colour + 5 * i)
+    return root
+
+
+@pytest.fixture
+def mask_folder(tmp_path: Path) -> Path:
+    """Six pictures with a bright square, its mask 255 on 0."""
+    root = tmp_path / "masked"
+    for i in range(6):
+        picture(root / "images" / f"{i}.png", (40, 30), 30)
+        array = np.zeros((30, 40), np.uint8)
+        array[5:15, 4 + i : 20 + i] = 255
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(array).save(root / "masks" / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """Eight pictures with one box each, lists for train and val."""
+    root = tmp_path / "voc"
+    for i in range(8):
+        picture(root / "JPEGImages" / f"{i}.png", (40, 30), seed=i)
+        annotate(root, str(i), [(("cat", "dog")[i % 2], 2 + i, 3, 20 + i, 25)])
+    lists = root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("\n".join(map(str, range(6))))
+    (lists / "val.txt").write_text("6\n7\n")
+    return root
+
+
+@pytest.fixture
+def audio_csv(tmp_path: Path) -> Path:
+    """Low and high tones of unequal length, 8 training and 4 test clips."""
+    root = tmp_path / "sounds"
+    rows = ["path,label,split"]
+    for i in range(12):
+        label, pitch = (("low", 200), ("high", 1500))[i % 2]
+        length = 600 + 100 * i
+        sound(root / "clips" / f"{i}.wav", 0.5 * np.sin(2 * np.pi * pitch * np.arange(length) / 8000))
+        rows.append(f"clips/{i}.wav,{label},{'train' if i < 8 else 'test'}")
+    (root / "table.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run a script of the project as a person would, in a folder of its own."""
+
+    def call(script: str, *words: str, **environment: str) -> subprocess.CompletedProcess:
+        inherited = {name: value for name, value in os.environ.items() if name != "RESMET_RUN_DIR"}
+        return subprocess.run(
+            [sys.executable, str(ROOT / f"{script}.py"), *words],
+            cwd=tmp_path,
+            env=inherited | {"PYTHONPATH": str(ROOT)} | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return call

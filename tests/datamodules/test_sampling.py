@@ -1,0 +1,65 @@
+"""Which items make up which batch."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules.sampling import Batches
+
+COUNTS = st.integers(2, 60)
+SIZES = st.integers(1, 17)
+
+
+@settings(deadline=None)
+@given(COUNTS, SIZES, st.integers(0, 3))
+def test_every_item_once_an_epoch_and_never_alone(count: int, size: int, epoch: int) -> None:
+    batches = Batches(count, size, seed=3)
+    batches.set_epoch(epoch)
+    drawn = list(batches)
+    assert sorted(index for batch in drawn for _, index in batch) == list(range(count))
+    assert {number for batch in drawn for number, _ in batch} == {epoch}
+    assert len(drawn) == len(batches)
+    if size > 1:
+        assert min(map(len, drawn)) > 1
+
+
+@settings(deadline=None)
+@given(COUNTS, SIZES, st.integers(1, 4))
+def test_processes_judge_every_item_once(count: int, size: int, world: int) -> None:
+    shards = [list(Batches(count, size, None, rank, world)) for rank in range(world)]
+    assert sorted(index for shard in shards for batch in shard for _, index in batch) == list(range(count))
+    assert [len(shard) for shard in shards] == [len(Batches(count, size, None, rank, world)) for rank in range(world)]
+
+
+@settings(deadline=None)
+@given(COUNTS, SIZES, st.integers(1, 4))
+def test_processes_take_equally_many_training_steps(count: int, size: int, world: int) -> None:
+    shards = [list(Batches(count, size, 1, rank, world)) for rank in range(world)]
+    assert len({len(shard) for shard in shards}) == 1
+
+
+def test_a_function_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list:
+        batches = Batches(50, 8, seed)
+        batches.set_epoch(epoch)
+        return list(batches)
+
+    assert order(0, 4) == order(0, 4)
+    assert order(0, 4) != order(0, 5)
+    assert [i for _, i in order(0, 4)[0]] != [i for _, i in order(1, 4)[0]]
+
+
+def test_a_longer_epoch_starts_the_items_again() -> None:
+    batches = Batches(10, 4, seed=0, length=7)
+    drawn = list(batches)
+    assert len(drawn) == 7
+    counts = Counter(index for batch in drawn for _, index in batch)
+    assert set(counts) == set(range(10))
+    assert {number for batch in drawn for number, _ in batch} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("count", "size", "lengths"), [(9, 4, [4, 5]), (3, 4, [3]), (8, 4, [4, 4]), (5, 1, [1] * 5)])
+def test_a_last_batch_of_one_joins_the_one_before(count: int, size: int, lengths: list[int]) -> None:
+    assert [len(batch) for batch in Batches(count, size, seed=0)] == lengths

@@ -1,0 +1,112 @@
+"""What a config may build, and what a checkpoint gives back."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from assembly import allowed, assemble_task, build, load_task, read_checkpoint
+from datamodules.house import Digits
+from structures import InputError, Spec
+
+CONFIG = {
+    "task": {"_target_": "tasks.classification.Classification", "_partial_": True},
+    "backbone": {"_target_": "backbones.resnet.ResNet", "_partial_": True, "depth": 18, "width": 4, "weights": "none"},
+    "recipe": {"_target_": "tasks.recipe.Recipe"},
+}
+
+
+def save(path: Path, **change: object) -> Path:
+    spec = Spec(2, 1, ("a", "b"), (0.0,), (1.0,), (32, 32), "stretch")
+    task = assemble_task(OmegaConf.create(CONFIG), spec)
+    content = {"state_dict": task.state_dict(), "config": CONFIG, "spec": spec.to_dict()} | change
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "torch.load",
+        "numpy.load",
+        "torch.nn.modules.module.torch.load",
+        "assembly.torch.load",
+        "tasks.base.torch.load",
+        "backbones.weights.torch.load",
+        "datamodules.images.Path",
+        "runs.folder.os.system",
+        "tests.conftest.picture",
+    ],
+)
+def test_only_our_own_can_be_built(target: str, tmp_path: Path) -> None:
+    assert not allowed(target)
+    with pytest.raises(InputError, match="a config may not build"):
+        build(
+            OmegaConf.create(
+                {"_target_": "datamodules.house.Digits", "augment": {"_target_": target, "_args_": [str(tmp_path)]}}
+            )
+        )
+
+
+def test_a_checkpoint_alone_predicts(tmp_path: Path) -> None:
+    task = load_task(save(tmp_path / "a.ckpt"))
+    assert task.spec.class_names == ("a", "b")
+    assert not task.training
+    with torch.inference_mode():
+        said = task(
+            {"input": torch.zeros(2, 1, 32, 32, dtype=torch.uint8), "sizes": [(32, 32)] * 2, "names": ["x", "y"]}
+        )
+    assert len(said) == 2
+
+
+def test_a_checkpoint_whose_config_would_run_code(tmp_path: Path) -> None:
+    evil = CONFIG | {"task": {"_target_": "os.system", "_args_": [f"touch {tmp_path / 'mark'}"]}}
+    with pytest.raises(InputError, match="a config may not build"):
+        load_task(save(tmp_path / "evil.ckpt", config=evil))
+    assert not (tmp_path / "mark").exists()
+
+
+def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
+    good = save(tmp_path / "good.ckpt")
+    (tmp_path / "cut.ckpt").write_bytes(good.read_bytes()[:3000])
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "foreign.ckpt")
+    for name, said in (
+        ("none", "no such file"),
+        ("cut", "can't be read as a checkpoint"),
+        ("foreign", "say backbone.weights="),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_checkpoint(tmp_path / f"{name}.ckpt")
+    with pytest.raises(InputError, match="does not fit its own config"):
+        load_task(save(tmp_path / "odd.ckpt", state_dict={}))
+    with pytest.raises(InputError, match="description of its data"):
+        load_task(save(tmp_path / "spec.ckpt", spec={"ndim": 2}))
+
+
+def test_a_backbone_moves_from_task_to_task(tmp_path: Path) -> None:
+    source = load_task(save(tmp_path / "a.ckpt"))
+    config = OmegaConf.create(CONFIG)
+    config.task._target_ = "tasks.segmentation.Segmentation"
+    config.backbone.weights = str(tmp_path / "a.ckpt")
+    spec = Spec(2, 1, ("background", "x"), target="mask")
+    task = assemble_task(config, spec)
+    assert task.backbone.match.matched == task.backbone.match.total
+    assert torch.equal(task.backbone.conv1.weight, source.backbone.conv1.weight)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_head_of_the_same_size_comes_along(tmp_path: Path, classes: int) -> None:
+    source = load_task(save(tmp_path / "a.ckpt"))
+    config = OmegaConf.create(CONFIG)
+    config.backbone.weights = str(tmp_path / "a.ckpt")
+    task = assemble_task(config, Spec(2, 1, tuple("abc"[:classes])))
+    assert torch.equal(task.head.linear.weight, source.head.linear.weight) == (classes == 2)
+
+
+def test_data_of_another_task_is_not_judged(tmp_path: Path) -> None:
+    spec = Spec(2, 3, ("background", "x"), target="mask")
+    with pytest.raises(InputError, match="trained on mask over 2 axes, this data has label"):
+        Digits().adopt(spec)

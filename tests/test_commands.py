@@ -1,0 +1,138 @@
+"""Each script as a person types it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = ("train", "evaluate", "predict")
+Run = Callable[..., subprocess.CompletedProcess]
+TINY = ("backbone.width=8", "trainer.accelerator=cpu")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers(run: Run, script: str) -> None:
+    done = run(script, "--help")
+    assert done.returncode == 0
+    assert f"python {script}.py" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["--cfg", "job"], 0),
+        (["trainer.max_epoch=3"], 2),
+        (["+trainer.max_epoch=3"], 2),
+        (["task=detecton"], 2),
+    ],
+)
+def test_answers_come_before_torch(words: list[str], code: int) -> None:
+    program = (
+        "import sys, runpy\nsys.argv = ['train.py'] + sys.argv[1:]\n"
+        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit as end:\n    print('torch' in sys.modules or 'lightning' in sys.modules, end.code or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == f"False {code}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trainer.max_epoch=3"], "no key trainer.max_epoch. Nearest: trainer.max_epochs"),
+        (["+trainer.max_epoch=3"], "no key trainer.max_epoch. Nearest: trainer.max_epochs"),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs='abc' must be a whole number"),
+        (["task=detecton"], "Nearest: detection"),
+        (["+experiment=foo"], "foo"),
+        (["taks=detection"], "no key taks. Nearest: task"),
+        (["+frobnicate=1"], "no key frobnicate"),
+        (["recipe.optimizer.lr=fast"], "must be a number"),
+        (["data=voc"], "data.root is required: say data.root=..."),
+        (["data=voc", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
+        (["backbone.depth=19"], "backbone.depth must be one of"),
+        (["task=audio", "data=classification"], "choose another task"),
+    ],
+)
+def test_refusals(run: Run, words: list[str], said: str) -> None:
+    done = run("train", *words, "run_dir=made")
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> None:
+    data = ("data=image_folder", f"data.root={image_folder}", "data.batch_size=4", "data.size=32")
+    command = (*data, *TINY, "trainer.max_epochs=2", "logger=tensorboard")
+    done = run("train", *command, "run_dir=one")
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stderr
+    folder = tmp_path / "one"
+    for name in (
+        "config.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "metrics.csv",
+        "metrics.json",
+        "report.html",
+        "train.log",
+    ):
+        assert (folder / name).is_file(), name
+    for name in ("inputs", "predictions", "curves", "confusion", "precision_recall"):
+        assert (folder / "pictures" / f"{name}.png").is_file(), name
+    assert list((folder / "tensorboard").glob("events*"))
+    page = (folder / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+    again = run("train", *command, "run_dir=one")
+    assert again.returncode == 2
+    assert "already holds" in again.stderr
+
+    twin = run("train", *command, "run_dir=two")
+    assert twin.returncode == 0
+    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    for result in (first, second):
+        for timed in ("seconds", "samples_per_second", "peak_memory_mb"):
+            assert result.pop(timed) > 0
+    assert first == second
+    assert (folder / "metrics.csv").read_text() == (tmp_path / "two" / "metrics.csv").read_text()
+
+    longer = run("train", "resume=one", "trainer.max_epochs=3")
+    assert longer.returncode == 0, longer.stderr
+    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 3
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 4
+
+    judged = run("evaluate", "ckpt=one/checkpoints/best.ckpt", "run_dir=judged")
+    assert judged.returncode == 0, judged.stderr
+    figures = json.loads((tmp_path / "judged" / "metrics.json").read_text())
+    assert figures["test"] == json.loads((folder / "metrics.json").read_text())["test"]
+
+    told = run("predict", "ckpt=one/checkpoints/best.ckpt", f"source={image_folder / 'test'}", "run_dir=told")
+    assert told.returncode == 0, told.stderr
+    lines = [json.loads(line) for line in (tmp_path / "told" / "predictions.jsonl").read_text().splitlines()]
+    assert len(lines) == 4
+    assert all(abs(sum(line["probabilities"].values()) - 1) < 1e-3 for line in lines)
+    assert len(list((tmp_path / "told" / "pictures").glob("*.png"))) == 4
+
+
+def test_a_sweep_leaves_a_folder_a_run(run: Run, tmp_path: Path, image_folder: Path) -> None:
+    data = ("data=image_folder", f"data.root={image_folder}", "data.size=32", *TINY, "trainer.max_epochs=1")
+    done = run("train", "-m", *data, "seed=1,2", "run_dir=sweep")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.parent.name for path in tmp_path.glob("sweep/*/metrics.json")) == ["0", "1"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"PK\x03\x04 cut"])
+def test_a_checkpoint_that_is_none(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.ckpt").write_bytes(content)
+    for script, more in (("evaluate", ()), ("predict", ("source=.",))):
+        done = run(script, "ckpt=bad.ckpt", *more)
+        assert done.returncode == 2
+        assert "can't be read as a checkpoint" in done.stderr
+        assert "Traceback" not in done.stderr

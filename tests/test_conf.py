@@ -1,0 +1,88 @@
+"""Every config is its constructor."""
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from assembly import allowed
+from runs.checks import HYDRA, check, configurable, fits, near, signature
+from structures import InputError
+
+CONF = Path(__file__).parent.parent / "conf"
+FILES = sorted(CONF.rglob("*.yaml"))
+
+
+def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict]]:
+    """Every node with a ``_target_``, at any depth."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield path, value
+        for key, inner in value.items():
+            yield from nodes(inner, f"{path}.{key}")
+
+
+def whole(file: Path) -> dict:
+    """A file with the files of its own group that its defaults name."""
+    content = yaml.safe_load(file.read_text()) or {}
+    base = {}
+    for entry in content.get("defaults", []):
+        if isinstance(entry, str) and entry != "_self_" and "@" not in entry:
+            base |= whole(file.with_name(f"{entry}.yaml"))
+        elif isinstance(entry, dict):
+            base |= {key: {} for key in entry}
+        elif isinstance(entry, str) and "@" in entry:
+            base[entry.split("@")[1].split(".")[0]] = {}
+    return base | {key: value for key, value in content.items() if key != "defaults"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
+def test_keys_equal_the_signature(file: Path) -> None:
+    for path, node in nodes(whole(file)):
+        module, _, name = node["_target_"].rpartition(".")
+        target = getattr(importlib.import_module(module), name)
+        assert allowed(node["_target_"]), path
+        keys, own = set(node) - HYDRA, set(inspect.signature(target).parameters)
+        if target.__module__.split(".")[0] in ("torch", "lightning"):
+            assert keys <= own, path
+        else:
+            assert keys == configurable(node["_target_"], own), path
+            assert set(signature(node["_target_"])) - {"self"} == own, "the source text and the object disagree"
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "good"),
+    [
+        (3, "int", True),
+        ("abc", "int", False),
+        (2.5, "int", False),
+        (True, "int", False),
+        (3, "float", True),
+        (None, "int | None", True),
+        ("a", "Literal['a', 'b']", True),
+        ("c", "Literal['a', 'b']", False),
+        ([1, 2], "Sequence[int]", True),
+        ([1, "x"], "Sequence[int]", False),
+        ({"val": 0.1}, "dict[str, float] | None", True),
+        ({"val": "x"}, "dict[str, float] | None", False),
+        ({0: "a"}, "Mapping[int, str]", True),
+        ("no", "bool", False),
+    ],
+)
+def test_types(value: Any, annotation: str, good: bool) -> None:
+    assert fits(value, annotation) is good
+
+
+def test_unknown_and_missing_keys() -> None:
+    node = {"_target_": "datamodules.voc.Voc", "root": "???"}
+    with pytest.raises(InputError, match="data.root is required"):
+        check({"data": node}, "train")
+    with pytest.raises(InputError, match=r"no key data.rot. Nearest: data.root"):
+        check({"data": {"_target_": "datamodules.voc.Voc", "rot": "x"}}, "train")
+    with pytest.raises(InputError, match="must be a whole number"):
+        check({"data": {"_target_": "datamodules.voc.Voc", "root": "x", "batch_size": "many"}}, "train")
+    assert "resnet18" in near("resnet81", {"resnet18", "resnet50"})

@@ -1,0 +1,69 @@
+"""Imports go down only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("backbones", "heads", "tasks", "datamodules", "runs", "deploy")
+SCRIPTS = ("train", "evaluate", "predict")
+DATA_BASES = {
+    "datamodules.base",
+    "datamodules.image_data",
+    "datamodules.images",
+    "datamodules.sounds",
+    "datamodules.splits",
+    "datamodules.sampling",
+    "datamodules.augment",
+}
+MAY = {
+    "structures": set(),
+    "drawing": {"structures"},
+    "backbones": {"structures", "backbones.base", "backbones.weights"},
+    "heads": {"structures", "backbones.base"},
+    "tasks": {"structures", "heads", "backbones.base", "tasks.base", "tasks.recipe"},
+    "datamodules": {"structures"} | DATA_BASES,
+    "runs": {"structures", "drawing", "tasks.base", "runs"},
+    "deploy": {"structures", "drawing", "tasks.base", "deploy"},
+    "assembly": {"structures", "tasks.base", "datamodules.base", "backbones.base"},
+    "scripts": {"structures", "assembly", "runs", "deploy", "datamodules.files"},
+}
+EXCEPTIONS = {("tasks.audio", "tasks.classification")}
+"""Audio is classification over one axis, and says so by inheritance."""
+
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))] + sorted(ROOT.glob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of this project that a file imports, at any depth."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    ours = {*FOLDERS, *SCRIPTS, "structures", "assembly", "drawing"}
+    return {name for name in found if name.split(".")[0] in ours}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    top = module.split(".")[0]
+    allowed = MAY["scripts" if top in SCRIPTS else top]
+    wrong = {
+        name
+        for name in imports(path)
+        if name not in allowed and name.split(".")[0] not in allowed and (module, name) not in EXCEPTIONS
+    }
+    assert not wrong, f"{module} imports {wrong}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_small_and_flat(path: Path) -> None:
+    assert path.read_text().count("\n") <= 260
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            words = len((ast.get_docstring(node) or "").splitlines())
+            assert node.end_lineno - node.lineno - words <= 45, f"{path.name}: {node.name}"
