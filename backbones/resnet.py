@@ -130,7 +130,7 @@ class ResNet(Backbone):
         in_channels: Channels of the input.
 
     Raises:
-        InputError: If `depth`, `ndim` or `stem` is unknown, `width` is not positive, or `weights` can't be loaded.
+        InputError: If `depth`, `ndim` or `stem` is unknown, `width` is below 8, or `weights` can't be loaded.
     """
 
     def __init__(
@@ -150,8 +150,10 @@ class ResNet(Backbone):
             raise InputError(f"ndim must be 1, 2 or 3, got {ndim}")
         if stem not in ("large", "small"):
             raise InputError(f"backbone.stem must be large or small, got {stem!r}")
-        if width < 1:
-            raise InputError(f"backbone.width must be at least 1, got {width}")
+        if (
+            width < 8
+        ):  # torch 2.15's channels-last 1x1 convolution of stride 2 writes out of bounds below 8 channels on AVX2
+            raise InputError(f"backbone.width must be at least 8, got {width}")
         self.ndim, self.in_channels = ndim, in_channels
         block, counts = LAYOUTS[depth]
         projection = "projection" if len(counts) == 4 else "padded"

@@ -12,7 +12,7 @@ from structures import InputError, Spec
 
 CONFIG = {
     "task": {"_target_": "tasks.classification.Classification", "_partial_": True},
-    "backbone": {"_target_": "backbones.resnet.ResNet", "_partial_": True, "depth": 18, "width": 4, "weights": "none"},
+    "backbone": {"_target_": "backbones.resnet.ResNet", "_partial_": True, "depth": 18, "width": 8, "weights": "none"},
     "recipe": {"_target_": "tasks.recipe.Recipe"},
 }
 

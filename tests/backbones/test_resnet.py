@@ -42,7 +42,7 @@ def test_cifar_nets_have_the_papers_size(depth: int) -> None:
 @pytest.mark.parametrize("stem", ["large", "small"])
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_channels_and_strides_are_known_before(depth: int, stem: str, ndim: int) -> None:
-    net = ResNet(depth, width=4, stem=stem, ndim=ndim, in_channels=2).eval()
+    net = ResNet(depth, width=8, stem=stem, ndim=ndim, in_channels=2).eval()
     features = net(torch.zeros(1, 2, *[32] * ndim))
     assert {stride: y.shape[1] for stride, y in features.items()} == net.channels
     for stride, y in features.items():
@@ -130,7 +130,7 @@ def test_published_cifar_weights(real_weights, depth: int) -> None:
         ({"depth": 19}, "must be one of"),
         ({"ndim": 4}, "must be 1, 2 or 3"),
         ({"stem": "huge"}, "large or small"),
-        ({"width": 0}, "at least 1"),
+        ({"width": 4}, "at least 8"),
     ],
 )
 def test_refusals(arguments: dict, said: str) -> None:

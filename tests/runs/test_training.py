@@ -1,6 +1,7 @@
 """A run as a whole, on small nets: the same again, resumed, and with what the data lacks."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from datamodules.base import Data
 from datamodules.house import Digits, Scenes, Tones
 from datamodules.image_folder import ImageFolder
 from datamodules.joint import JointData
+from heads.rcnn import RCNN
 from runs.trainer import make_trainer
 from runs.training import train
 from structures import InputError
@@ -45,14 +47,20 @@ DATA = {
 }
 
 
+SMALL = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
+
+
 def make_task(kind: str, data: Data) -> Task:
     seed_everything(0, verbose=False)
-    net = ResNet(18, width=4, ndim=data.spec.ndim, in_channels=data.spec.channels)
+    net = ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels)
     if kind == "joint":
-        return Joint(net, data.spec, {"a": Detection, "b": Segmentation})
-    return {"classification": Classification, "detection": Detection, "segmentation": Segmentation, "audio": Audio}[
-        kind
-    ](net, data.spec)
+        return Joint(net, data.spec, {"a": partial(Detection, head=SMALL), "b": Segmentation})
+    return {
+        "classification": Classification,
+        "detection": partial(Detection, head=SMALL),
+        "segmentation": Segmentation,
+        "audio": Audio,
+    }[kind](net, data.spec)
 
 
 def fit(kind: str, folder: Path, stop: int | None = None, resume: bool = False, epochs: int = 4) -> Path:
