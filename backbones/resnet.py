@@ -194,7 +194,7 @@ class ResNet(Backbone):
         return features
 
 
-def initialise(module: Any) -> None:
+def initialise(module: nn.Module) -> None:
     """He initialisation of every convolution, as in the paper (arXiv:1502.01852)."""
-    if isinstance(module, tuple(CONV.values())):
+    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -38,6 +38,7 @@ class TimmFeatures(Backbone):
         def create() -> dict[str, Any]:
             return {"net": timm.create_model(name, features_only=True, pretrained=pretrained, in_chans=in_channels)}
 
+        self.net: Any
         try:
             self.net = (from_hub(name, create, hub_folder) if pretrained else create())["net"]
         except (RuntimeError, AttributeError) as error:

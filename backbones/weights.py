@@ -158,7 +158,7 @@ def read_file(path: Path) -> State:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            content = load_file(path)
+            content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile and safetensors raise a dozen kinds; all mean the same to a reader

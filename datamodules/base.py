@@ -177,7 +177,7 @@ class Data(LightningDataModule, ABC):
         workers = self.workers if self.workers is not None else (0 if self.whole else cores)
         return DataLoader(
             self.splits[split],
-            batch_sampler=self.batches(split),  # type: ignore[arg-type]
+            batch_sampler=self.batches(split),
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=collate,

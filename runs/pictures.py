@@ -55,7 +55,7 @@ class Pictures(Callback):
         self.keep(trainer, pl_module, batch)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if trainer.state.fn != "fit":
             self.keep(trainer, pl_module, batch)
