@@ -12,16 +12,16 @@ def main(cfg: "DictConfig") -> None:
     from omegaconf import OmegaConf
 
     from assembly import assemble_data, build, load_task, read_checkpoint
-    from runs.folder import claim, start_log
+    from runs.folder import claim, open_folder
     from runs.judging import evaluate
 
     task = load_task(cfg.ckpt)
     chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
     data = assemble_data(chosen)
     data.adopt(task.spec)
-    data.prepare([cfg.split])
+    data.prepare([cfg.split], required=[cfg.split])
     folder = claim(cfg.run_dir, "evaluate")
-    start_log(folder)
+    open_folder(folder, "evaluate")
     evaluate(task, data, cfg.split, folder, build(cfg.trainer), str(cfg.ckpt))
 
 

@@ -12,12 +12,12 @@ def main(cfg: "DictConfig") -> None:
     from assembly import load_task
     from datamodules.files import Files
     from deploy.predictor import Predictor
-    from runs.folder import claim, start_log
+    from runs.folder import claim, open_folder
 
     predictor = Predictor(load_task(cfg.ckpt), cfg.part, cfg.threshold)
     files = Files(cfg.source, predictor.spec, cfg.batch_size)
     folder = claim(cfg.run_dir, "predict")
-    start_log(folder)
+    open_folder(folder, "predict")
     predictor.run(files, folder, cfg.pictures)
 
 

@@ -9,9 +9,15 @@ if TYPE_CHECKING:
 
 
 def main(cfg: "DictConfig") -> None:
-    from runs.folder import open_run
+    from functools import partial
 
-    cfg, folder = open_run(cfg)  # answers before torch is imported
+    from runs.folder import find_folder, open_folder
+
+    cfg, folder = find_folder(cfg)  # answers before torch is imported
+    opened = partial(open_folder, folder, "train", cfg.copy())
+    resume = bool(cfg.resume)
+    if resume:
+        cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
 
     from assembly import assemble_data, assemble_task, build
     from runs.training import start, train
@@ -22,7 +28,7 @@ def main(cfg: "DictConfig") -> None:
     task = assemble_task(cfg, data.spec)
     callbacks = [build(node) for node in (cfg.callbacks or {}).values() if node]
     logger = build(cfg.logger) if cfg.logger else None
-    train(task, data, folder, build(cfg.trainer), callbacks, logger, cfg.seed, resume=bool(cfg.resume))
+    train(task, data, folder, opened, build(cfg.trainer), callbacks, logger, cfg.seed, resume)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Source: He et al., Deep Residual Learning, 2015 (arXiv:1512.03385); the stride s
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional

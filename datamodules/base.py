@@ -118,17 +118,22 @@ class Data(LightningDataModule, ABC):
             )
         self.given = spec
 
-    def prepare(self, splits: Sequence[str] = ("train", "val", "test")) -> None:
-        """Read and check all items of `splits`.
+    def prepare(
+        self, splits: Sequence[str] = ("train", "val", "test"), required: Sequence[str] = ("train", "val")
+    ) -> None:
+        """Read and check all items of `splits`; those of `required` must have some.
 
         Raises:
             InputError: If anything is missing or broken; every message names files and what to do.
         """
         found = self.read()
         self.splits = {name: Items(self, found[name], random=name == "train") for name in splits if found.get(name)}
-        for name in ("train", "val"):
-            if name in splits and not found.get(name):
-                raise InputError(f"there is no item to use as {name}: give more data, or another data.splits")
+        for name in required:
+            if not found.get(name):
+                there = ", ".join(split for split, items in found.items() if items)
+                raise InputError(
+                    f"there is no item to use as {name} (there are {there}): give more data, or another data.splits"
+                )
         if "train" in splits and len(found["train"]) < 2:
             raise InputError(f"1 item is too few to train on ({found['train'][0].name}): give at least 2")
         if self.given and (self.spec.class_names, self.spec.channels) != (self.given.class_names, self.given.channels):

@@ -33,9 +33,9 @@ class JointData(Data):
                 raise InputError(f"the checkpoint knows the parts {sorted(spec.parts)}, not {name}: name them alike")
             part.adopt(spec.parts[name])
 
-    def prepare(self, splits: Any = ("train", "val", "test")) -> None:
+    def prepare(self, splits: Any = ("train", "val", "test"), required: Any = ("train", "val")) -> None:
         for name, part in self.parts.items():
-            part.prepare(splits)
+            part.prepare(splits, required)
             self.notes.extend(f"{name}: {note}" for note in part.notes)
         specs = {name: part.spec for name, part in self.parts.items()}
         shapes = {name: (spec.ndim, spec.channels) for name, spec in specs.items()}

@@ -20,22 +20,32 @@ CHILD_OF = "RESMET_RUN_DIR"
 log = logging.getLogger("resmet")
 
 
-def open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """The config to run and the folder to write to, with ``config.yaml`` in it.
+def find_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """The config to run and the folder to write to. Nothing is written yet: see `open_folder`.
 
     Raises:
         InputError: If the folder holds another run, or what is to be resumed is no run.
     """
     if cfg.resume:
-        cfg, folder = reopen(cfg)
-    else:
-        folder = claim(cfg.run_dir, task_name(cfg))
-    if not is_child():
-        write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    if cfg.resume:
-        cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
-    start_log(folder)
-    return cfg, folder
+        return reopen(cfg)
+    return cfg, claim(cfg.run_dir, task_name(cfg))
+
+
+def open_folder(folder: Path, name: str, cfg: DictConfig | None = None) -> None:
+    """Make the folder, write the config that repeats the run, start ``<name>.log``.
+
+    Raises:
+        InputError: If the folder can't be made.
+    """
+    if is_child():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if cfg is not None:
+            write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        start_log(folder / f"{name}.log")
+    except OSError as error:
+        raise InputError(f"run_dir={folder} can't be written ({error.strerror}): name another folder") from error
 
 
 def task_name(cfg: DictConfig) -> str:
@@ -45,7 +55,7 @@ def task_name(cfg: DictConfig) -> str:
 
 def claim(run_dir: str | None, kind: str) -> Path:
     """A folder that holds no run yet; a time-stamped one below ``outputs/<kind>`` where none was named."""
-    if parent := os.environ.get(CHILD_OF):
+    if is_child() and (parent := os.environ.get(CHILD_OF)):
         return Path(parent)
     sweep = sweep_folder()
     if run_dir:
@@ -59,10 +69,6 @@ def claim(run_dir: str | None, kind: str) -> Path:
         raise InputError(
             f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder, or go on with that run by resume={folder}"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"run_dir={folder} can't be made ({error.strerror}): name another folder") from error
     os.environ[CHILD_OF] = str(folder.resolve()) if not sweep else ""
     return folder
 
@@ -114,16 +120,14 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def start_log(folder: Path) -> None:
-    """What the program says goes to the console and to ``train.log``."""
+def start_log(path: Path) -> None:
+    """What the program says goes to the console and to a file."""
     log.setLevel(logging.INFO)
     log.propagate = False
     for handler in log.handlers[:]:
         log.removeHandler(handler)
         handler.close()
-    if is_child():
-        return
-    console, file = logging.StreamHandler(), logging.FileHandler(folder / "train.log")
+    console, file = logging.StreamHandler(), logging.FileHandler(path)
     console.setFormatter(logging.Formatter("%(message)s"))
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(console)

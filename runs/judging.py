@@ -13,22 +13,13 @@ from lightning.pytorch import Trainer
 from runs.pictures import Pictures
 from runs.report import write_report
 from runs.tables import peak_memory_mb, stage_figures, versions, write_json
-from structures import InputError
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
 
 
 def evaluate(task: Task, data: Any, split: str, folder: Path, engine: Callable[..., Trainer], source: str) -> None:
-    """Test `task` on one split of prepared data and write ``metrics.json``, ``pictures/`` and ``report.html``.
-
-    Raises:
-        InputError: If the data has no such split.
-    """
-    if split not in data.splits:
-        raise InputError(
-            f"split={split}: this data has {', '.join(data.splits) or 'no items for it'}: choose another split"
-        )
+    """Test `task` on one split of prepared data and write ``metrics.json``, ``pictures/`` and ``report.html``."""
     began = time.monotonic()
     log.info(f"data: {data.describe()}")
     trainer = engine(run_dir=folder, callbacks=[Pictures()], logger=False)

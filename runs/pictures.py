@@ -101,7 +101,7 @@ class Pictures(Callback):
                 said = predictions[name[:-1]] if name else predictions
                 for i, (truth, prediction) in enumerate(zip(targets(part), said, strict=True)):
                     cells.setdefault(name, []).append(self.cell(part, i, truth, own, "true: "))
-                    cells[name].append(self.cell(part, i, prediction, own, "said: "))
+                    cells[name].append(self.cell(part, i, prediction, own, "predicted: "))
         for name, drawn in cells.items():
             drawing.save(drawing.sheet(drawn[: 2 * self.count]), folder / f"{name}predictions.png")
 

@@ -44,25 +44,27 @@ def train(
     task: Task,
     data: Any,
     folder: Path,
+    opened: Callable[[], None],
     engine: Callable[..., Trainer],
     callbacks: Sequence[Callback],
     logger: Callable[..., Any] | None,
     seed: int,
     resume: bool,
 ) -> None:
-    """Fit, then test with the best weights, then write figures and report.
+    """Fit, then test with the best weights, then write figures and report. `opened` makes the folder.
 
     Raises:
         InputError: If the checkpoint to resume from does not belong to this data.
     """
     began = time.monotonic()
-    introduce(task, data, folder)
     table = EpochTable(folder)
     extra = [*checkpoint_callbacks(folder), table, Seeds(seed), EqualStatistics(), *callbacks]
     trainer = engine(run_dir=folder, callbacks=extra, logger=logger(run_dir=folder) if logger else False)
     last = folder / "checkpoints" / "last.ckpt"
     if resume:
         same_data(last, task)
+    opened()  # nothing is written before everything is made and checked
+    introduce(task, data, folder)
     trainer.fit(task, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
     refuse_no_steps(trainer)
     stage = test_best(trainer, task, data, folder)

@@ -77,13 +77,15 @@ class Segmentation(Task):
     def results(self, stage: str) -> dict[str, float]:
         """`iou` is the mean over classes, `dice` the mean over classes that are no background, `pixel_accuracy` over pixels.
 
-        A class that neither the truth nor the prediction holds is left out of the means.
+        Both come for every class too. A class that neither the truth nor the prediction holds is left out of the means.
         """
         matrix = self.meters[stage].compute()["confusion"].double()
         hit, true, said = matrix.diag(), matrix.sum(1), matrix.sum(0)
         iou, dice = hit / (true + said - hit), 2 * hit / (true + said)
         first = 1 if self.spec.class_names[0] == "background" else 0
         values = {"iou": iou.nanmean(), "dice": dice[first:].nanmean(), "pixel_accuracy": hit.sum() / matrix.sum()}
+        for i, name in enumerate(self.spec.class_names):
+            values |= {f"iou/{name}": iou[i], f"dice/{name}": dice[i]}
         return {name: float(value) for name, value in values.items()}
 
     def details(self, stage: str) -> dict[str, Any]:

@@ -58,11 +58,12 @@ def test_answers_come_before_torch(words: list[str], code: int) -> None:
         (["task=audio", "data=classification"], "choose another task"),
     ],
 )
-def test_refusals(run: Run, words: list[str], said: str) -> None:
+def test_refusals(run: Run, tmp_path: Path, words: list[str], said: str) -> None:
     done = run("train", *words, "run_dir=made")
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ DATA = {
 }
 
 
+def nothing() -> None:
+    """The folder is there already."""
+
+
 SMALL = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
 
 
@@ -87,7 +91,7 @@ def fit(kind: str, folder: Path, stop: int | None = None, resume: bool = False, 
         return make_trainer(max_epochs=epochs, accelerator="cpu", precision="32-true", **more)
 
     try:
-        train(task, data, folder, engine, [], None, seed=0, resume=resume)
+        train(task, data, folder, nothing, engine, [], None, seed=0, resume=resume)
     except KeyError:
         assert stop is not None
     return folder
@@ -141,7 +145,17 @@ def folder_run(root: Path, run: Path, **more: object) -> dict:
     data.prepare()
     task = make_task("classification", data)
     run.mkdir()
-    train(task, data, run, lambda **m: make_trainer(1, "cpu", precision="32-true", **m), [], None, 0, resume=False)
+    train(
+        task,
+        data,
+        run,
+        nothing,
+        lambda **m: make_trainer(1, "cpu", precision="32-true", **m),
+        [],
+        None,
+        0,
+        resume=False,
+    )
     return json.loads((run / "metrics.json").read_text())
 
 
@@ -173,7 +187,17 @@ def test_multilabel(tmp_path: Path) -> None:
     data = Scenes("labels", 20, 64)
     data.prepare()
     task = make_task("classification", data)
-    train(task, data, tmp_path, lambda **m: make_trainer(1, "cpu", precision="32-true", **m), [], None, 0, resume=False)
+    train(
+        task,
+        data,
+        tmp_path,
+        nothing,
+        lambda **m: make_trainer(1, "cpu", precision="32-true", **m),
+        [],
+        None,
+        0,
+        resume=False,
+    )
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert {"accuracy", "f1", "average_precision", "score"} <= set(result["test"])
     batch = next(iter(data.loader("test")))
