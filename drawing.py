@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
@@ -39,7 +42,8 @@ def caption(answer: Prediction, spec: Spec) -> str:
         ]
         return ", ".join(names[:4]) or "none"
     if "boxes" in answer:
-        return f"{len(answer['boxes'])} objects"
+        counts = Counter(spec.class_names[int(i)] for i in answer["labels"])
+        return ", ".join(f"{number} {name}" for name, number in sorted(counts.items())[:5]) or "nothing"
     present = [spec.class_names[i] for i in sorted({int(v) for v in answer["mask"].unique()} - {IGNORE})]
     return ", ".join(present[:4])
 
@@ -88,14 +92,18 @@ def draw_boxes(image: Tensor, answer: Prediction, spec: Spec, palette: list, fac
     boxes = (answer["boxes"].cpu()[list(keep)] * factor).round().long().clamp(min=0).minimum(limit)
     boxes = torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], 1)
     size = max(10, min(height, width) // 32)
+    chosen: list[Any] = [palette[c] for c in labels]
     return draw_bounding_boxes(
         image.contiguous(),
         boxes,
         words,
-        [palette[c] for c in labels],
+        chosen,
         width=max(1, size // 7),
         font=FONT,
         font_size=size,
+        label_colors="white",
+        label_background_colors=chosen,
+        fill_labels=True,
     )
 
 
@@ -112,8 +120,8 @@ def show(axes: Axes, signal: Tensor, answer: Prediction, spec: Spec, title: str,
     axes.axis("off")
 
 
-def sheet(cells: Sequence[Callable[[Axes], None]], columns: int = 4) -> Figure:
-    """A grid of small pictures."""
+def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4) -> Figure:
+    """A grid of small pictures; where masks are drawn, a legend of their colours."""
     columns = min(columns, max(1, len(cells)))
     rows = -(-len(cells) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.7 * rows), layout="constrained")
@@ -122,6 +130,10 @@ def sheet(cells: Sequence[Callable[[Axes], None]], columns: int = 4) -> Figure:
         cell(axes)
     for axes in grid[len(cells) :]:
         axes.axis("off")
+    if spec.target == "mask":
+        palette = zip(spec.class_names, colours(spec.num_classes), strict=True)
+        patches = [Patch(color=[v / 255 for v in c], label=name) for name, c in palette if name != "background"]
+        figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     return figure
 
 
@@ -131,12 +143,16 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     for axes, (title, prefix) in zip(figure.subplots(1, 3), groups.items(), strict=True):
         names = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith(prefix)]
+        if len(names) == 2 and prefix == "train/":
+            names = ["train/loss"]  # a single loss is its own sum
+        names = [name for name in names if name != "val/score"]  # it is one of the others
         for name in names:
             points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
             if points:
                 axes.plot(*zip(*points, strict=True), marker=".", label=name)
         axes.set_title(title)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if names and len(names) <= 12 and prefix != "lr":
             axes.legend(fontsize=7)

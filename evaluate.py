@@ -18,7 +18,7 @@ def main(cfg: "DictConfig") -> None:
     task = load_task(cfg.ckpt)
     chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
     data = assemble_data(chosen)
-    data.adopt(task.spec)
+    data.adopt(task.spec, foreign=bool(cfg.get("data")))
     data.prepare([cfg.split], required=[cfg.split])
     folder = claim(cfg.run_dir, "evaluate")
     open_folder(folder, "evaluate")

@@ -26,8 +26,8 @@ def main(cfg: "DictConfig") -> None:
     data = assemble_data(cfg)
     data.prepare()
     task = assemble_task(cfg, data.spec)
-    callbacks = [build(node) for node in (cfg.callbacks or {}).values() if node]
-    logger = build(cfg.logger) if cfg.logger else None
+    callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
+    logger = build(cfg.logger) if cfg.get("logger") else None
     train(task, data, folder, opened, build(cfg.trainer), callbacks, logger, cfg.seed, resume)
 
 

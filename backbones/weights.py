@@ -66,8 +66,8 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
     good = {name: value for name, value in fitted.items() if value.shape == own[name].shape}
     if not any(own[name].ndim for name in good):
         raise InputError(
-            f"not one tensor of {source} fits this backbone (it has {', '.join(list(state)[:3])} ...; "
-            f"wanted {', '.join(list(own)[:3])} ...): choose the backbone that these weights were trained with"
+            f"not one tensor of {source} fits this backbone (it has {shapes(state)}; wanted {shapes(own)}): "
+            "choose the backbone, its depth and its width that these weights were trained with"
         )
     backbone.load_state_dict(good, strict=False)
     unused = [name for name in state if name not in own]
@@ -83,6 +83,11 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
         unused=unused,
         head=find_head({name: state[name] for name in unused}),
     )
+
+
+def shapes(state: State) -> str:
+    """The first names of a state dict with their shapes."""
+    return ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(state.items())[:2]) + " ..."
 
 
 def fit(name: str, value: Tensor, own: Tensor, backbone: Any) -> Tensor:

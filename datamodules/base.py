@@ -87,6 +87,9 @@ class Data(LightningDataModule, ABC):
         augment: Callable[[Tensor, Any, Generator], Sample],
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = (
+            True  # a set may have fewer items than there are processes
+        )
         if batch_size < 1:
             raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
         if workers is not None and workers < 0:
@@ -94,6 +97,8 @@ class Data(LightningDataModule, ABC):
         self.batch_size, self.workers, self.cache, self.seed, self.augment = batch_size, workers, cache, seed, augment
         self.notes: list[str] = []
         self.given: Spec | None = None
+        self.foreign = False
+        self.shares = {"val": 0.0, "test": 0.0}
         self.length: int | None = None
         self.splits: dict[str, Items] = {}
 
@@ -105,8 +110,12 @@ class Data(LightningDataModule, ABC):
     def load(self, item: Item) -> Sample:
         """Open one item. Raises InputError naming the file where it can't be used."""
 
-    def adopt(self, spec: Spec) -> None:
+    def adopt(self, spec: Spec, foreign: bool = False) -> None:
         """Read as a checkpoint's data was read: same classes, channels, sizes. Call before `prepare`.
+
+        Args:
+            spec: The checkpoint's.
+            foreign: Whether this is other data than it was trained on: where that has no splits, all of it is judged.
 
         Raises:
             InputError: If the checkpoint answers something else than this data can judge.
@@ -116,7 +125,7 @@ class Data(LightningDataModule, ABC):
                 f"this checkpoint was trained on {spec.target} over {spec.ndim} axes, this data has {self.kind} over {self.ndim}: "
                 "choose data of the checkpoint's task"
             )
-        self.given = spec
+        self.given, self.foreign = spec, foreign
 
     def prepare(
         self, splits: Sequence[str] = ("train", "val", "test"), required: Sequence[str] = ("train", "val")
@@ -126,7 +135,11 @@ class Data(LightningDataModule, ABC):
         Raises:
             InputError: If anything is missing or broken; every message names files and what to do.
         """
+        if self.foreign:
+            self.shares = dict.fromkeys(self.shares, 0.0)
         found = self.read()
+        if self.foreign and not (found.get("val") or found.get("test")):
+            found = dict.fromkeys(required, found["train"])
         self.splits = {name: Items(self, found[name], random=name == "train") for name in splits if found.get(name)}
         for name in required:
             if not found.get(name):

@@ -29,15 +29,16 @@ class Files:
         self.spec, self.batch_size = spec, batch_size
         root = Path(source).expanduser()
         suffixes = IMAGE_SUFFIXES if spec.ndim == 2 else SOUND_SUFFIXES
-        if root.is_file():
-            self.paths = [root]
-        elif root.is_dir():
-            self.paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-        else:
+        kind = "images" if spec.ndim == 2 else "sounds"
+        everything = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+        self.paths = [path for path in everything if path.suffix.lower() in suffixes]
+        self.skipped = len(everything) - len(self.paths)
+        if not root.exists():
             raise InputError(f"source={source}: there is no such file or folder")
         if not self.paths:
-            kind = "images" if spec.ndim == 2 else "sounds"
-            raise InputError(f"source={source} holds no {kind} ({', '.join(sorted(suffixes))})")
+            raise InputError(
+                f"source={source}: this checkpoint reads {kind} ({', '.join(sorted(suffixes))}), there are none"
+            )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,16 +55,16 @@ class Files:
         placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
         return apply(image, placement, self.spec.size), placement
 
-    def __iter__(self) -> Iterator[tuple[Batch, list[Placement | None], list[InputError]]]:
+    def __iter__(self) -> Iterator[tuple[Batch, list[Placement | None], list[tuple[Path, InputError]]]]:
         """Batches, how every picture got its size, and what could not be read since the last batch."""
         waiting: list[tuple[Tensor, None, str]] = []
         places: list[Placement | None] = []
-        wrong: list[InputError] = []
+        wrong: list[tuple[Path, InputError]] = []
         for path in self.paths:
             try:
                 signal, placement = self.open(path)
             except InputError as error:
-                wrong.append(error)
+                wrong.append((path, error))
                 continue
             if waiting and (len(waiting) == self.batch_size or waiting[0][0].shape != signal.shape):
                 yield collate(waiting), places, wrong

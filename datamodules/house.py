@@ -121,8 +121,8 @@ class Scenes(Drawn):
     def __init__(
         self,
         target: str = "boxes",
-        count: int = 300,
-        size: int = 128,
+        count: int = 240,
+        size: int = 96,
         channels: int = 3,
         batch_size: int = 8,
         seed: int = 0,

@@ -27,11 +27,11 @@ class JointData(Data):
 
     kind = "parts"
 
-    def adopt(self, spec: Spec) -> None:
+    def adopt(self, spec: Spec, foreign: bool = False) -> None:
         for name, part in self.parts.items():
             if name not in spec.parts:
                 raise InputError(f"the checkpoint knows the parts {sorted(spec.parts)}, not {name}: name them alike")
-            part.adopt(spec.parts[name])
+            part.adopt(spec.parts[name], foreign)
 
     def prepare(self, splits: Any = ("train", "val", "test"), required: Any = ("train", "val")) -> None:
         for name, part in self.parts.items():

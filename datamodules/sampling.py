@@ -19,7 +19,7 @@ class Batches:
         count: Number of items.
         batch_size: Items a batch.
         seed: Of the shuffle; None keeps the order and every batch as it falls (validation and test).
-        rank: This process; it takes every `world`-th batch, so no item is seen twice.
+        rank: This process. While training it takes every `world`-th batch, else every `world`-th item; no item is seen twice.
         world: Number of processes.
         length: Batches an epoch; more than the items fill starts the next shuffle, None takes every item once.
     """
@@ -52,18 +52,24 @@ class Batches:
         return whole + (1 if rest and not joins else 0)
 
     def __len__(self) -> int:
-        total = self.length or self.round_length()
         if self.seed is None:
-            return len(range(self.rank, total, self.world))
-        return -(-total // self.world)  # training: every process takes as many steps
+            return -(-len(self.own_items()) // self.batch_size)
+        return -(-(self.length or self.round_length()) // self.world)  # every process takes as many steps
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        total = len(self) * self.world if self.seed is not None else self.round_length()
+        if self.seed is None:
+            own = self.own_items()
+            for start in range(0, len(own), self.batch_size):
+                yield [(0, index) for index in own[start : start + self.batch_size]]
+            return
         each = self.round_length()
         rounds = -(-(self.length or each) // each)
-        for i in range(self.rank, total, self.world):
-            number = self.epoch * rounds + i // each
-            yield self.batch(number, i % each)
+        for i in range(self.rank, len(self) * self.world, self.world):
+            yield self.batch(self.epoch * rounds + i // each, i % each)
+
+    def own_items(self) -> range:
+        """What this process judges."""
+        return range(self.rank, self.count, self.world)
 
     def batch(self, number: int, i: int) -> list[Draw]:
         """The `i`-th batch of the `number`-th round over all items."""
@@ -73,8 +79,7 @@ class Batches:
         return [(number, int(index)) for index in chosen]
 
     def order(self, number: int) -> np.ndarray:
-        if self.seed is None:
-            return np.arange(self.count)
+        """The shuffle of a round; the last one is kept."""
         if getattr(self, "_last", (None,))[0] != number:
             self._last = (number, np.random.default_rng((self.seed, number)).permutation(self.count))
         return self._last[1]

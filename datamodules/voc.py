@@ -94,13 +94,15 @@ class Voc(ImageData):
         if not names:
             raise InputError(f"{base} has no object in its training images: there is nothing to detect")
         self.spec = self.make_spec(names, headers)
-        self.dropped = Counter[str]()
+        self.dropped, self.cut = Counter[str](), 0
         items = {
             s: [Item(str(path), self.target(o, path, names)) for path, o in members] for s, members in pairs.items()
         }
         if self.dropped:
             where = ", ".join(f"{Path(name).name} ({count})" for name, count in sorted(self.dropped.items())[:5])
-            self.notes.append(f"{self.dropped.total()} boxes without area were dropped: {where}")
+            self.notes.append(f"{self.dropped.total()} boxes without area (or turned inside out) were dropped: {where}")
+        if self.cut:
+            self.notes.append(f"{self.cut} boxes lapped over the edge of their image and were cut there")
         labels = {split: [tuple(sorted(set(o.names))) for _, o in members] for split, members in pairs.items()}
         return complete(items, labels, self.shares["val"], self.shares["test"], self.seed)
 
@@ -124,8 +126,10 @@ class Voc(ImageData):
             raise InputError(
                 f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend the XML or the image"
             )
+        raw = boxes
         boxes = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
         keep = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
+        self.cut += int((boxes != raw)[keep].any(1).sum())
         if not keep.all():
             self.dropped[objects.file.name] += int((~keep).sum())
         labels = torch.tensor([names.index(name) for name in objects.names], dtype=torch.int64)
@@ -160,6 +164,9 @@ def read_lists(base: Path) -> dict[str, list[str]]:
     """{split: image names}, from ImageSets/Main; everything as ``train`` where there are no lists."""
     files = sorted((base / "ImageSets" / "Main").glob("*.txt"))
     found = {split: file.read_text().split() for file in files if (split := split_name(file.stem))}
+    whole = base / "ImageSets" / "Main" / "trainval.txt"
+    if "train" not in found and whole.is_file():
+        found["train"] = whole.read_text().split()
     lists = found or {"train": sorted(file.stem for file in (base / "Annotations").glob("*.xml"))}
     if not any(lists.values()):
         raise InputError(f"{base} names no image: ImageSets/Main is empty, or Annotations has no XML file")

@@ -56,9 +56,9 @@ class Predictor:
         done, wrong = 0, []
         with (folder / "predictions.jsonl").open("w") as lines:
             for batch, places, errors in files:
-                for error in errors:
+                for path, error in errors:
                     wrong.append(error)
-                    lines.write(json.dumps({"error": str(error)}) + "\n")
+                    lines.write(json.dumps({"path": str(path), "error": str(error)}) + "\n")
                 for i, answer in enumerate(self(batch) if batch["names"] else []):
                     name = batch["names"][i]
                     answer = self.own_size({key: value.cpu() for key, value in answer.items()}, places[i])
@@ -70,7 +70,8 @@ class Predictor:
                         path = folder / "pictures" / f"{done:05d}_{Path(name).stem}.png"
                         self.draw(files.original, name, batch["input"][i], answer, path)
                     done += 1
-        log.info(f"{done} files answered: {folder / 'predictions.jsonl'}")
+        left = f", {files.skipped} of other kinds left out" if files.skipped else ""
+        log.info(f"{done} files answered{left}: {folder / 'predictions.jsonl'}")
         if wrong:
             raise InputError(
                 f"{len(wrong)} files could not be read, the others were answered:\n" + "\n".join(map(str, wrong[:5]))

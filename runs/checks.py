@@ -36,8 +36,16 @@ def check(config: dict[str, Any], name: str) -> None:
     """
     top = set(load(CONF / f"{name}.yaml")) | groups(name)
     refuse_unknown(set(config), top - {"defaults"}, "")
+    optional = {"callbacks", "logger"} | {next(iter(e)) for e in defaults(name) if None in e.values()}
+    for group in sorted(groups(name) - set(config) - optional):
+        raise InputError(f"{group} is missing: say {group}=..., one of {', '.join(choices(group))}")
     for key in sorted(config, key=lambda key: isinstance(config[key], dict)):
         check_node(config[key], key)
+
+
+def choices(group: str) -> list[str]:
+    """The files of a group."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 def check_node(node: Any, path: str) -> None:
@@ -110,10 +118,15 @@ def load(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text()) or {}
 
 
+def defaults(name: str) -> list[dict[str, Any]]:
+    """The groups that a config chooses from, each with its choice."""
+    entries = (entry for entry in load(CONF / f"{name}.yaml").get("defaults", []) if isinstance(entry, dict))
+    return [entry for entry in entries if not next(iter(entry)).startswith("override")]
+
+
 def groups(name: str) -> set[str]:
-    """The groups in a config's defaults list."""
-    words = (next(iter(entry)) for entry in load(CONF / f"{name}.yaml").get("defaults", []) if isinstance(entry, dict))
-    return {word for word in words if not word.startswith("override") and word != "experiment"}
+    """The groups in a config's defaults list that leave a key."""
+    return {next(iter(entry)) for entry in defaults(name)} - {"experiment"}
 
 
 @cache

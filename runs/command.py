@@ -11,11 +11,11 @@ from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runs.checks import CONF, check, known_keys, near
+from runs.checks import CONF, check, choices, known_keys, near
 from structures import InputError
 
 DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -80,16 +80,20 @@ def explain(error: Exception) -> str:
         return text
     if option := re.search(r"Could not find '([^']+)'", text):
         group, _, choice = option[1].rpartition("/")
-        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-        chosen = near(choice, options) or ""
+        options = choices(group)
+        chosen = near(choice, options).removesuffix(f" Allowed: {', '.join(options)}").rstrip(".")
         return (
-            f"{group}={choice}: there is no such choice.{chosen} Allowed: {', '.join(options)}"
+            f"{group}={choice}: there is no such choice.{chosen and chosen + '.'} Allowed: {', '.join(options)}"
             if options
             else text.splitlines()[0]
         )
-    if key := re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text):
+    if key := re.search(r"Could not override '([^']+)'", text) or (
+        "not in struct" in text and re.search(r"full_key: (\S+)", text)
+    ):
         name = key[1].split("@")[0]
         if name in known_keys():
             return f"{name} can't be set here: the chosen parts do not have this key ({text.splitlines()[0]})"
         return f"there is no key {name}.{near(name, known_keys())}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is not understood: say key=value, or group=choice"
     return " ".join(line.strip() for line in text.splitlines()[:2])

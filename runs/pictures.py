@@ -47,7 +47,7 @@ class Pictures(Callback):
         path = self.folder(trainer)
         for name, part, spec in parts(batch, pl_module.spec):
             cells = [self.cell(part, i, answer, spec, "") for i, answer in enumerate(targets(part)[: self.count])]
-            drawing.save(drawing.sheet(cells), path / f"{name}inputs.png")
+            drawing.save(drawing.sheet(cells, spec), path / f"{name}inputs.png")
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -96,14 +96,21 @@ class Pictures(Callback):
     def compare(self, folder: Path, spec: Spec) -> None:
         """Truth and prediction side by side."""
         cells: dict[str, list[Any]] = {}
+        specs = {f"{name}_": part for name, part in spec.parts.items()} or {"": spec}
         for batch, predictions in self.seen:
             for name, part, own in parts(batch, spec):
                 said = predictions[name[:-1]] if name else predictions
                 for i, (truth, prediction) in enumerate(zip(targets(part), said, strict=True)):
-                    cells.setdefault(name, []).append(self.cell(part, i, truth, own, "true: "))
-                    cells[name].append(self.cell(part, i, prediction, own, "predicted: "))
+                    drawn = cells.setdefault(name, [])
+                    if own.ndim == 1:  # the same waveform twice would say nothing
+                        word = f"true: {drawing.caption(truth, own)}, predicted: "
+                        drawn.append(self.cell(part, i, prediction, own, word))
+                    else:
+                        drawn.append(self.cell(part, i, truth, own, "true: "))
+                        drawn.append(self.cell(part, i, prediction, own, "predicted: "))
         for name, drawn in cells.items():
-            drawing.save(drawing.sheet(drawn[: 2 * self.count]), folder / f"{name}predictions.png")
+            most = self.count * (1 if specs[name].ndim == 1 else 2)
+            drawing.save(drawing.sheet(drawn[:most], specs[name]), folder / f"{name}predictions.png")
 
     def cell(self, batch: Batch, i: int, answer: Prediction, spec: Spec, word: str) -> Any:
         axes = tuple(slice(0, side) for side in batch["sizes"][i])

@@ -31,6 +31,7 @@ class EpochTable(Callback):
         self.rows: list[dict[str, Any]] = []
         self.train_seconds, self.samples = 0.0, 0
         self.began: float | None = None
+        self.judged = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.path.is_file() and trainer.current_epoch:
@@ -46,6 +47,7 @@ class EpochTable(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause()
+        self.judged = True
 
     def pause(self) -> None:
         """Add the time since the epoch began; validation comes within Lightning's training epoch."""
@@ -57,11 +59,10 @@ class EpochTable(Callback):
         self.pause()
         if not trainer.is_global_zero:
             return
-        figures = {
-            name: float(value)
-            for name, value in sorted(trainer.callback_metrics.items())
-            if not name.startswith("test/")
-        }
+        skipped = ("test/",) if self.judged else ("test/", "val/")  # Lightning keeps the figures of an earlier epoch
+        found = sorted(trainer.callback_metrics.items())
+        figures = {name: float(value) for name, value in found if not name.startswith(skipped)}
+        self.judged = False
         rate = trainer.optimizers[0].param_groups[-1]["lr"]
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": rate, **figures}
         self.rows.append({name: repr(value) for name, value in row.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from runs.checkpoints import checkpoint_callbacks
+from runs.command import FAILED, INTERRUPTED, TERMINATED
 from runs.report import write_report
 from runs.tables import EpochTable, finite, peak_memory_mb, stage_figures, versions, write_json
 from structures import InputError
@@ -65,7 +67,7 @@ def train(
         same_data(last, task)
     opened()  # nothing is written before everything is made and checked
     introduce(task, data, folder)
-    trainer.fit(task, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+    fit(trainer, task, data, last if resume else None, folder)
     refuse_no_steps(trainer)
     stage = test_best(trainer, task, data, folder)
     if trainer.is_global_zero:
@@ -76,6 +78,20 @@ def train(
         score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
         log.info(f"{stage} {task.score} {score} after {result['epochs']} epochs in {result['seconds']:.0f} s")
         log.info(f"report: {report}")
+
+
+def fit(trainer: Trainer, task: Task, data: Any, checkpoint: Path | None, folder: Path) -> None:
+    """Lightning's fit; a signal ends the program with its own exit code, 143 or 130, and says how to go on."""
+    code = 0
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        code = TERMINATED if trainer.received_sigterm else 0
+    except SystemExit:
+        code = TERMINATED if trainer.received_sigterm else INTERRUPTED if trainer.interrupted else FAILED
+    if code:
+        kept = (folder / "checkpoints" / "last.ckpt").is_file()
+        log.info(f"stopped by a signal; go on with resume={folder}" if kept else "stopped before the first checkpoint")
+        sys.exit(code)
 
 
 def summary(trainer: Trainer, task: Task, table: EpochTable, stage: str) -> dict[str, Any]:
@@ -162,4 +178,6 @@ def best_row(rows: list[dict[str, Any]]) -> dict[str, float | None]:
 
 def start(seed: int) -> None:
     """Seed everything that a run draws from before its first batch (initial weights)."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must be from 0 to {2**32 - 1}, got {seed}")
     seed_everything(seed, workers=False, verbose=False)

@@ -45,7 +45,7 @@ def test_no_lists_and_one_folder_down(voc: Path) -> None:
 def test_boxes_without_area_are_dropped_counted_and_said(voc: Path) -> None:
     annotate(voc, "0", [("cat", 5, 5, 5, 5), ("cat", 9, 5, 3, 20), ("dog", 1, 1, 9, 9)])
     data = prepared(voc)
-    assert data.notes == ["2 boxes without area were dropped: 0.xml (2)"]
+    assert data.notes == ["2 boxes without area (or turned inside out) were dropped: 0.xml (2)"]
     assert data.splits["train"].sample(0)[1]["boxes"].tolist() == [[1, 1, 9, 9]]
 
 
@@ -141,7 +141,9 @@ def test_bccd(real: Path) -> None:
     found = data.read()
     assert {split: len(items) for split, items in found.items()} == {"train": 205, "val": 87, "test": 72}
     assert sum(len(item.target["boxes"]) for items in found.values() for item in items) == 4888 - 2
-    assert data.notes == ["2 boxes without area were dropped: BloodImage_00338.xml (1), BloodImage_00343.xml (1)"]
+    assert data.notes == [
+        "2 boxes without area (or turned inside out) were dropped: BloodImage_00338.xml (1), BloodImage_00343.xml (1)"
+    ]
 
 
 def test_pictures_of_unequal_size_are_padded(voc: Path) -> None:
