@@ -132,7 +132,9 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
         axes.axis("off")
     if spec.target == "mask":
         palette = zip(spec.class_names, colours(spec.num_classes), strict=True)
-        patches = [Patch(color=[v / 255 for v in c], label=name) for name, c in palette if name != "background"]
+        patches = [
+            Patch(color=(c[0] / 255, c[1] / 255, c[2] / 255), label=name) for name, c in palette if name != "background"
+        ]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     return figure
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datamodules.base import collate
+from datamodules.collating import collate
 from datamodules.images import SUFFIXES as IMAGE_SUFFIXES
 from datamodules.images import Placement, apply, place, read_image
 from datamodules.sounds import SUFFIXES as SOUND_SUFFIXES

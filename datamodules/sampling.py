@@ -81,5 +81,5 @@ class Batches:
     def order(self, number: int) -> np.ndarray:
         """The shuffle of a round; the last one is kept."""
         if getattr(self, "_last", (None,))[0] != number:
-            self._last = (number, np.random.default_rng((self.seed, number)).permutation(self.count))
+            self._last = (number, np.random.default_rng((self.seed or 0, number)).permutation(self.count))
         return self._last[1]

@@ -81,12 +81,9 @@ def explain(error: Exception) -> str:
     if option := re.search(r"Could not find '([^']+)'", text):
         group, _, choice = option[1].rpartition("/")
         options = choices(group)
-        chosen = near(choice, options).removesuffix(f" Allowed: {', '.join(options)}").rstrip(".")
-        return (
-            f"{group}={choice}: there is no such choice.{chosen and chosen + '.'} Allowed: {', '.join(options)}"
-            if options
-            else text.splitlines()[0]
-        )
+        said = f"{group}={choice}: there is no such choice"
+        close = near(choice, options).removesuffix(f" Allowed: {', '.join(options)}").strip()
+        return ". ".join(part for part in (said, close, f"Allowed: {', '.join(options)}") if part)
     if key := re.search(r"Could not override '([^']+)'", text) or (
         "not in struct" in text and re.search(r"full_key: (\S+)", text)
     ):

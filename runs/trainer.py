@@ -49,24 +49,13 @@ def make_trainer(
     Raises:
         InputError: If a number is below 1, or this machine lacks what was asked for.
     """
-    for name, value in (
-        ("max_epochs", max_epochs),
-        ("accumulate", accumulate),
-        ("every", every),
-        ("limit", limit or 1),
-    ):
-        if value < 1:
-            raise InputError(f"trainer.{name} must be at least 1, got {value}")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
+    refuse_below_one(max_epochs=max_epochs, accumulate=accumulate, every=every, limit=1 if limit is None else limit)
+    hush()
     cap = 1.0 if limit is None else limit
     try:
         return Trainer(
             accelerator=accelerator,
-            devices=1
-            if devices == "auto" and accelerator in ("auto", "cpu") and not torch.cuda.is_available()
-            else devices,
+            devices=devices,
             num_nodes=num_nodes,
             strategy=strategy if strategy != "ddp" else ddp(),
             precision=fast_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
@@ -88,6 +77,19 @@ def make_trainer(
         )
     except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+
+
+def refuse_below_one(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise InputError(f"trainer.{name} must be at least 1, got {value}")
+
+
+def hush() -> None:
+    """Keep Lightning's advice off the console; what matters we say ourselves."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
 
 
 def ddp() -> Any:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from assembly import allowed
-from runs.checks import HYDRA, check, configurable, fits, near, signature
+from runs.checks import HYDRA, check, check_node, configurable, fits, near, signature
 from structures import InputError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -80,9 +80,11 @@ def test_types(value: Any, annotation: str, good: bool) -> None:
 def test_unknown_and_missing_keys() -> None:
     node = {"_target_": "datamodules.voc.Voc", "root": "???"}
     with pytest.raises(InputError, match="data.root is required"):
-        check({"data": node}, "train")
+        check_node(node, "data")
     with pytest.raises(InputError, match=r"no key data.rot. Nearest: data.root"):
-        check({"data": {"_target_": "datamodules.voc.Voc", "rot": "x"}}, "train")
+        check_node({"_target_": "datamodules.voc.Voc", "rot": "x"}, "data")
     with pytest.raises(InputError, match="must be a whole number"):
-        check({"data": {"_target_": "datamodules.voc.Voc", "root": "x", "batch_size": "many"}}, "train")
+        check_node({"_target_": "datamodules.voc.Voc", "root": "x", "batch_size": "many"}, "data")
+    with pytest.raises(InputError, match=r"backbone is missing: say backbone=\.\.\., one of resnet101"):
+        check({"data": {}}, "train")
     assert "resnet18" in near("resnet81", {"resnet18", "resnet50"})

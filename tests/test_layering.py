@@ -10,6 +10,7 @@ FOLDERS = ("backbones", "heads", "tasks", "datamodules", "runs", "deploy")
 SCRIPTS = ("train", "evaluate", "predict")
 DATA_BASES = {
     "datamodules.base",
+    "datamodules.collating",
     "datamodules.image_data",
     "datamodules.images",
     "datamodules.sounds",

@@ -132,6 +132,7 @@ def test_other_data_is_not_resumed(tmp_path: Path) -> None:
             task,
             data,
             tmp_path / "run",
+            nothing,
             lambda **more: make_trainer(accelerator="cpu", **more),
             [],
             None,

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from backbones.resnet import ResNet
-from datamodules.base import collate
+from datamodules.collating import collate
 from datamodules.house import Digits, Scenes, Tones
 from datamodules.joint import JointData
 from structures import IGNORE, InputError, Spec

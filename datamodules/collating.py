@@ -1,0 +1,40 @@
+"""From items to a batch."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from structures import IGNORE, Batch
+
+
+def collate(samples: list[tuple[Tensor, Any, str]]) -> Batch:
+    """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`)."""
+    signals, targets, names = zip(*samples, strict=True)
+    sizes = [tuple(signal.shape[1:]) for signal in signals]
+    largest = tuple(max(axis) for axis in zip(*sizes, strict=True))
+    batch: Batch = {"input": stack(signals, largest, 0), "sizes": sizes, "names": list(names)}
+    first = targets[0]
+    if isinstance(first, dict):
+        batch["target"] = list(targets)
+    elif isinstance(first, Tensor) and first.ndim == 2:
+        batch["target"] = stack(targets, largest, IGNORE)
+    elif isinstance(first, Tensor):
+        batch["target"] = torch.stack(targets)
+    elif first is not None:
+        batch["target"] = torch.tensor(targets)
+    return batch
+
+
+def stack(tensors: Sequence[Tensor], largest: tuple[int, ...], value: int) -> Tensor:
+    """Stack (..., *axes), each axis padded at its end to `largest`."""
+
+    def missing(tensor: Tensor) -> Iterator[int]:
+        for have, want in zip(reversed(tensor.shape), reversed(largest), strict=False):
+            yield from (0, want - have)
+
+    return torch.stack(
+        [t if t.shape[-len(largest) :] == largest else pad(t, tuple(missing(t)), value=value) for t in tensors]
+    )
