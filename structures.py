@@ -53,6 +53,8 @@ class Spec:
         size: Axes that items are brought to (height and width in pixels, or samples); empty means as they come.
         resize: How: ``crop`` (fill, then cut the middle), ``inside`` (longest side fits), ``stretch``, ``pad`` (sound), ``none``.
         sample_rate: Samples per second of sound, 0 for anything else.
+        window: The two values that become 0 and 255 where images have more than 8 bits; empty for 8-bit images.
+        counts: How much of every class the training split holds: items, objects or pixels.
         target: What an item carries: ``label`` (one class), ``labels`` (any number of classes), ``boxes`` or ``mask``.
         parts: The Specs of joint data by part name.
     """
@@ -65,6 +67,8 @@ class Spec:
     size: tuple[int, ...] = ()
     resize: str = "none"
     sample_rate: int = 0
+    window: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
     target: str = "label"
     parts: Mapping[str, Spec] = field(default_factory=dict)
 
@@ -83,7 +87,7 @@ class Spec:
         Raises:
             InputError: If a field is missing or unknown.
         """
-        lists = {"class_names", "mean", "std", "size"}
+        lists = {"class_names", "mean", "std", "size", "window", "counts"}
         try:
             plain: dict[str, Any] = {
                 key: tuple(value) if key in lists else value for key, value in values.items() if key != "parts"

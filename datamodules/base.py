@@ -6,52 +6,22 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from datamodules.collating import collate
-from datamodules.sampling import Batches, Draw
+from datamodules.items import Items, Sample, size_of, tally, try_load
+from datamodules.sampling import Batches
+from datamodules.splits import Item
 from structures import InputError, Spec
 
-Sample = tuple[Tensor, Any]
-"""An input in raw units and its target, both at their final size."""
-
 SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item before it is opened: where it is and what the reader knows of its target."""
-
-    name: str
-    target: Any
-
-
-class Items(Dataset):
-    """Items of one split as a Dataset over `Draw`s, so that a choice depends on (seed, epoch, index) in any worker."""
-
-    def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
-        self.data, self.items, self.random = data, items, random
-        self.kept: dict[int, Sample] = {}
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def sample(self, index: int) -> Sample:
-        return self.kept[index] if index in self.kept else self.data.load(self.items[index])
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Any, str]:
-        epoch, index = draw
-        signal, target = self.sample(index)
-        if self.random:
-            seed = hash((self.data.seed, epoch, index)) & 0x7FFFFFFFFFFFFFFF  # a tuple of ints hashes alike everywhere
-            signal, target = self.data.augment(signal, target, Generator().manual_seed(seed))
-        return signal, target, self.items[index].name
+T = TypeVar("T")
 
 
 class Data(LightningDataModule, ABC):
@@ -66,12 +36,16 @@ class Data(LightningDataModule, ABC):
         cache: Keep loaded items in memory while they take less than a quarter of what is free.
         seed: Of the shuffle, of splits that are made here, and of every random change.
         augment: Changes a training item: (input, target, generator) -> (input, target).
+        on_bad: What becomes of an item that can't be used: ``stop`` says so before training, ``skip`` leaves it out and lists it.
+        balanced: Draw every class equally often while training, the rare ones repeatedly; for items of one class each.
 
     Attributes:
         spec: What the data says of itself; there after `prepare`.
         kind: What an item carries, as in `Spec.target`.
         ndim: Axes of the input.
         notes: What a person should know about what was read.
+        skipped: What is wrong with every item that was left out.
+        still_epochs: Epochs at the start in which training items are not changed.
     """
 
     spec: Spec
@@ -85,6 +59,8 @@ class Data(LightningDataModule, ABC):
         cache: bool,
         seed: int,
         augment: Callable[[Tensor, Any, Generator], Sample],
+        on_bad: Literal["stop", "skip"] = "stop",
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = (
@@ -95,10 +71,12 @@ class Data(LightningDataModule, ABC):
         if workers is not None and workers < 0:
             raise InputError(f"data.workers must not be negative, got {workers}")
         self.batch_size, self.workers, self.cache, self.seed, self.augment = batch_size, workers, cache, seed, augment
+        self.on_bad, self.balanced = on_bad, balanced
         self.notes: list[str] = []
+        self.skipped: list[str] = []
+        self.still_epochs = 0
         self.given: Spec | None = None
         self.foreign = False
-        self.shares = {"val": 0.0, "test": 0.0}
         self.length: int | None = None
         self.splits: dict[str, Items] = {}
 
@@ -135,46 +113,84 @@ class Data(LightningDataModule, ABC):
         Raises:
             InputError: If anything is missing or broken; every message names files and what to do.
         """
-        if self.foreign:
-            self.shares = dict.fromkeys(self.shares, 0.0)
         found = self.read()
         if self.foreign and not (found.get("val") or found.get("test")):
             found = dict.fromkeys(required, found["train"])
         self.splits = {name: Items(self, found[name], random=name == "train") for name in splits if found.get(name)}
-        for name in required:
-            if not found.get(name):
-                there = ", ".join(split for split, items in found.items() if items)
-                raise InputError(
-                    f"there is no item to use as {name} (there are {there}): give more data, or another data.splits"
-                )
-        if "train" in splits and len(found["train"]) < 2:
-            raise InputError(f"1 item is too few to train on ({found['train'][0].name}): give at least 2")
+        required = [name for name in required if name in splits]
+        self.require(required)
         if self.given and (self.spec.class_names, self.spec.channels) != (self.given.class_names, self.given.channels):
             raise InputError(
                 f"the checkpoint knows {list(self.given.class_names)} in {self.given.channels} channels, "
                 f"this data has {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
             )
         self.check()
+        if self.skipped:
+            self.require(required)
+            self.notes.append(
+                f"{len(self.skipped)} items can't be used and were left out, see skipped.txt; the first: {self.skipped[0]}"
+            )
+
+    def require(self, splits: Sequence[str]) -> None:
+        """Refuse data in which one of `splits` is empty, or training has a single item."""
+        for name in splits:
+            if not self.splits.get(name):
+                there = ", ".join(split for split, items in self.splits.items() if len(items))
+                raise InputError(
+                    f"there is no item to use as {name} (there are {there or 'none at all'}): "
+                    f"give more data, or another data.splits{self.first_skipped()}"
+                )
+        if "train" in self.splits and len(self.splits["train"]) < 2:
+            raise InputError(
+                f"1 item is too few to train on ({self.splits['train'].items[0].name}): give at least 2{self.first_skipped()}"
+            )
+
+    def first_skipped(self) -> str:
+        return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
+
+    def attempt(self, what: Callable[..., T], *arguments: Any) -> T | None:
+        """The result of reading one item; None where that fails and bad items are skipped."""
+        try:
+            return what(*arguments)
+        except InputError as error:
+            if self.on_bad == "stop":
+                raise
+            self.skipped.append(str(error))
+            return None
 
     def check(self) -> None:
-        """Open every item once, on all cores; keep what fits in memory."""
+        """Open every item once, on all cores; keep what fits in memory and count the training items' classes."""
         budget = free_memory() // 4 if self.cache else 0
-        jobs = [(items, index) for items in self.splits.values() for index in range(len(items))]
-        wrong: list[str] = []
+        jobs = [(name, items, index) for name, items in self.splits.items() for index in range(len(items))]
+        wrong: dict[str, dict[int, str]] = {name: {} for name in self.splits}
+        counts = torch.zeros(self.spec.num_classes, dtype=torch.int64)
         self.whole = True
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for (items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
+            for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
                 if isinstance(result, InputError):
-                    wrong.append(str(result))
+                    wrong[name][index] = str(result)
                     continue
+                counts += tally(result[1], len(counts)) if name == "train" else 0
                 budget -= size_of(result)
+                self.whole &= budget > 0
                 if budget > 0:
                     items.kept[index] = result
-                else:
-                    self.whole = False
-        if wrong:
-            more = f"\n... and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-            raise InputError(f"{len(wrong)} of {len(jobs)} items can't be used:\n" + "\n".join(wrong[:SHOWN]) + more)
+        self.judge(wrong, len(jobs))
+        if not self.given:
+            self.spec = replace(self.spec, counts=tuple(counts.tolist()))
+
+    def judge(self, wrong: dict[str, dict[int, str]], total: int) -> None:
+        """Refuse, or leave out, the items that could not be opened."""
+        messages = [message for found in wrong.values() for message in found.values()]
+        if messages and self.on_bad == "stop":
+            more = f"\n... and {len(messages) - SHOWN} more" if len(messages) > SHOWN else ""
+            hint = "\ndata.on_bad=skip leaves them out" if len(messages) < total else ""
+            raise InputError(
+                f"{len(messages)} of {total} items can't be used:\n" + "\n".join(messages[:SHOWN]) + more + hint
+            )
+        self.skipped += messages
+        for name, found in wrong.items():
+            self.splits[name].leave_out(set(found))
 
     def describe(self) -> str:
         """Counts by split and the classes, in one line."""
@@ -184,10 +200,10 @@ class Data(LightningDataModule, ABC):
 
     def batches(self, split: str) -> Batches:
         rank, world = world_position()
-        seed = self.seed if split == "train" else None
-        return Batches(
-            len(self.splits[split]), self.batch_size, seed, rank, world, self.length if split == "train" else None
-        )
+        if split != "train":
+            return Batches(len(self.splits[split]), self.batch_size, None, rank, world)
+        labels = [item.target for item in self.splits[split].items] if self.balanced else None
+        return Batches(len(self.splits[split]), self.batch_size, self.seed, rank, world, self.length, labels)
 
     def loader(self, split: str) -> DataLoader:
         """Batches of one split; in order and complete unless it is ``train``."""
@@ -210,20 +226,6 @@ class Data(LightningDataModule, ABC):
 
     def test_dataloader(self) -> Any:
         return self.loader("test")
-
-
-def try_load(job: tuple[Items, int]) -> Sample | InputError:
-    items, index = job
-    try:
-        return items.data.load(items.items[index])
-    except InputError as error:
-        return error
-
-
-def size_of(sample: Sample) -> int:
-    """Bytes that a sample takes."""
-    tensors = [sample[0], *(sample[1].values() if isinstance(sample[1], dict) else [sample[1]])]
-    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))
 
 
 def free_memory() -> int:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from datamodules.collating import collate
 from datamodules.images import SUFFIXES as IMAGE_SUFFIXES
-from datamodules.images import Placement, apply, place, read_image
+from datamodules.images import read_image
+from datamodules.placing import Placement, apply, place
 from datamodules.sounds import SUFFIXES as SOUND_SUFFIXES
 from datamodules.sounds import fit_length, read_sound
 from structures import Batch, InputError, Spec
@@ -43,15 +44,17 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    @staticmethod
-    def original(path: Path) -> Tensor:
-        """A file's picture as uint8 RGB (3, H, W), upright, to draw an answer on."""
-        return read_image(path, 3)
+    def original(self, path: Path) -> Tensor:
+        """A file's picture as uint8 RGB (3, H, W), upright, to draw an answer on; of many channels the first three."""
+        if self.spec.channels in (1, 3):
+            return read_image(path, 3, self.spec.window)
+        image = read_image(path, self.spec.channels, self.spec.window)
+        return image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
 
     def open(self, path: Path) -> tuple[Tensor, Placement | None]:
         if self.spec.ndim == 1:
             return fit_length(read_sound(path, self.spec.sample_rate), self.spec.size[0]), None
-        image = read_image(path, self.spec.channels)
+        image = read_image(path, self.spec.channels, self.spec.window)
         placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
         return apply(image, placement, self.spec.size), placement
 

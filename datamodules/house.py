@@ -13,9 +13,11 @@ from PIL import Image, ImageDraw
 from torch import Generator, Tensor
 
 from datamodules.augment import Augment, SoundAugment
-from datamodules.base import Data, Item, Sample
-from datamodules.images import apply, place, statistics
-from datamodules.splits import complete
+from datamodules.base import Data
+from datamodules.images import statistics
+from datamodules.items import Sample
+from datamodules.placing import apply, place
+from datamodules.splits import Item, Splits
 from structures import InputError, Spec
 
 SPLITS = ("train", "val", "test")
@@ -60,8 +62,8 @@ class Digits(Data):
         names = tuple(str(name) for name in digits.target_names)
         self.spec = Spec(2, self.channels, names, mean, std, (self.size, self.size), "stretch")
         self.labels = digits.target.tolist()
-        items = [Item(f"digits/{i}", i) for i in range(len(self.labels))]
-        return complete({"train": items}, {"train": self.labels}, val=0.15, test=0.15, seed=0)
+        items = [Item(f"digits/{i}", i, stratum=label) for i, label in enumerate(self.labels)]
+        return Splits(val=0.15, test=0.15).complete({"train": items}, seed=0)
 
     def load(self, item: Item) -> Sample:
         picture = self.pictures[item.target].unsqueeze(0)

@@ -1,4 +1,4 @@
-"""What the readers of image files share: the root, the channels, the size."""
+"""What the readers of image files share: the channels, the size, the depth."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import Any
 
 from torch import Tensor
 
-from datamodules.base import Data
-from datamodules.images import Header, Placement, apply, place, read_header, read_image, statistics
+from datamodules.file_data import FileData
+from datamodules.images import Header, extremes, read_header, read_image, statistics
+from datamodules.placing import Placement, apply, place
+from datamodules.splits import Splits
 from structures import InputError, Spec
 
 
-class ImageData(Data):
+class ImageData(FileData):
     """Data whose items are image files below `root`.
 
     Args:
         root: The folder of the data.
         size: Side in pixels that images are brought to; None lets the format choose.
-        channels: 1 (grey) or 3 (RGB); None takes 1 where all images are grey.
-        splits: ``val`` and ``test``, the shares (0 to 1) to take where the data has no such split.
+        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
+        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
+        splits: How the splits that the data lacks are made.
         loading: What `Data` takes besides.
 
     Raises:
@@ -32,21 +35,24 @@ class ImageData(Data):
     resize = "none"
 
     def __init__(
-        self, root: str, size: int | None, channels: int | None, splits: dict[str, float], **loading: Any
+        self,
+        root: str,
+        size: int | None,
+        channels: int | None,
+        window: list[float] | None,
+        splits: Splits,
+        **loading: Any,
     ) -> None:
-        super().__init__(**loading)
-        self.root = Path(root).expanduser()
-        if not self.root.is_dir():
-            raise InputError(f"data.root={root}: there is no such folder: give the folder that holds the data")
+        super().__init__(root, splits, **loading)
         if size is not None and size < 1:
             raise InputError(f"data.size must be at least 1 pixel, got {size}")
-        if channels not in (None, 1, 3):
-            raise InputError(f"data.channels must be 1 (grey), 3 (RGB) or null, got {channels}")
-        for name, share in splits.items():
-            if name not in ("val", "test") or not 0 <= share < 1:
-                raise InputError(f"data.splits takes val and test, each from 0 to below 1, got {name}: {share}")
-        self.size, self.channels, self.shares = size, channels, {"val": 0.0, "test": 0.0} | splits
-        self.placements: dict[str, Placement] = {}
+        if channels is not None and channels < 1:
+            raise InputError(
+                f"data.channels must be 1 (grey), 3 (RGB), the number that the files have, or null, got {channels}"
+            )
+        if window is not None and (len(window) != 2 or window[0] >= window[1]):
+            raise InputError(f"data.window is the lowest and the highest value, such as [0, 4095], got {window}")
+        self.size, self.channels, self.window = size, channels, window
 
     def look(self, paths: Iterable[Path]) -> dict[Path, Header]:
         """The headers of all images, those that can't be read left out (opening them says why)."""
@@ -63,15 +69,43 @@ class ImageData(Data):
             return {path: head for path, head in found if head}
 
     def make_spec(self, class_names: Iterable[str], headers: dict[Path, Header]) -> Spec:
-        """The Spec of these images; a checkpoint's Spec, where one was adopted, decides channels and size."""
+        """The Spec of these images; a checkpoint's Spec, where one was adopted, decides all of it."""
         names = tuple(class_names)
         if self.given:
             return self.given
-        channels = self.channels or (1 if all(header.grey for header in headers.values()) else 3)
+        channels = self.channels or self.common_channels(headers)
         side = self.size or self.default_size([header.shown for header in headers.values()])
         mean, std = statistics(channels)
         size, resize = ((side, side), self.resize) if side else ((), "none")
-        return Spec(2, channels, names, mean, std, size, resize, target=self.kind)
+        window = self.common_window(headers)
+        return Spec(2, channels, names, mean, std, size, resize, window=window, target=self.kind)
+
+    def common_channels(self, headers: dict[Path, Header]) -> int:
+        """1 where all are grey, the number of files with more than RGB and alpha, else 3."""
+        found = {header.channels for header in headers.values()}
+        many = {count for count in found if count not in (1, 3, 4)}
+        if len(many) == 1 and not found - many:
+            return many.pop()
+        if many:
+            raise InputError(
+                f"{self.root}: images have {sorted(found)} channels: they must agree; say data.channels=... with data.on_bad=skip to leave others out"
+            )
+        return 1 if found == {1} else 3
+
+    def common_window(self, headers: dict[Path, Header]) -> tuple[float, ...]:
+        """The values that become 0 and 255; empty where all images have 8 bits."""
+        deep = [path for path, header in headers.items() if header.bits > 8]
+        if not deep or self.window:
+            return tuple(map(float, self.window or ()))
+        with ThreadPoolExecutor() as pool:
+            found = [pair for pair in pool.map(extremes, deep) if pair]
+        if not found:
+            return ()
+        low, high = min(pair[0] for pair in found), max(pair[1] for pair in found)
+        self.notes.append(
+            f"{len(deep)} images have more than 8 bits; values {low:g} to {high:g} become 0 to 255 (data.window=[{low:g},{high:g}])"
+        )
+        return (low, high)
 
     @abstractmethod
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
@@ -83,11 +117,6 @@ class ImageData(Data):
 
     def open(self, path: Path) -> tuple[Tensor, Placement]:
         """An image at its final size, and how it got there."""
-        image = read_image(path, self.spec.channels)
+        image = read_image(path, self.spec.channels, self.spec.window)
         placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
         return apply(image, placement, self.spec.size), placement
-
-
-def outside(root: Path, path: Path) -> bool:
-    """Whether `path` leads out of `root`."""
-    return not path.resolve().is_relative_to(root.resolve())

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Generator, Tensor
 
 from datamodules.augment import Augment
-from datamodules.base import Item, Sample
+from datamodules.class_folders import read_class_folders
 from datamodules.image_data import ImageData
-from datamodules.images import find_images
-from datamodules.splits import complete, split_folders
-from structures import InputError
+from datamodules.images import SUFFIXES
+from datamodules.items import Sample
+from datamodules.splits import Item, Splits
 
 
 class ImageFolder(ImageData):
@@ -20,13 +20,16 @@ class ImageFolder(ImageData):
     Args:
         root: The folder of the data.
         size: Side in pixels; None keeps images that are all of one size of at most 224, else 224. The middle is cut out.
-        channels: 1 (grey) or 3 (RGB); None takes 1 where all images are grey.
-        splits: Shares taken as ``val`` and ``test`` where there is no such folder.
+        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
+        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
+        splits: How the splits that the data lacks are made.
         batch_size: Images a batch.
         workers: Processes that load; None decides by whether everything fits in memory.
         cache: Keep decoded images in memory where they fit.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images.
+        on_bad: ``stop`` or ``skip`` where an item can\'t be used.
+        balanced: Draw every class equally often while training.
 
     Raises:
         InputError: If the folder has no images, one class only, or a class that the training split lacks.
@@ -39,49 +42,35 @@ class ImageFolder(ImageData):
         root: str,
         size: int | None = None,
         channels: int | None = None,
-        splits: dict[str, float] | None = None,
+        window: list[float] | None = None,
+        splits: Splits = Splits(),
         batch_size: int = 32,
         workers: int | None = None,
         cache: bool = True,
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        on_bad: Literal["stop", "skip"] = "stop",
+        balanced: bool = False,
     ) -> None:
         super().__init__(
             root,
             size,
             channels,
-            {"val": 0.1, "test": 0.1} if splits is None else splits,
+            window,
+            splits,
             batch_size=batch_size,
             workers=workers,
             cache=cache,
             seed=seed,
             augment=augment,
+            on_bad=on_bad,
+            balanced=balanced,
         )
 
     def read(self) -> dict[str, list[Item]]:
-        folders = split_folders(self.root) or {"train": self.root}
-        paths = {split: classes_in(folder) for split, folder in folders.items()}
-        if "train" not in paths and not self.given:
-            raise InputError(f"{self.root} has the split folders {sorted(folders)} but no train folder: add one")
-        everything = [path for classes in paths.values() for members in classes.values() for path in members]
-        if not everything:
-            raise InputError(
-                f"{self.root} holds no images in class folders: expected {self.root}/train/CLASS/*.jpg or {self.root}/CLASS/*.jpg"
-            )
-        names = self.known_classes(paths.get("train", {}))
-        if len(names) < 2:
-            raise InputError(
-                f"{self.root} has one class only ({', '.join(names)}): classification needs at least 2 class folders"
-            )
-        self.spec = self.make_spec(names, self.look(everything))
-        items, labels = {}, {}
-        for split, classes in paths.items():
-            if unknown := sorted(set(classes) - set(names)):
-                raise InputError(f"{folders[split]} has classes that training does not know: {unknown}. Known: {names}")
-            pairs = [(names.index(name), path) for name, members in classes.items() for path in members]
-            items[split] = [Item(str(path), label) for label, path in pairs]
-            labels[split] = [label for label, _ in pairs]
-        return complete(items, labels, self.shares["val"], self.shares["test"], self.seed)
+        names, found = read_class_folders(self, SUFFIXES, "images")
+        self.spec = self.make_spec(names, self.look(Path(item.name) for items in found.values() for item in items))
+        return self.divide(found)
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
         sides = {side for shape in shapes for side in shape}
@@ -89,10 +78,3 @@ class ImageFolder(ImageData):
 
     def load(self, item: Item) -> Sample:
         return self.open(Path(item.name))[0], item.target
-
-
-def classes_in(folder: Path) -> dict[str, list[Path]]:
-    """{class: image files} of a folder; class folders without an image are left out."""
-    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    found = {child.name: find_images(child) for child in children}
-    return {name: paths for name, paths in found.items() if paths}

@@ -1,27 +1,28 @@
-"""From an image file to a tensor, and from a tensor to the size that is asked for, with what is needed to go back."""
+"""From an image file to a tensor, upright, with as many channels as are asked for."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from tifffile import TiffFile, TiffFileError
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
 
 from structures import InputError
 
+TIFF = {".tif", ".tiff"}
+GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+DEEP = {"I": 16, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}  # bits a sample by Pillow's mode
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 MEAN = (123.675, 116.28, 103.53)  # of ImageNet, in 0..255; what published weights were trained with
 STD = (58.395, 57.12, 57.375)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """All image files below `folder`, sorted; hidden files are left out."""
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in paths if p.is_file())
 
 
 def statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -36,57 +37,155 @@ def unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} can't be read as an image ({reason}): mend or remove it")
 
 
-def read_image(path: Path, channels: int) -> Tensor:
-    """An image as uint8 (channels, H, W), upright by its EXIF orientation. `channels` is 1 (grey) or 3 (RGB).
+def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tensor:
+    """An image as uint8 (channels, H, W), upright by its EXIF orientation; of several pages the first.
+
+    Args:
+        path: The file.
+        channels: 1 (grey), 3 (RGB; an alpha channel is left out), or as many as the file has.
+        window: The values that become 0 and 255 where samples have more than 8 bits; empty for all that their type can hold.
 
     Raises:
-        InputError: If the file is missing, cut short or no image.
+        InputError: If the file is missing, cut short or no image, or has another number of channels.
     """
+    with refusing(path):
+        array = decode(path, channels)
+    if array.dtype != np.uint8:
+        array = to_window(array, window or full_range(array.dtype))
+    array = to_channels(array, channels)
+    if array.shape[2] != channels:
+        raise InputError(
+            f"{path} has {array.shape[2]} channels, {channels} are expected: leave it out, or say data.channels"
+        )
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+def to_channels(array: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W) or (H, W, C) as (H, W, channels) between grey, RGB and RGBA; anything else stays as it is."""
+    array = array[..., None] if array.ndim == 2 else array
+    own = array.shape[2]
+    if own == 1 and channels == 3:
+        return array.repeat(3, axis=2)
+    if own == 4 and channels in (1, 3):
+        array = array[..., :3]
+    if own in (3, 4) and channels == 1:
+        array = (array @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)[..., None]
+    return array
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn what the decoders raise into one message that names the file."""
     try:
-        with Image.open(path) as image:
-            array = np.array(to_mode(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        yield
+    except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError, TiffFileError) as error:
+        if isinstance(error, InputError):
+            raise
         raise unreadable(path, error) from error
-    tensor = torch.from_numpy(array)
-    return tensor.unsqueeze(0) if channels == 1 else tensor.permute(2, 0, 1)
 
 
-def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """`image` as L or RGB with 8 bits a sample; 16-bit samples keep their upper 8 bits."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = Image.fromarray((np.asarray(image).astype(np.uint32).clip(0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert(mode)
+def decode(path: Path, channels: int) -> np.ndarray:
+    """An upright image (H, W) or (H, W, C); uint8, or as deep as it is stored where there is a way to keep that."""
+    if path.suffix.lower() in TIFF and (array := decode_deep(path)) is not None:
+        return array
+    with Image.open(path) as image:
+        turned = ImageOps.exif_transpose(image)
+        if turned.mode.startswith("I") or turned.mode == "F":
+            return np.asarray(turned)
+        if turned.mode == "P" and "transparency" in turned.info:
+            turned = turned.convert("RGBA")
+        return np.asarray(turned.convert("L" if channels == 1 else "RGB"))
 
 
-def read_mask(path: Path) -> Tensor:
-    """A mask's raw values as int32 (H, W): palette indices stay indices; RGB where all channels agree is taken as grey.
+def decode_deep(path: Path) -> np.ndarray | None:
+    """A TIFF file's first page where Pillow would cut its depth or can't hold its channels, else None."""
+    with TiffFile(path) as file:
+        axes, page = file.series[0].axes, file.pages.first
+        if not is_deep(axes, page):
+            return None
+        array = file.series[0].asarray()
+    for axis in reversed([i for i, name in enumerate(axes) if name not in "YXSC"]):
+        array = array.take(0, axis=axis)  # depth, time, pages
+    kept = [name for name in axes if name in "YXSC"]
+    array = np.moveaxis(array, [kept.index("Y"), kept.index("X")], [0, 1])
+    array = array.reshape(*array.shape[:2], -1)
+    turn = page.tags.get(274)
+    tensor = upright(
+        torch.from_numpy(array.transpose(2, 0, 1).astype(safe_type(array.dtype))), turn.value if turn else 1
+    )
+    array = tensor.permute(1, 2, 0).numpy()
+    return array[..., 0] if array.shape[2] == 1 else array
+
+
+def is_deep(axes: str, page: Any) -> bool:
+    """Whether a TIFF file holds more than 8-bit grey, palette, RGB, RGBA or CMYK."""
+    return "C" in axes or page.samplesperpixel > 4 or (page.bitspersample > 8 and page.photometric.value in (0, 1, 2))
+
+
+def safe_type(dtype: np.dtype) -> np.dtype:
+    """A type that torch knows and that holds every value of `dtype`."""
+    if dtype == np.uint8:
+        return dtype
+    return np.dtype(np.int32 if dtype.kind in "iu" and dtype.itemsize < 4 else np.float64)
+
+
+def full_range(dtype: np.dtype) -> tuple[float, float]:
+    """What samples of more than 8 bits are taken to lie in where nothing was said: 16 bits, or 0..1 for fractions."""
+    return (0.0, 1.0) if dtype.kind == "f" else (0.0, 65535.0)
+
+
+def to_window(array: np.ndarray, window: Sequence[float]) -> np.ndarray:
+    """Samples as uint8: ``window[0]`` and below become 0, ``window[1]`` and above 255."""
+    low, high = window
+    scaled = (array.astype(np.float32) - low) * (255.0 / max(high - low, 1e-12))
+    return np.nan_to_num(scaled).clip(0, 255).round().astype(np.uint8)
+
+
+def extremes(path: Path) -> tuple[float, float] | None:
+    """The lowest and the highest sample of an image with more than 8 bits; None where it can't be read or has 8."""
+    try:
+        with refusing(path):
+            array = decode(path, 1)
+    except InputError:
+        return None
+    finite = array[np.isfinite(array)]
+    return None if array.dtype == np.uint8 or not finite.size else (float(finite.min()), float(finite.max()))
+
+
+def read_mask(path: Path, colours: bool = False) -> Tensor:
+    """A mask's raw values as int32 (H, W).
+
+    Grey values and palette indices stay as they are; RGB where all channels agree is taken as grey. With `colours` a pixel is
+    its colour, ``red * 65536 + green * 256 + blue``.
 
     Raises:
-        InputError: If the file can't be read, or is a colour picture.
+        InputError: If the file can't be read, or is a colour picture and `colours` is not asked for.
     """
-    try:
-        with Image.open(path) as image:
-            array = np.array(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise unreadable(path, error) from error
+    with refusing(path), Image.open(path) as image:
+        turned = ImageOps.exif_transpose(image)
+        array = np.asarray(turned.convert("RGB") if colours else turned)
+    if colours:
+        return torch.from_numpy(array.astype(np.int32) @ np.array([65536, 256, 1], np.int32))
     if array.ndim == 3:
-        colours = array[..., :3] if array.shape[2] >= 3 else array[..., :1]
-        if (colours != colours[..., :1]).any():
-            raise InputError(f"{path} is a colour picture: a mask has one number a pixel (grey or palette)")
-        array = colours[..., 0]
+        shown = array[..., :3] if array.shape[2] >= 3 else array[..., :1]
+        if (shown != shown[..., :1]).any():
+            raise InputError(
+                f"{path} is a colour picture: say what its colours mean, data.values='{{0-0-0: background, 255-0-0: road}}'"
+            )
+        array = shown[..., 0]
     return torch.from_numpy(array.astype(np.int32))
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's first bytes say: stored width and height, EXIF orientation (1 to 8), whether it is grey."""
+    """What a file's first bytes say: stored width and height, EXIF orientation (1 to 8), channels, bits a sample, pages."""
 
     width: int
     height: int
     orientation: int
-    grey: bool
+    channels: int
+    bits: int
+    pages: int = 1
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -95,19 +194,36 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Size, orientation and colour without decoding.
+    """Size, orientation, channels and depth without decoding.
 
     Raises:
         InputError: If the file is missing or no image.
     """
-    try:
+    with refusing(path):
+        if path.suffix.lower() in TIFF and (header := deep_header(path)):
+            return header
         with Image.open(path) as image:
             turn = image.getexif().get(0x0112, 1)
             return Header(
-                *image.size, turn if turn in range(1, 9) else 1, image.mode in ("1", "L", "LA", "I", "I;16", "F")
+                *image.size,
+                orientation=turn if turn in range(1, 9) else 1,
+                channels=1 if image.mode in GREY else 3,
+                bits=DEEP.get(image.mode, 8),
+                pages=getattr(image, "n_frames", 1),
             )
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise unreadable(path, error) from error
+
+
+def deep_header(path: Path) -> Header | None:
+    """The header of a TIFF file that Pillow can't hold, else None."""
+    with TiffFile(path) as file:
+        series, page = file.series[0], file.pages.first
+        if not is_deep(series.axes, page):
+            return None
+        sides = dict(zip(series.axes, series.shape, strict=True))
+        channels = sides.get("S", 1) * sides.get("C", 1)
+        pages = math.prod(length for axis, length in sides.items() if axis not in "YXSC")
+        turn = page.tags.get(274)
+        return Header(sides["X"], sides["Y"], turn.value if turn else 1, channels, page.bitspersample, pages)
 
 
 def upright(mask: Tensor, orientation: int) -> Tensor:
@@ -132,60 +248,3 @@ def upright_boxes(boxes: Tensor, header: Header) -> Tensor:
     if header.orientation in (3, 4, 7, 8):
         y1, y2 = height - y2, height - y1
     return torch.stack([x1, y1, x2, y2], 1)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a picture of `height` x `width` pixels went: scaled to `scaled`, then moved by `left` and `top` (both <= 0)."""
-
-    height: int
-    width: int
-    scaled: tuple[int, int]
-    left: int = 0
-    top: int = 0
-
-    def factors(self) -> Tensor:
-        x, y = self.scaled[1] / self.width, self.scaled[0] / self.height
-        return torch.tensor([x, y, x, y])
-
-    def boxes(self, boxes: Tensor) -> Tensor:
-        """Boxes (K, 4) of the original, in the new picture."""
-        return boxes * self.factors() + torch.tensor([self.left, self.top, self.left, self.top])
-
-    def boxes_back(self, boxes: Tensor) -> Tensor:
-        """Boxes (K, 4) of the new picture, in the original's pixels and inside it."""
-        back = (boxes - torch.tensor([self.left, self.top, self.left, self.top])) / self.factors()
-        return torch.stack(
-            [side.clamp(0, most) for side, most in zip(back.unbind(1), (self.width, self.height) * 2, strict=True)], 1
-        )
-
-    def mask_back(self, mask: Tensor) -> Tensor:
-        """A mask (H, W) of the new picture at the original's size."""
-        if tuple(mask.shape) == (self.height, self.width):
-            return mask
-        return functional.resize(mask.unsqueeze(0), [self.height, self.width], InterpolationMode.NEAREST_EXACT)[0]
-
-
-def place(height: int, width: int, size: tuple[int, ...], resize: str) -> Placement:
-    """How a picture comes to `size`: ``none``, ``stretch``, ``crop`` (fill, cut the middle) or ``inside`` (longest side fits)."""
-    if resize == "none" or not size:
-        return Placement(height, width, (height, width))
-    if resize == "stretch":
-        return Placement(height, width, (size[0], size[1]))
-    ratios = size[0] / height, size[1] / width
-    scale = min(ratios) if resize == "inside" else max(ratios)
-    scaled = max(1, round(height * scale)), max(1, round(width * scale))
-    if resize == "inside":
-        return Placement(height, width, scaled)
-    return Placement(height, width, scaled, (size[1] - scaled[1]) // 2, (size[0] - scaled[0]) // 2)
-
-
-def apply(image: Tensor, placement: Placement, size: tuple[int, ...], nearest: bool = False) -> Tensor:
-    """Resize and crop (C, H, W) as `placement` says; `nearest` for masks."""
-    mode = InterpolationMode.NEAREST_EXACT if nearest else InterpolationMode.BILINEAR
-    if tuple(image.shape[1:]) != placement.scaled:
-        image = functional.resize(image, list(placement.scaled), mode, antialias=not nearest)
-    if placement.left or placement.top:
-        top, left = -placement.top, -placement.left
-        image = image[:, top : top + size[0], left : left + size[1]]
-    return image

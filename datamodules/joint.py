@@ -37,6 +37,7 @@ class JointData(Data):
         for name, part in self.parts.items():
             part.prepare(splits, required)
             self.notes.extend(f"{name}: {note}" for note in part.notes)
+            self.skipped.extend(f"{name}: {message}" for message in part.skipped)
         specs = {name: part.spec for name, part in self.parts.items()}
         shapes = {name: (spec.ndim, spec.channels) for name, spec in specs.items()}
         if len(set(shapes.values())) > 1:

@@ -1,39 +1,50 @@
 """A folder of images and a folder of masks, paired by file name."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
 
 from datamodules.augment import Augment
-from datamodules.base import Item, Sample
+from datamodules.file_data import find_files
 from datamodules.image_data import ImageData
-from datamodules.images import apply, find_images, read_header, read_mask, upright
-from datamodules.splits import complete, split_folders
+from datamodules.images import SUFFIXES, read_header, read_mask, upright
+from datamodules.items import Sample
+from datamodules.placing import apply
+from datamodules.splits import Item, Splits, split_folders
 from structures import IGNORE, InputError
 
 IMAGES = ("images", "image", "imgs", "img")
 MASKS = ("masks", "mask", "labels", "label", "annotations", "gt")
+ENDING = re.compile(r"[_-](mask|masks|label|labels|gt|seg)$")
 
 
 class MaskFolder(ImageData):
     """``root/train/images/1.png`` with ``root/train/masks/1.png``, or ``images/`` and ``masks/`` in `root` itself.
 
+    A mask is called like its image, or that and ``_mask`` (``-mask``, ``_label``, ``_gt``, ``_seg``). With one mask file an
+    object, every image has a folder of its own: ``root/train/ID/images/1.png`` and ``root/train/ID/masks/*.png``; a pixel is of
+    the highest value that one of them has there.
+
     Args:
         root: The folder of the data.
         values: {mask value: class name}; the name ``background`` is the class of no interest and takes label 0, ``ignore``
-            leaves pixels out of loss and score. This says the polarity: ``{0: membrane, 255: background}``. None takes masks
-            of 0 and another value only, 0 as the background.
+            leaves pixels out of loss and score. This says the polarity: ``{0: membrane, 255: background}``. A value is a number
+            (grey or palette index) or a colour, ``255-0-0`` or ``"#ff0000"``. None takes masks of 0 and another value only, 0
+            as the background.
         size: Side in pixels that images and masks are stretched to; None leaves them as they are.
-        channels: 1 (grey) or 3 (RGB); None takes 1 where all images are grey.
-        splits: Shares taken as ``val`` and ``test`` where there is no such folder.
+        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
+        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
+        splits: How the splits that the data lacks are made.
         batch_size: Images a batch.
         workers: Processes that load; None decides by whether everything fits in memory.
         cache: Keep decoded images in memory where they fit.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images and their masks.
+        on_bad: ``stop`` or ``skip`` where an item can\'t be used.
 
     Raises:
         InputError: If an image has no mask or a mask no image, sizes differ, or a mask holds a value with no class.
@@ -45,28 +56,37 @@ class MaskFolder(ImageData):
     def __init__(
         self,
         root: str,
-        values: Mapping[int, str] | None = None,
+        values: Mapping[int | str, str] | None = None,
         size: int | None = None,
         channels: int | None = None,
-        splits: dict[str, float] | None = None,
+        window: list[float] | None = None,
+        splits: Splits = Splits(),
         batch_size: int = 4,
         workers: int | None = None,
         cache: bool = True,
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        on_bad: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(
             root,
             size,
             channels,
-            {"val": 0.1, "test": 0.1} if splits is None else splits,
+            window,
+            splits,
             batch_size=batch_size,
             workers=workers,
             cache=cache,
             seed=seed,
             augment=augment,
+            on_bad=on_bad,
         )
-        self.values = None if values is None else {int(value): str(name) for value, name in values.items()}
+        self.values = None if values is None else {pixel(value): str(name) for value, name in values.items()}
+        self.colours = any(is_colour(value) for value in values or ())
+        if self.colours and not all(is_colour(value) for value in values or ()):
+            raise InputError(
+                f"data.values mixes numbers and colours: {list(values or ())}; a mask has one or the other"
+            )
 
     def read(self) -> dict[str, list[Item]]:
         folders = split_folders(self.root) or {"train": self.root}
@@ -76,7 +96,7 @@ class MaskFolder(ImageData):
             raise InputError(
                 f"{self.root} holds no images: expected {self.root}/train/images and {self.root}/train/masks"
             )
-        values = self.values or self.guess([mask for _, mask in everything])
+        values = self.values or self.guess([mask for _, masks in everything for mask in masks])
         names = ordered(values.values())
         if len(names) < 2:
             raise InputError(
@@ -88,9 +108,9 @@ class MaskFolder(ImageData):
             )
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
         self.spec = self.make_spec(names, self.look([image for image, _ in everything]))
-        items = {split: [Item(str(image), mask) for image, mask in members] for split, members in pairs.items()}
-        strata = {split: [0] * len(members) for split, members in items.items()}
-        return complete(items, strata, self.shares["val"], self.shares["test"], self.seed)
+        return self.divide(
+            {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
+        )
 
     def guess(self, masks: list[Path]) -> dict[int, str]:
         """Background and object, where the masks hold 0 and one other value; anything else must be said."""
@@ -119,25 +139,56 @@ class MaskFolder(ImageData):
         mask = self.mask(path, item.target, placement.height, placement.width)
         return image, apply(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
 
-    def mask(self, path: Path, file: Path, height: int, width: int) -> Tensor:
+    def mask(self, path: Path, files: tuple[Path, ...], height: int, width: int) -> Tensor:
         """Labels uint8 (height, width), upright like its image."""
-        raw = read_mask(file)
-        if raw.shape != (height, width):
-            header = read_header(path)
-            if header.orientation == 1 or tuple(raw.shape) != (header.height, header.width):
-                raise InputError(
-                    f"{file} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {path.name} has {width}x{height}: make them the same size"
-                )
-            raw = upright(raw, header.orientation)  # drawn on the picture as stored
+        raw = torch.stack([self.raw(path, file, height, width) for file in files]).amax(0)
         labels = torch.full(raw.shape, -1, dtype=torch.int16)
         for value, label in self.labels.items():
             labels[raw == value] = label
         if (labels < 0).any():
-            wrong = sorted(raw[labels < 0].unique().tolist())[:6]
+            wrong = [self.word(value) for value in sorted(raw[labels < 0].unique().tolist())[:6]]
+            known = [self.word(value) for value in sorted(self.labels)]
             raise InputError(
-                f"{file} holds the values {wrong}, which have no class; data.values names {sorted(self.labels)}: add them there"
+                f"{files[0]} holds the values {wrong}, which have no class; data.values names {known}: add them there"
             )
         return labels.to(torch.uint8)
+
+    def raw(self, path: Path, file: Path, height: int, width: int) -> Tensor:
+        """A mask file's values, int32 (height, width), upright like its image."""
+        raw = read_mask(file, self.colours)
+        if raw.shape == (height, width):
+            return raw
+        header = read_header(path)
+        if header.orientation == 1 or tuple(raw.shape) != (header.height, header.width):
+            raise InputError(
+                f"{file} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {path.name} has {width}x{height}: make them the same size"
+            )
+        return upright(raw, header.orientation)  # drawn on the picture as stored
+
+    def word(self, value: int) -> int | str:
+        """A mask's value as a person writes it."""
+        return "-".join(str(value >> shift & 255) for shift in (16, 8, 0)) if self.colours else value
+
+
+def is_colour(value: int | str) -> bool:
+    return isinstance(value, str) and (value.startswith("#") or "-" in value.lstrip("-"))
+
+
+def pixel(value: int | str) -> int:
+    """A value of `data.values` as the number that a mask has there."""
+    try:
+        if not is_colour(value):
+            return int(value)
+        text = str(value)
+        parts = [int(text[i : i + 2], 16) for i in (1, 3, 5)] if text[0] == "#" else [int(p) for p in text.split("-")]
+        red, green, blue = parts
+        if not all(0 <= part <= 255 for part in parts):
+            raise ValueError(text)
+        return red << 16 | green << 8 | blue
+    except ValueError as error:
+        raise InputError(
+            f"data.values: {value!r} is neither a number nor a colour such as 255-0-0 or '#ff0000'"
+        ) from error
 
 
 def ordered(names: object) -> list[str]:
@@ -146,25 +197,44 @@ def ordered(names: object) -> list[str]:
     return sorted(distinct, key=lambda name: name != "background")
 
 
-def pair(folder: Path) -> list[tuple[Path, Path]]:
-    """Images and their masks, by the name without suffix."""
-
-    def child(names: tuple[str, ...]) -> dict[str, Path]:
-        found = next((folder / name for name in names if (folder / name).is_dir()), None)
-        if found is None:
-            raise InputError(
-                f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
-            )
-        return {str(path.relative_to(found).with_suffix("")): path for path in find_images(found)}
-
-    images, masks = child(IMAGES), child(MASKS)
-    alone = sorted(set(images) - set(masks))
-    if alone:
+def pair(folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
+    """Images and their masks: one of the same name, or all in the folder that an image has for itself."""
+    own = sorted(child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES))
+    if own and not child_folder(folder, IMAGES):
+        return [alone(child) for child in own]
+    images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
+    masks = {name if name in images else ENDING.sub("", name): path for name, path in masks.items()}
+    lonely = sorted(set(images) - set(masks))
+    if lonely:
         raise InputError(
-            f"{len(alone)} images in {folder} have no mask of the same name, such as {images[alone[0]]}: add or remove them"
+            f"{len(lonely)} images in {folder} have no mask of the same name, such as {images[lonely[0]]}: add or remove them"
         )
     if spare := sorted(set(masks) - set(images)):
         raise InputError(
             f"{len(spare)} masks in {folder} have no image of the same name, such as {masks[spare[0]]}: add or remove them"
         )
-    return [(images[name], masks[name]) for name in sorted(images)]
+    return [(images[name], (masks[name],)) for name in sorted(images)]
+
+
+def alone(folder: Path) -> tuple[Path, tuple[Path, ...]]:
+    """The one image of a folder, with a mask an object."""
+    images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
+    if len(images) != 1 or not masks:
+        raise InputError(
+            f"{folder} has {len(images)} images and {len(masks)} masks: expected one image and a mask an object"
+        )
+    return next(iter(images.values())), tuple(masks[name] for name in sorted(masks))
+
+
+def child_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def files_by_name(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
+    """{name without suffix: file} in the folder that has one of `names`."""
+    found = child_folder(folder, names)
+    if found is None:
+        raise InputError(
+            f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
+        )
+    return {str(path.relative_to(found).with_suffix("")): path for path in find_files(found, SUFFIXES)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Batches:
         rank: This process. While training it takes every `world`-th batch, else every `world`-th item; no item is seen twice.
         world: Number of processes.
         length: Batches an epoch; more than the items fill starts the next shuffle, None takes every item once.
+        labels: The class of every item, to draw all classes equally often: in a round rare ones come repeatedly, and of
+            frequent ones some are left for another round. None takes the items as they are.
     """
 
     def __init__(
@@ -32,9 +34,11 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         length: int | None = None,
+        labels: Sequence[int] | None = None,
     ) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.rank, self.world, self.length = rank, world, length
+        self.members = [np.flatnonzero(np.asarray(labels) == label) for label in sorted(set(labels or ()))]
         self.epoch = 0
 
     @property
@@ -81,5 +85,16 @@ class Batches:
     def order(self, number: int) -> np.ndarray:
         """The shuffle of a round; the last one is kept."""
         if getattr(self, "_last", (None,))[0] != number:
-            self._last = (number, np.random.default_rng((self.seed or 0, number)).permutation(self.count))
+            generator = np.random.default_rng((self.seed or 0, number))
+            self._last = (number, self.even(generator) if self.members else generator.permutation(self.count))
         return self._last[1]
+
+    def even(self, generator: np.random.Generator) -> np.ndarray:
+        """As many draws as there are items, every class as often as any other (or once more)."""
+        share = -(-self.count // len(self.members))
+        rounds = [
+            np.concatenate([generator.permutation(own) for _ in range(-(-share // len(own)))])[:share]
+            for own in self.members
+        ]
+        turns = np.stack(rounds).T.ravel()[: self.count]  # the classes in turn, so that the cut is fair
+        return generator.permutation(turns)

@@ -1,18 +1,110 @@
 """Train, validation and test: their usual names, and how to make them where they are not given."""
 
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
-T = TypeVar("T")
+from structures import InputError
 
 NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item before it is opened.
+
+    Attributes:
+        name: Where it is.
+        target: What the reader knows of its target.
+        group: Whom or what it was taken from (a patient, a speaker); one group is never in two splits that are made here.
+        stratum: What every split should have its share of, as a rule the class.
+    """
+
+    name: str
+    target: Any
+    group: str = ""
+    stratum: Hashable = 0
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How validation and test are made where the data has none. What was published stays as it is.
+
+    Args:
+        val: Share that becomes validation, 0 to below 1.
+        test: Share that becomes the test where nothing was split at all; a published split without a test stays so.
+        folds: Number k of a k-fold cross-validation: training and validation are pooled, and one of k parts validates; 0 for none.
+        fold: Which of the parts, 0 to k - 1.
+        group: Regular expression, searched in an item's path below the root: what it finds (its first bracket, if it has one)
+            names the item's group. None takes the data's own groups, if it has any.
+
+    Raises:
+        InputError: If a value is outside its range, or `group` is no regular expression.
+    """
+
+    val: float = 0.1
+    test: float = 0.1
+    folds: int = 0
+    fold: int = 0
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("val", "test"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"data.splits.{name} is a share from 0 to below 1, got {getattr(self, name)}")
+        if self.folds < 0 or self.folds == 1:
+            raise InputError(f"data.splits.folds must be 0 (none) or at least 2, got {self.folds}")
+        if not 0 <= self.fold < max(1, self.folds):
+            allowed = f"from 0 to {self.folds - 1}" if self.folds else "0 unless data.splits.folds is set"
+            raise InputError(f"data.splits.fold must be {allowed}, got {self.fold}")
+        try:
+            re.compile(self.group or "")
+        except re.error as error:
+            raise InputError(f"data.splits.group={self.group} is no regular expression: {error}") from error
+
+    def complete(self, found: dict[str, list[Item]], seed: int, root: str = "") -> dict[str, list[Item]]:
+        """`found` with the splits that it lacks, taken out of ``train``.
+
+        Args:
+            found: Items by split.
+            seed: Of the choice.
+            root: The folder below which `group` is searched.
+        """
+        result = {split: [self.grouped(item, root) for item in items] for split, items in found.items()}
+        if set(found) == {"train"} and self.test:
+            result["train"], result["test"] = parted(result["train"], self.test, seed)
+        if self.folds:
+            pool = result.get("train", []) + result.get("val", [])
+            result["train"], result["val"] = folded(pool, self.folds, self.fold, seed + 1)
+        elif "val" not in found:
+            result["train"], result["val"] = parted(result.get("train", []), self.val, seed + 1)
+        return result
+
+    def grouped(self, item: Item, root: str) -> Item:
+        """`item` with the group that its path names."""
+        if self.group is None:
+            return item
+        match = re.search(self.group, item.name.removeprefix(root).lstrip("/"))
+        if not match:
+            raise InputError(
+                f"data.splits.group={self.group} finds nothing in {item.name}: every path must name its group"
+            )
+        return Item(item.name, item.target, match[1] if match.re.groups else match[0], item.stratum)
+
+
+AS_PUBLISHED = Splits(0.0, 0.0)
 
 
 def split_name(word: str) -> str | None:
@@ -26,38 +118,57 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: folder for split, folder in found.items() if split}
 
 
-def stratified(items: Sequence[T], labels: Sequence[Hashable], share: float, seed: int) -> tuple[list[T], list[T]]:
-    """`items` without, and with, about `share` (0 to 1) of every label; at least one stays and one goes where there are two."""
+def parted(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """`items` without, and with, about `share` (0 to 1) of every stratum; whole groups, where there are groups."""
+    if share and any(item.group for item in items):
+        return by_group(items, max(2, round(1 / share)), 0, seed)
     taken: set[int] = set()
-    for label in sorted(set(labels), key=str):
-        members = [i for i, other in enumerate(labels) if other == label]
-        number = min(len(members) - 1, max(1, round(share * len(members)))) if share > 0 else 0
-        order = np.random.default_rng((seed, len(members))).permutation(len(members))
-        taken.update(members[i] for i in order[:number])
+    for members in strata(items, seed):
+        taken.update(members[: min(len(members) - 1, max(1, round(share * len(members)))) if share else 0])
+    return pick(items, taken)
+
+
+def folded(items: Sequence[Item], folds: int, fold: int, seed: int) -> tuple[list[Item], list[Item]]:
+    """`items` without, and with, part `fold` of `folds`: every item is in one part, every stratum and group as in `parted`."""
+    if any(item.group for item in items):
+        return by_group(items, folds, fold, seed)
+    if len(items) < folds:
+        raise InputError(f"data.splits.folds={folds}, but there are only {len(items)} items to share out: lower it")
+    order = [index for members in strata(items, seed) for index in members]
+    return pick(items, {index for place, index in enumerate(order) if place % folds == fold})
+
+
+def strata(items: Sequence[Item], seed: int) -> list[list[int]]:
+    """The indices of every stratum's items, shuffled."""
+    members: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        members.setdefault(str(item.stratum), []).append(index)
+    return [
+        [own[i] for i in np.random.default_rng((seed, len(own))).permutation(len(own))]
+        for _, own in sorted(members.items())
+    ]
+
+
+def by_group(items: Sequence[Item], folds: int, fold: int, seed: int) -> tuple[list[Item], list[Item]]:
+    """Part `fold` of `folds` of whole groups, its strata as even as they can be."""
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import, and seldom needed
+
+    groups = [item.group or item.name for item in items]
+    number = len(set(groups))
+    if number < 2 or fold >= number:
+        raise InputError(
+            f"there are only {number} groups ({', '.join(sorted(set(groups))[:5])}) for {folds} parts: groups are never cut"
+        )
+    counts = Counter(str(item.stratum) for item in items)
+    kinds = [str(item.stratum) if counts[str(item.stratum)] >= folds else "rare" for item in items]
+    kinds = kinds if Counter(kinds)["rare"] in (0, len(kinds)) or Counter(kinds)["rare"] >= folds else [""] * len(kinds)
+    parts = StratifiedGroupKFold(min(folds, number), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that some stratum has few members is no news to its owner
+        _, taken = list(parts.split(kinds, kinds if len(set(kinds)) > 1 else [0] * len(kinds), groups))[fold]
+    return pick(items, set(taken.tolist()))
+
+
+def pick(items: Sequence[Item], taken: set[int]) -> tuple[list[Item], list[Item]]:
+    """The items that are not taken, and those that are, in their order."""
     return [x for i, x in enumerate(items) if i not in taken], [x for i, x in enumerate(items) if i in taken]
-
-
-def complete(
-    found: dict[str, list[T]], labels: dict[str, list], val: float, test: float, seed: int
-) -> dict[str, list[T]]:
-    """Make the validation and test splits that are missing out of train, or out of everything where nothing was split.
-
-    Args:
-        found: Items by split.
-        labels: What to stratify by, by split, in the items' order.
-        val: Share that becomes validation where there is none, 0 to 1.
-        test: Share that becomes the test where nothing was split at all, 0 to 1; a published split without a test stays so.
-        seed: Of the choice.
-    """
-    train, kinds = (
-        found.get("train", []),
-        dict(zip(map(id, found.get("train", [])), labels.get("train", []), strict=True)),
-    )
-    whole = set(found) == {"train"}
-    result = dict(found)
-    if "test" not in found and whole and test > 0:
-        train, result["test"] = stratified(train, [kinds[id(x)] for x in train], test, seed)
-    if "val" not in found:
-        train, result["val"] = stratified(train, [kinds[id(x)] for x in train], val, seed + 1)
-    result["train"] = train
-    return result

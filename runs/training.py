@@ -67,6 +67,7 @@ def train(
         same_data(last, task)
     opened()  # nothing is written before everything is made and checked
     introduce(task, data, folder)
+    list_skipped(data, folder)
     fit(trainer, task, data, last if resume else None, folder)
     refuse_no_steps(trainer)
     stage = test_best(trainer, task, data, folder)
@@ -122,6 +123,12 @@ def introduce(task: Task, data: Any, folder: Path) -> None:
     log.info(
         f"task: {type(task).__name__.lower()} on {type(task.backbone).__name__}, {parameters / 1e6:.2f} M parameters"
     )
+
+
+def list_skipped(data: Any, folder: Path) -> None:
+    """What was left out and why, an item a line, in ``skipped.txt``."""
+    if data.skipped:
+        (folder / "skipped.txt").write_text("".join(f"{message}\n" for message in data.skipped))
 
 
 def loaded(task: Task) -> list[str]:

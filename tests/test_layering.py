@@ -17,6 +17,14 @@ DATA_BASES = {
     "datamodules.splits",
     "datamodules.sampling",
     "datamodules.augment",
+    "datamodules.items",
+    "datamodules.file_data",
+    "datamodules.placing",
+    "datamodules.tables",
+    "datamodules.class_folders",
+    "datamodules.sound_data",
+    "datamodules.box_data",
+    "datamodules.outlines",
 }
 MAY = {
     "structures": set(),

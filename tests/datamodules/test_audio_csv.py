@@ -8,6 +8,7 @@ import torch
 from drawn import sound
 
 from datamodules.audio_csv import AudioCsv
+from datamodules.splits import Splits
 from structures import InputError
 
 
@@ -26,7 +27,7 @@ def test_official_split_and_clips_of_one_length(audio_csv: Path) -> None:
 
 
 def test_short_clips_are_padded_and_long_ones_keep_their_middle(audio_csv: Path) -> None:
-    data = prepared(audio_csv, seconds=0.1, splits={"val": 0.2})
+    data = prepared(audio_csv, seconds=0.1, splits=Splits(val=0.2))
     items = {Path(i.name).name: i for s in data.splits.values() for i in s.items}
     short = data.load(items["0.wav"])[0]
     assert short.shape == (1, 800)
@@ -41,7 +42,7 @@ def test_resampling_keeps_the_pitch(tmp_path: Path) -> None:
         sound(tmp_path / f"{i}.wav", 0.5 * np.sin(2 * np.pi * 500 * np.arange(rate) / rate), rate)
         rows.append(f"{i}.wav,{'ab'[i % 2]}")
     (tmp_path / "t.csv").write_text("\n".join(rows))
-    data = prepared(tmp_path, splits={"val": 0.25, "test": 0.0})
+    data = prepared(tmp_path, splits=Splits(val=0.25, test=0.0))
     for items in data.splits.values():
         for i in range(len(items)):
             wave = items.sample(i)[0][0]
@@ -80,7 +81,7 @@ def test_clips_that_cannot_be_used(audio_csv: Path, content: str, said: str) -> 
     ("line", "said"),
     [
         ("clips/0.wav,middle,test", "line 14: the label 'middle' is not one of the training classes"),
-        ("clips/0.wav,,train", "line 14: the path or the label is empty"),
+        ("clips/0.wav,,train", "line 14: label is empty"),
         ("../../etc/passwd,low,train", "line 14: .* leads out of"),
         ("/etc/passwd,low,train", "line 14: .* leads out of"),
         ("clips/0.wav,low,holdout", "line 14: the split 'holdout' is none of"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Generator
 
 from datamodules.augment import Augment, SoundAugment
-from datamodules.images import place
+from datamodules.placing import place
 from structures import IGNORE, InputError
 
 SHARE = st.floats(0, 0.5)

@@ -8,6 +8,7 @@ from drawn import picture
 from PIL import Image
 
 from datamodules.image_folder import ImageFolder
+from datamodules.splits import Splits
 from structures import InputError
 
 
@@ -27,7 +28,7 @@ def test_published_splits_and_a_validation_made_of_train(image_folder: Path) -> 
 
 
 def test_no_split_folders(image_folder: Path) -> None:
-    data = prepared(image_folder / "train", splits={"val": 0.2, "test": 0.2})
+    data = prepared(image_folder / "train", splits=Splits(val=0.2, test=0.2))
     assert {name: len(items) for name, items in data.splits.items()} == {"train": 8, "val": 2, "test": 2}
 
 

@@ -1,0 +1,133 @@
+"""What the readers of boxes share: what a box may be, and the same boxes whatever the format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datamodules.image_data import ImageData
+from datamodules.images import Header, read_header, upright_boxes
+from datamodules.items import Sample
+from datamodules.splits import Item
+from structures import InputError
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What a format says of one image's objects.
+
+    Attributes:
+        file: Where it says so, for messages.
+        names: Class names.
+        boxes: x1, y1, x2, y2 in pixels, as written.
+        width: The picture's stated width, 0 where nothing is stated.
+        height: Its stated height, or 0.
+        outlines: What the format says of every object's shape.
+    """
+
+    file: Path
+    names: list[str]
+    boxes: list[Box]
+    width: int = 0
+    height: int = 0
+    outlines: tuple[Any, ...] = ()
+
+
+class BoxData(ImageData):
+    """Images with boxes. Boxes without area are dropped, counted and said; those that lap over the edge are cut at it."""
+
+    resize = "inside"
+    kind = "boxes"
+
+    def make_items(
+        self, pairs: dict[str, list[tuple[Path, Objects]]], names: list[str], groups: dict[Path, str] | None = None
+    ) -> dict[str, list[Item]]:
+        """Items by split, their boxes checked; sets `spec`.
+
+        Args:
+            pairs: Images and their objects by split.
+            names: Class names in label order.
+            groups: Groups by image, where the format knows any.
+        """
+        if not names:
+            raise InputError(f"{self.root} has no object in its training images: there is nothing to detect")
+        self.spec = self.make_spec(names, self.look([path for members in pairs.values() for path, _ in members]))
+        self.dropped, self.cut = Counter[str](), 0
+        found: dict[str, list[Item]] = {split: [] for split in pairs}
+        for split, members in pairs.items():
+            for path, objects in members:
+                target = self.attempt(self.target, objects, path, names)
+                if target is not None:
+                    stratum = tuple(sorted(set(objects.names)))
+                    found[split].append(Item(str(path), target, (groups or {}).get(path, ""), stratum))
+        self.note_dropped()
+        return self.divide(found)
+
+    def note_dropped(self) -> None:
+        if self.dropped:
+            where = ", ".join(f"{name} ({count})" for name, count in sorted(self.dropped.items())[:5])
+            self.notes.append(f"{self.dropped.total()} boxes without area (or turned inside out) were dropped: {where}")
+        if self.cut:
+            self.notes.append(f"{self.cut} boxes lapped over the edge of their image and were cut there")
+
+    def target(self, objects: Objects, path: Path, names: list[str]) -> Any:
+        """Boxes and labels of one image in its upright pixels."""
+        unknown = sorted(set(objects.names) - set(names))
+        if unknown:
+            raise InputError(
+                f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}: rename or remove the object"
+            )
+        boxes = torch.tensor(objects.boxes, dtype=torch.float32).reshape(-1, 4)
+        if len(boxes) and 0 < boxes.max() <= 1.5:
+            raise InputError(
+                f"{objects.file}: the boxes lie in 0..1, pixels are meant: multiply by the image's width and height"
+            )
+        header = read_header(path)
+        if header.orientation != 1 and stored_frame(objects, header):
+            boxes = upright_boxes(boxes, header)
+        boxes, keep = self.inside(boxes, objects, path, header)
+        labels = torch.tensor([names.index(name) for name in objects.names], dtype=torch.int64)
+        return {"boxes": boxes[keep], "labels": labels[keep]}
+
+    def inside(self, boxes: Tensor, objects: Objects, path: Path, header: Header) -> tuple[Tensor, Tensor]:
+        """Boxes cut at the edges, and which of them have an area."""
+        height, width = header.shown
+        if len(boxes) and (boxes[:, 0] >= width).any() | (boxes[:, 1] >= height).any() | (boxes[:, 2:] <= -1).any():
+            raise InputError(
+                f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend {objects.file.name} or the image"
+            )
+        cut = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
+        keep = ((cut[:, 2:] - cut[:, :2]) > 0).all(1)
+        self.cut += int(((boxes - cut).abs() > 0.5)[keep].any(1).sum())  # less is rounding
+        if not keep.all():
+            self.dropped[objects.file.name] += int((~keep).sum())
+        return cut, keep
+
+    def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
+        return min(800, max((side for shape in shapes for side in shape), default=800))
+
+    def load(self, item: Item) -> Sample:
+        image, placement = self.open(Path(item.name))
+        return image, {"boxes": placement.boxes(item.target["boxes"]), "labels": item.target["labels"]}
+
+
+def stored_frame(objects: Objects, header: Header) -> bool:
+    """Whether boxes were drawn on the picture as stored rather than upright; its stated size tells, if it can.
+
+    Where it can't (square, or turned by half a circle), they are taken as upright: that is what annotation tools show.
+    """
+    stored, shown = (header.height, header.width), header.shown
+    return (objects.height, objects.width) == stored != shown
+
+
+def names_in(objects: Iterable[Objects]) -> set[str]:
+    """All class names that occur."""
+    return {name for o in objects for name in o.names}

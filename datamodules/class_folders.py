@@ -1,0 +1,55 @@
+"""A folder a class: what images and sounds laid out so have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from datamodules.file_data import FileData, find_files
+from datamodules.splits import Item, split_folders
+from structures import InputError
+
+Classes = dict[str, list[Path]]
+"""{class: its files}"""
+
+
+def read_class_folders(data: FileData, suffixes: Collection[str], kind: str) -> tuple[list[str], dict[str, list[Item]]]:
+    """Class names in label order and the items by split, under ``root/train/CLASS`` or ``root/CLASS``.
+
+    Args:
+        data: Whose root is read; the classes of a checkpoint that it adopted are kept.
+        suffixes: Of the files that count.
+        kind: What they are, for messages.
+
+    Raises:
+        InputError: If there is no file, one class only, or a class that training does not know.
+    """
+    root = data.root
+    folders = split_folders(root) or {"train": root}
+    classes = {split: classes_in(folder, suffixes) for split, folder in folders.items()}
+    if "train" not in classes and not data.given:
+        raise InputError(f"{root} has the split folders {sorted(folders)} but no train folder: add one")
+    if not any(classes.values()):
+        raise InputError(f"{root} holds no {kind} in class folders: expected {root}/train/CLASS/ or {root}/CLASS/")
+    names = list(data.given.class_names) if data.given else sorted(classes["train"])
+    if len(names) < 2:
+        raise InputError(
+            f"{root} has one class only ({', '.join(names)}): classification needs at least 2 class folders"
+        )
+    for split, own in classes.items():
+        if unknown := sorted(set(own) - set(names)):
+            raise InputError(f"{folders[split]} has classes that training does not know: {unknown}. Known: {names}")
+    return names, {split: labelled(own, names) for split, own in classes.items()}
+
+
+def classes_in(folder: Path, suffixes: Collection[str]) -> Classes:
+    """The class folders of `folder`; those without a file are left out."""
+    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    found = {child.name: find_files(child, suffixes) for child in children}
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def labelled(classes: Classes, names: list[str]) -> list[Item]:
+    """The items of all classes, labels numbered as in `names`."""
+    pairs = [(name, path) for name, paths in classes.items() for path in paths]
+    return [Item(str(path), names.index(name), stratum=name) for name, path in pairs]

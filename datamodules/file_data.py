@@ -1,0 +1,46 @@
+"""What the readers of files share: the root, and how splits are made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import Data
+from datamodules.splits import AS_PUBLISHED, Item, Splits
+from structures import InputError
+
+
+class FileData(Data):
+    """Data whose items are files below `root`.
+
+    Args:
+        root: The folder of the data.
+        splits: How the splits that the data lacks are made.
+        loading: What `Data` takes besides.
+
+    Raises:
+        InputError: If `root` is no folder.
+    """
+
+    def __init__(self, root: str, splits: Splits, **loading: Any) -> None:
+        super().__init__(**loading)
+        self.root = Path(root).expanduser()
+        if not self.root.is_dir():
+            raise InputError(f"data.root={root}: there is no such folder: give the folder that holds the data")
+        self.division = splits
+
+    def divide(self, found: dict[str, list[Item]]) -> dict[str, list[Item]]:
+        """`found` with the splits that it lacks; foreign data is judged as it is."""
+        return (AS_PUBLISHED if self.foreign else self.division).complete(found, self.seed, str(self.root))
+
+
+def outside(root: Path, path: Path) -> bool:
+    """Whether `path` leads out of `root`."""
+    return not path.resolve().is_relative_to(root.resolve())
+
+
+def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """All files below `folder` with one of `suffixes` (lower case), sorted; hidden ones are left out."""
+    paths = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return sorted(p for p in paths if p.is_file())

@@ -1,0 +1,73 @@
+"""The items of one split, opened one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from datamodules.sampling import Draw
+from datamodules.splits import Item
+from structures import IGNORE, InputError
+
+if TYPE_CHECKING:
+    from datamodules.base import Data
+
+Sample = tuple[Tensor, Any]
+"""An input in raw units and its target, both at their final size."""
+
+
+class Items(Dataset):
+    """Items of one split as a Dataset over `Draw`s, so that a choice depends on (seed, epoch, index) in any worker."""
+
+    def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
+        self.data, self.items, self.random = data, list(items), random
+        self.kept: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def sample(self, index: int) -> Sample:
+        return self.kept[index] if index in self.kept else self.data.load(self.items[index])
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Any, str]:
+        epoch, index = draw
+        signal, target = self.sample(index)
+        if self.random and epoch >= self.data.still_epochs:
+            seed = hash((self.data.seed, epoch, index)) & 0x7FFFFFFFFFFFFFFF  # a tuple of ints hashes alike everywhere
+            signal, target = self.data.augment(signal, target, Generator().manual_seed(seed))
+        return signal, target, self.items[index].name
+
+    def leave_out(self, wrong: set[int]) -> None:
+        """Forget the items at these indices."""
+        left = [index for index in range(len(self.items)) if index not in wrong]
+        self.kept = {place: self.kept[index] for place, index in enumerate(left) if index in self.kept}
+        self.items = [self.items[index] for index in left]
+
+
+def try_load(job: tuple[str, Items, int]) -> Sample | InputError:
+    _, items, index = job
+    try:
+        return items.data.load(items.items[index])
+    except InputError as error:
+        return error
+
+
+def tally(target: Any, classes: int) -> Tensor:
+    """How much of every class a target holds: items, objects or pixels, int64 (classes,)."""
+    if isinstance(target, dict):
+        return torch.bincount(target["labels"], minlength=classes)
+    if isinstance(target, Tensor) and target.ndim == 2:
+        return torch.bincount(target[target != IGNORE].flatten().long(), minlength=classes)
+    if isinstance(target, Tensor) and target.ndim == 1:
+        return target.long()
+    return torch.bincount(torch.tensor([int(target)]), minlength=classes)
+
+
+def size_of(sample: Sample) -> int:
+    """Bytes that a sample takes."""
+    tensors = [sample[0], *(sample[1].values() if isinstance(sample[1], dict) else [sample[1]])]
+    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))
