@@ -46,12 +46,14 @@ class Backbone(nn.Module, ABC):
         ndim: Number of axes that the signal has.
         in_channels: Channels of the signal.
         channels: {stride: channels} of what `forward` gives, known before it runs.
+        stages: {stage: names of its modules}, from the stem to the deepest; every parameter lies in one of them.
         match: What loading weights did, or None when training starts from scratch.
     """
 
     ndim: int
     in_channels: int
     channels: dict[int, int]
+    stages: dict[str, tuple[str, ...]]
     match: Match | None = None
 
     @abstractmethod

@@ -174,22 +174,24 @@ class ResNet(Backbone):
     def make_stages(self, block: type[Block], counts: Sequence[int], width: int, kind: str) -> None:
         large = not isinstance(self.maxpool, nn.Identity)
         self.channels = {2: width} if large else {}
-        self.stages: dict[int, str] = {}
+        self.stages = {"stem": ("conv1", "bn1")}
+        self.layers: dict[int, str] = {}
         inside, stride = width, 4 if large else 1
         for i, count in enumerate(counts):
             stage = nn.Sequential()
             for j in range(count):
                 stage.append(block(self.ndim, inside, width * 2**i, 2 if i and not j else 1, kind))
                 inside = width * 2**i * block.expansion
-            self.add_module(f"layer{i + 1}", stage)
-            self.channels[stride], self.stages[stride] = inside, f"layer{i + 1}"
+            name = f"layer{i + 1}"
+            self.add_module(name, stage)
+            self.channels[stride], self.layers[stride], self.stages[name] = inside, name, (name,)
             stride *= 2
 
     def forward(self, x: Tensor) -> Features:
         x = self.relu(self.bn1(self.conv1(x)))
-        features = {2: x} if 2 not in self.stages else {}
+        features = {2: x} if 2 not in self.layers else {}
         x = self.maxpool(x)
-        for stride, name in self.stages.items():
+        for stride, name in self.layers.items():
             x = features[stride] = self.get_submodule(name)(x)
         return features
 

@@ -1,8 +1,9 @@
 """Any timm model that gives features, behind our contract."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from backbones.base import Backbone
 from backbones.weights import from_hub, hub_folder, load_weights, nearest
@@ -46,6 +47,7 @@ class TimmFeatures(Backbone):
         info = self.net.feature_info
         self.order = list(info.reduction())
         self.channels = dict(zip(self.order, info.channels(), strict=True))
+        self.stages = find_stages(self.net, info.module_name())
         if weights not in ("none", "pretrained"):
             self.match = load_weights(self, weights)
 
@@ -55,3 +57,30 @@ class TimmFeatures(Backbone):
             # Some transformers answer (N, H, W, C).
             features[stride] = y if y.shape[1] == self.channels[stride] else y.permute(0, 3, 1, 2)
         return features
+
+
+def find_stages(net: nn.Module, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """`net`'s modules in order, cut after each of `ends`, the modules that give features; all in one where none is found.
+
+    timm joins the names of modules that it lifts out of their container by an underscore.
+    """
+    lasts = {end.replace(".", "_") for end in ends}
+    stages: list[list[str]] = [[]]
+    for name in pieces(net, "net", lasts):
+        stages[-1].append(name)
+        if name.removeprefix("net.").replace(".", "_") in lasts:
+            stages.append([])
+    if len(stages) > 1:
+        stages[-2:] = [stages[-2] + stages[-1]]  # what follows the last feature
+    return {f"stage{i}": tuple(names) for i, names in enumerate(stages)}
+
+
+def pieces(module: nn.Module, path: str, lasts: set[str]) -> Iterator[str]:
+    """The largest modules below `path` that hold none of `lasts` inside."""
+    for name, child in module.named_children():
+        full = f"{path}.{name}"
+        flat = full.removeprefix("net.").replace(".", "_")
+        if flat not in lasts and any(last.startswith(f"{flat}_") for last in lasts):
+            yield from pieces(child, full, lasts)
+        else:
+            yield full

@@ -22,6 +22,11 @@ class Pooled(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels[self.stride], num_classes)
 
+    def needed(self, features: Features) -> Features:
+        """The deepest features' mean, as one position; `forward` answers it like the features themselves."""
+        deepest = features[self.stride]
+        return {self.stride: deepest.flatten(2).mean(2).reshape(*deepest.shape[:2], *[1] * (deepest.ndim - 2))}
+
     def forward(self, features: Features) -> Tensor:
         """Logits (N, num_classes)."""
         return self.linear(self.dropout(features[self.stride].flatten(2).mean(2))).float()

@@ -91,6 +91,10 @@ class RCNN(nn.Module):
             detections_per_img=100,
         )
 
+    def needed(self, features: Features) -> Features:
+        """Those of the pyramid's levels."""
+        return {stride: features[stride] for stride in self.strides}
+
     def forward(
         self, features: Features, batch: Batch, targets: list[dict[str, Tensor]] | None = None
     ) -> tuple[list[Prediction], dict[str, Tensor]]:

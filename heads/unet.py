@@ -31,6 +31,10 @@ class UNet(nn.Module):
         self.decoder = UnetDecoder([0, *(channels[s] for s in self.strides)], list(widths[:blocks]), n_blocks=blocks)
         self.logits = nn.Conv2d(widths[blocks - 1], num_classes, 3, padding=1)
 
+    def needed(self, features: Features) -> Features:
+        """All of them."""
+        return features
+
     def forward(self, features: Features) -> Tensor:
         """Logits (N, num_classes, H, W) at the size of the backbone's input."""
         first = features[self.strides[0]]

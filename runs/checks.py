@@ -16,7 +16,7 @@ from structures import InputError
 
 ROOT = Path(__file__).parent.parent.resolve()
 CONF = ROOT / "conf"
-SUPPLIED = {"self", "backbone", "spec", "run_dir", "callbacks", "logger", "ndim", "in_channels"}
+SUPPLIED = {"self", "backbone", "spec", "run_dir", "unused", "callbacks", "logger", "ndim", "in_channels"}
 """Parameters that are handed over in Python; no config has them."""
 
 SUPPLIED_TO_HEADS = {"channels", "num_classes"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def make_trainer(
     accumulate: int = 1,
     every: int = 1,
     limit: int | None = None,
+    unused: bool = False,
     run_dir: Path | None = None,
     callbacks: Sequence[Any] = (),
     logger: Any = False,
@@ -42,6 +44,7 @@ def make_trainer(
         accumulate: Batches whose gradients make one step of the optimizer.
         every: Epochs from one validation to the next.
         limit: Batches an epoch and stage, to try things out; None takes all.
+        unused: Whether parameters may be without a gradient in some epochs; several processes must know.
         run_dir: Where things are written.
         callbacks: What runs beside the training.
         logger: Where figures go besides ``metrics.csv``.
@@ -52,29 +55,32 @@ def make_trainer(
     refuse_below_one(max_epochs=max_epochs, accumulate=accumulate, every=every, limit=1 if limit is None else limit)
     hush()
     cap = 1.0 if limit is None else limit
+    engine = partial(
+        Trainer,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        precision=fast_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
+        max_epochs=max_epochs,
+        accumulate_grad_batches=accumulate,
+        check_val_every_n_epoch=min(every, max_epochs),
+        limit_train_batches=cap,
+        limit_val_batches=cap,
+        limit_test_batches=cap,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours takes no item twice
+        default_root_dir=run_dir,
+        logger=logger,
+        plugins=[WholeFiles()],
+        enable_model_summary=False,
+        enable_progress_bar=any(type(callback).__name__ == "Progress" for callback in callbacks),
+        log_every_n_steps=1,
+    )
     try:
-        return Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=strategy if strategy != "ddp" else ddp(),
-            precision=fast_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
-            max_epochs=max_epochs,
-            accumulate_grad_batches=accumulate,
-            check_val_every_n_epoch=min(every, max_epochs),
-            limit_train_batches=cap,
-            limit_val_batches=cap,
-            limit_test_batches=cap,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # ours takes no item twice
-            default_root_dir=run_dir,
-            callbacks=list(callbacks),
-            logger=logger,
-            plugins=[WholeFiles()],
-            enable_model_summary=False,
-            enable_progress_bar=any(type(callback).__name__ == "Progress" for callback in callbacks),
-            log_every_n_steps=1,
-        )
+        made = engine(strategy=strategy if strategy != "ddp" else ddp(unused), callbacks=list(callbacks))
+        if strategy == "auto" and made.world_size > 1:  # Lightning itself decided for several processes
+            return engine(strategy=ddp(unused), callbacks=list(callbacks))
+        return made
     except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
 
@@ -92,11 +98,11 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
 
 
-def ddp() -> Any:
+def ddp(unused: bool) -> Any:
     """Several processes that average their gradients. Evaluation shards differ in length, so a forward must not wait for others."""
     from lightning.pytorch.strategies import DDPStrategy
 
-    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=False)
+    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused)
 
 
 def fast_precision(accelerator: str) -> str:

@@ -61,7 +61,9 @@ def train(
     began = time.monotonic()
     table = EpochTable(folder)
     extra = [*checkpoint_callbacks(folder), table, Seeds(seed), EqualStatistics(), *callbacks]
-    trainer = engine(run_dir=folder, callbacks=extra, logger=logger(run_dir=folder) if logger else False)
+    service = logger(run_dir=folder) if logger else False
+    trainer = engine(run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
+    data.still_epochs = task.still(trainer.max_epochs or 1)
     last = folder / "checkpoints" / "last.ckpt"
     if resume:
         same_data(last, task)

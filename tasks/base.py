@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,7 +12,12 @@ from torchmetrics import Metric, MetricCollection
 
 from backbones.base import Backbone
 from structures import Batch, Features, InputError, Prediction, Spec
+from tasks.freezing import rest, settle
+from tasks.keeping import Kept, in_order, room
 from tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Task(LightningModule, ABC):
@@ -28,6 +33,7 @@ class Task(LightningModule, ABC):
         score: The metric that decides, higher is better.
         targets: The kinds of target (`Spec.target`) that this task can learn from.
         axes: The numbers of axes that it takes.
+        keeps: Whether a sleeping backbone's features may be kept.
 
     Raises:
         InputError: If the data carries another kind of target or has another number of axes.
@@ -36,6 +42,7 @@ class Task(LightningModule, ABC):
     score: str
     targets: tuple[str, ...]
     axes: tuple[int, ...] = (1, 2, 3)
+    keeps = True
     backbone: Any  # a Backbone; torch types a module's attributes as Tensor or Module, which fits neither
     head: Any
     meters: Any
@@ -57,6 +64,8 @@ class Task(LightningModule, ABC):
         self.spec = spec
         self.recipe = Recipe()
         self.config: dict[str, Any] = {}
+        self.awake = len(backbone.stages)
+        self.kept: Kept | None = None
         self.meters = nn.ModuleDict()
         shape = (1, spec.channels, *[1] * spec.ndim)
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,) * spec.channels).reshape(shape), persistent=False)
@@ -85,13 +94,27 @@ class Task(LightningModule, ABC):
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
     def encode(self, batch: Batch) -> Features:
-        """Features of a batch by stride."""
-        return self.backbone(self.normalise(batch))
+        """Features of a batch by stride; what the head needs of them, where they are kept."""
+        if self.kept is None:
+            return self.backbone(self.normalise(batch))
+        features = self.kept.get(batch)
+        if features is None:
+            features = self.head.needed(self.backbone(self.normalise(batch)))
+            if (
+                not self.training
+            ):  # training batches differ every epoch, and on some processors bits follow from the batch
+                self.kept.add(batch, features)
+        return features
+
+    def mix(self, batch: Batch) -> Batch:
+        """What a training step sees of a batch whose items may be changed."""
+        return batch
 
     def forward(self, batch: Batch) -> list[Prediction]:
         return self.predict(self.encode(batch), batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        batch = self.mix(batch) if self.kept is None else batch
         losses = self.losses(self.encode(batch), batch)
         total = torch.stack(list(losses.values())).sum()
         shown = {f"train/{name}": value.detach() for name, value in losses.items()} | {"train/loss": total.detach()}
@@ -139,7 +162,49 @@ class Task(LightningModule, ABC):
         return 0
 
     def configure_optimizers(self) -> Any:
-        return self.recipe(self, int(self.trainer.estimated_stepping_batches))
+        return self.recipe(self, int(self.trainer.estimated_stepping_batches), self.epochs)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self.trainer.max_epochs or 1
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but what sleeps stays in evaluation mode."""
+        super().train(mode)
+        rest(self.backbone, self.awake)
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        self.follow_plan(self.current_epoch, self.epochs)
+        if self.current_epoch >= self.still(self.epochs):
+            self.kept = None
+        elif self.kept is None:
+            self.kept = Kept(room(self.device))
+            self.keep_training_features()
+
+    def follow_plan(self, epoch: int, epochs: int) -> None:
+        """Wake and put to sleep what the recipe says for `epoch`, whatever was before."""
+        self.awake = self.recipe.plan.awake(len(self.backbone.stages), epoch, epochs)
+        settle(self.backbone, self.awake)
+        self.train()
+
+    def still(self, epochs: int) -> int:
+        """The number of first epochs in which features are kept, so that items must not change."""
+        return self.recipe.plan.still(len(self.backbone.stages), epochs) if self.keeps else 0
+
+    @torch.no_grad()
+    def keep_training_features(self) -> None:
+        """Run the backbone over all training items once. Each process does it for all: shuffles hand it other items every epoch."""
+        for batch in in_order(self.trainer.train_dataloader):
+            if len(set(batch["sizes"])) > 1 or self.kept is None or self.kept.budget < 0:
+                return  # what is padded in other company has other features
+            batch = self.trainer.strategy.batch_to_device(batch, self.device)
+            with self.trainer.precision_plugin.forward_context():
+                self.kept.add(batch, self.head.needed(self.backbone(self.normalise(batch))))
+
+    def on_train_end(self) -> None:
+        self.kept = None
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

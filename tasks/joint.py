@@ -24,6 +24,7 @@ class Joint(Task):
     """
 
     score = "mean"
+    keeps = False  # every part has items and a batch of its own
     targets = ("parts",)
     parts: Any
 

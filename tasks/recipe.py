@@ -1,10 +1,10 @@
-"""How a task is trained: optimizer, schedule, clipping."""
+"""How a task is trained: optimizer, schedule, which stages learn when, clipping, averaging."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from structures import InputError
+from tasks.freezing import Plan
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -24,49 +25,81 @@ class Recipe:
 
     Args:
         optimizer: Makes an optimizer from parameter groups.
-        warmup: Share of all steps in which the rate climbs from nothing, 0 to 1.
+        warmup: Share of all steps in which the rate climbs from nothing, 0 to 1; as long again for a stage that wakes later.
         floor: Share of the rate that is left at the end, 0 to 1. Source: Loshchilov & Hutter, 2016 (arXiv:1608.03983).
         clip: Longest gradient (L2 norm over all parameters); 0 leaves gradients alone.
-        backbone_rate: The backbone's learning rate as a multiple of the head's; below 1 when the backbone comes trained.
+        stage_decay: The head has the full rate, and every stage towards the stem this much of the one before; 1 is the same
+            rate for all. Source: Howard & Ruder, 2018 (arXiv:1801.06146), section 3.2.
+        plan: Which stages sleep, and until when.
+        ema: Decay of a moving average of all weights, which is judged and kept as the best; 0 is off, 0.999 a usual value.
+        find_lr: Try out rates before the first step and take the one at which the loss falls fastest.
 
     Raises:
-        InputError: If a share is outside 0..1, or `clip` or `backbone_rate` is negative.
+        InputError: If a share is outside 0..1, or `clip` or `stage_decay` is negative.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW
     warmup: float = 0.05
     floor: float = 0.01
     clip: float = 1.0
-    backbone_rate: float = 1.0
+    stage_decay: float = 1.0
+    plan: Plan = field(default_factory=Plan)
+    ema: float = 0.0
+    find_lr: bool = False
 
     def __post_init__(self) -> None:
         for name in ("warmup", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"recipe.{name} is a share from 0 to 1, got {getattr(self, name)}")
-        for name in ("clip", "backbone_rate"):
+        for name in ("clip", "stage_decay"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"recipe.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"recipe.ema is a decay from 0 (off) to below 1, got {self.ema}")
 
-    def __call__(self, task: LightningModule, steps: int) -> dict[str, Any]:
-        """Optimizer and schedule for `task` over `steps` steps, in Lightning's form."""
-        optimizer = self.optimizer(self.groups(task))
-        factor = partial(schedule, steps=steps, warmup=round(self.warmup * steps), floor=self.floor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+    @property
+    def rate(self) -> float:
+        """The head's highest learning rate."""
+        return float(getattr(self.optimizer, "keywords", {}).get("lr", 1e-3))
 
-    def groups(self, task: Any) -> list[dict[str, Any]]:
-        """Backbone and head, each in two: kernels with weight decay; norms and biases without.
+    def at_rate(self, rate: float) -> Recipe:
+        """The same recipe with another learning rate."""
+        return replace(self, optimizer=partial(self.optimizer, lr=rate))
 
+    def __call__(self, task: LightningModule, steps: int, epochs: int) -> dict[str, Any]:
+        """Optimizer and schedule for `task` over `steps` steps in `epochs` epochs, in Lightning's form."""
+        optimizer = self.optimizer(self.groups(task, epochs))
+        warmup = round(self.warmup * steps)
+        factors: list[Callable[[int], float]] = [
+            partial(
+                schedule, steps=steps, warmup=warmup, floor=self.floor, start=round(steps * group["wakes"] / epochs)
+            )
+            for group in optimizer.param_groups
+        ]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factors), "interval": "step"}}
+
+    def groups(self, task: Any, epochs: int) -> list[dict[str, Any]]:
+        """Every stage from the stem, then the head, each in two: kernels with weight decay; norms and biases without.
+
+        Sleeping stages are in it too, so that a resumed run finds the same groups. ``wakes`` is the epoch in which one wakes.
         Source: He et al., Bag of Tricks, 2018 (arXiv:1812.01187), section 3.1.
         """
-        lr = getattr(self.optimizer, "keywords", {}).get("lr", 1e-3)
-        inside = {id(parameter) for parameter in task.backbone.parameters()}
-        backbone, head = split(task.parameters(), lambda parameter: id(parameter) in inside)
+        stages = {name: own_parameters(task.backbone, modules) for name, modules in task.backbone.stages.items()}
+        inside = {id(parameter) for members in stages.values() for parameter in members}
+        stages["head"] = [parameter for parameter in task.parameters() if id(parameter) not in inside]
         groups = []
-        for name, members, rate in (("backbone", backbone, self.backbone_rate), ("head", head, 1.0)):
+        for depth, (name, members) in enumerate(stages.items()):
+            wakes = self.plan.wakes(depth, len(stages) - 1, epochs) if name != "head" else 0
+            rate = self.rate * self.stage_decay ** (len(stages) - 1 - depth)
             kernels, rest = split(members, lambda parameter: parameter.ndim > 1)
-            groups.append({"params": kernels, "lr": lr * rate, "name": name})
-            groups.append({"params": rest, "lr": lr * rate, "name": f"{name}, no decay", "weight_decay": 0.0})
+            shared = {"lr": rate, "wakes": wakes}
+            groups.append({"params": kernels, "name": name, **shared})
+            groups.append({"params": rest, "name": f"{name}, no decay", "weight_decay": 0.0, **shared})
         return [group for group in groups if group["params"]]
+
+
+def own_parameters(backbone: nn.Module, modules: Iterable[str]) -> list[nn.Parameter]:
+    return [parameter for name in modules for parameter in backbone.get_submodule(name).parameters()]
 
 
 def split(items: Iterable[nn.Parameter], test: Callable[[nn.Parameter], bool]) -> tuple[list, list]:
@@ -78,9 +111,11 @@ def split(items: Iterable[nn.Parameter], test: Callable[[nn.Parameter], bool]) -
     return passed, rest
 
 
-def schedule(step: int, steps: int, warmup: int, floor: float) -> float:
-    """The rate's factor at `step`: a line up over `warmup` steps, then half a cosine down to `floor`."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
+def schedule(step: int, steps: int, warmup: int, floor: float, start: int = 0) -> float:
+    """The rate's factor at `step`: up over `warmup` steps, then half a cosine down to `floor`.
+
+    What wakes at step `start` climbs over as many steps to where the others are by then.
+    """
+    climb = min(1.0, max(0, step - start + 1) / (warmup + 1))
+    done = min(1.0, max(0, step - warmup) / max(1, steps - warmup))
+    return climb * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)

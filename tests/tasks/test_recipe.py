@@ -8,18 +8,33 @@ import torch
 from backbones.resnet import ResNet
 from structures import InputError, Spec
 from tasks.classification import Classification
+from tasks.freezing import Plan
 from tasks.recipe import Recipe, schedule
 
 
+def task() -> Classification:
+    return Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b")))
+
+
 def test_norms_and_biases_do_not_decay_and_nothing_is_lost() -> None:
-    task = Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b")))
-    recipe = Recipe(partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1), backbone_rate=0.1)
-    optimizer = recipe(task, 10)["optimizer"]
+    net = task()
+    optimizer = Recipe(partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1))(net, 10, 1)["optimizer"]
     found = [p for group in optimizer.param_groups for p in group["params"]]
-    assert len(found) == len(set(map(id, found))) == len(list(task.parameters()))
+    assert len(found) == len(set(map(id, found))) == len(list(net.parameters()))
     for group in optimizer.param_groups:
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
-        assert group["initial_lr"] == pytest.approx(0.001 if group["name"].startswith("backbone") else 0.01)
+
+
+def test_the_rate_falls_towards_the_stem() -> None:
+    optimizer = Recipe(partial(torch.optim.SGD, lr=0.8), stage_decay=0.5)(task(), 10, 1)["optimizer"]
+    rates = {group["name"].split(",")[0]: group["initial_lr"] for group in optimizer.param_groups}
+    assert rates == {"stem": 0.025, "layer1": 0.05, "layer2": 0.1, "layer3": 0.2, "layer4": 0.4, "head": 0.8}
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(frozen=1.0), Plan(frozen=0.5), Plan(waking=0.5)])
+def test_sleeping_stages_keep_their_place_in_the_optimizer(plan: Plan) -> None:
+    counts = [len(Recipe(plan=p)(task(), 10, 4)["optimizer"].param_groups) for p in (Plan(), plan)]
+    assert counts[0] == counts[1]
 
 
 def test_the_rate_climbs_then_falls() -> None:
@@ -30,7 +45,17 @@ def test_the_rate_climbs_then_falls() -> None:
     assert rates[100] == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize("wrong", [{"warmup": 2.0}, {"floor": -0.1}, {"clip": -1.0}, {"backbone_rate": -1.0}])
+def test_what_wakes_late_climbs_to_the_others() -> None:
+    early, late = ([schedule(step, 100, 10, 0.01, start) for step in range(100)] for start in (0, 50))
+    assert late[:50] == [0.0] * 50
+    assert all(a <= b for a, b in zip(late, early, strict=True))
+    assert late[50] == pytest.approx(early[50] / 11)
+    assert late[60:] == early[60:]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"warmup": 2.0}, {"floor": -0.1}, {"clip": -1.0}, {"stage_decay": -1.0}, {"ema": 1.0}]
+)
 def test_refusals(wrong: dict) -> None:
-    with pytest.raises(InputError, match="recipe."):
+    with pytest.raises(InputError, match=f"recipe.{next(iter(wrong))}"):
         Recipe(**wrong)
