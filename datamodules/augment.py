@@ -1,14 +1,17 @@
 """Random changes to training items; every choice comes from the generator that is handed in."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import InterpolationMode, functional
+from torchvision.transforms.v2 import InterpolationMode, RandAugment, RandomErasing, TrivialAugmentWide, functional
 
-from structures import IGNORE, InputError
+from structures import IGNORE, InputError, Spec
+
+POLICIES = {"randaugment": RandAugment, "trivial": TrivialAugmentWide}
+"""Cubuk et al., 2019 (arXiv:1909.13719); Mueller & Hutter, 2021 (arXiv:2103.10158)."""
 
 
 def uniform(generator: Generator, low: float, high: float) -> float:
@@ -27,9 +30,12 @@ class Augment:
         shift: Most by which the picture moves, as a share of its sides.
         colour: Most by which brightness and contrast change, as a share.
         crop: Side in pixels of a random cut-out; 0 keeps the picture whole.
+        policy: ``randaugment`` or ``trivial`` changes a picture by one or two of torchvision's fourteen ways, after all else;
+            grey or RGB classification only.
+        erase: Chance that a box of the picture is blackened, 0 to 1; classification only. Source: Zhong et al., 2017 (arXiv:1708.04896).
 
     Raises:
-        InputError: If a share is outside 0..1, or another value is negative.
+        InputError: If a share is outside 0..1, another value is negative, or `policy` is unknown.
     """
 
     flip: float = 0.0
@@ -39,20 +45,48 @@ class Augment:
     shift: float = 0.0
     colour: float = 0.0
     crop: int = 0
+    policy: Literal["none", "randaugment", "trivial"] = "none"
+    erase: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "flip_vertical", "scale", "shift", "colour"):
+        for name in ("flip", "flip_vertical", "scale", "shift", "colour", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"data.augment.{name} is a share from 0 to 1, got {getattr(self, name)}")
         if self.rotate < 0 or self.crop < 0:
             raise InputError(f"data.augment.rotate and crop must not be negative, got {self.rotate} and {self.crop}")
+        if self.policy not in ("none", *POLICIES):
+            raise InputError(f"data.augment.policy must be none, {' or '.join(POLICIES)}, got {self.policy!r}")
 
     def __call__(self, image: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
         """A changed copy. `image` uint8 (C, H, W); `target` a label, a mask (H, W), or {"boxes", "labels"}."""
         wrapped = wrap(image, target)
         for step in (self.cut, self.mirror, self.move, self.tint):
             wrapped = step(wrapped, generator)
-        return unwrap(wrapped, target)
+        image, target = unwrap(wrapped, target)
+        return self.alter(image, generator), target
+
+    def alter(self, image: Tensor, generator: Generator) -> Tensor:
+        """What torchvision changes by its global generator, which here follows from ours and is put back afterwards."""
+        if self.policy == "none" and not self.erase:
+            return image
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            if self.policy != "none":
+                image = POLICIES[self.policy](fill=image_fill(image))(image)
+            return RandomErasing(self.erase)(image)
+
+    def suits(self, spec: Spec) -> None:
+        """Refuse data whose target would not move with the picture.
+
+        Raises:
+            InputError: If `policy` or `erase` is on and the data is no grey or RGB classification.
+        """
+        chosen = [name for name, on in (("policy", self.policy != "none"), ("erase", self.erase > 0)) if on]
+        if chosen and (spec.target not in ("label", "labels") or spec.channels not in (1, 3)):
+            raise InputError(
+                f"data.augment.{chosen[0]} changes the picture alone, so it takes grey or RGB pictures with labels; this data has "
+                f"{spec.channels} channels with {spec.target}: leave it out, and use flip, rotate, scale, shift, colour and crop"
+            )
 
     def mirror(self, parts: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         if self.flip and uniform(generator, 0, 1) < self.flip:
@@ -137,20 +171,26 @@ class SoundAugment:
         shift: Most by which a clip moves in time, as a share of its length; what leaves on one side is lost, silence comes in.
         gain: Most by which it gets louder or softer, in decibels.
         noise: Most noise that is added, as a share of the clip's own loudness (RMS).
+        mask: Longest stretch that is silenced, as a share of the clip. Source: Park et al., SpecAugment, 2019 (arXiv:1904.08779).
 
     Raises:
-        InputError: If `shift` is outside 0..1, or another value is negative.
+        InputError: If `shift` or `mask` is outside 0..1, or another value is negative.
     """
 
     shift: float = 0.0
     gain: float = 0.0
     noise: float = 0.0
+    mask: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.shift <= 1 or self.gain < 0 or self.noise < 0:
-            raise InputError(
-                f"data.augment: shift is a share from 0 to 1, gain and noise must not be negative; got {self.shift}, {self.gain}, {self.noise}"
-            )
+        for name in ("shift", "mask"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"data.augment.{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if not (self.gain >= 0 and self.noise >= 0):
+            raise InputError(f"data.augment.gain and noise must not be negative, got {self.gain} and {self.noise}")
+
+    def suits(self, spec: Spec) -> None:
+        """Any sound will do."""
 
     def __call__(self, sound: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
         """A changed copy of `sound`, float (C, T) in -1..1."""
@@ -164,4 +204,13 @@ class SoundAugment:
         if self.noise:
             loudness = sound.pow(2).mean().sqrt() * uniform(generator, 0, self.noise)
             sound = sound + loudness * torch.randn(sound.shape, generator=generator)
-        return sound, target
+        return self.silence(sound, generator), target
+
+    def silence(self, sound: Tensor, generator: Generator) -> Tensor:
+        if not self.mask:
+            return sound
+        length = round(uniform(generator, 0, self.mask) * sound.shape[1])
+        start = round(uniform(generator, 0, sound.shape[1] - length))
+        sound = sound.clone()
+        sound[:, start : start + length] = 0
+        return sound

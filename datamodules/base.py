@@ -124,6 +124,8 @@ class Data(LightningDataModule, ABC):
                 f"the checkpoint knows {list(self.given.class_names)} in {self.given.channels} channels, "
                 f"this data has {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
             )
+        if hasattr(self.augment, "suits"):
+            self.augment.suits(self.spec)
         self.check()
         if self.skipped:
             self.require(required)

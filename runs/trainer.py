@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,17 @@ def make_trainer(
         log_every_n_steps=1,
     )
     try:
-        made = engine(strategy=strategy if strategy != "ddp" else ddp(unused), callbacks=list(callbacks))
-        if strategy == "auto" and made.world_size > 1:  # Lightning itself decided for several processes
-            return engine(strategy=ddp(unused), callbacks=list(callbacks))
-        return made
+        return with_strategy(engine, strategy, unused, callbacks)
     except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+
+
+def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, callbacks: Sequence[Any]) -> Trainer:
+    """One process as Lightning has it; several always as `ddp` has them, also where ``auto`` makes them several."""
+    made = engine(strategy=strategy if strategy != "ddp" else ddp(unused), callbacks=list(callbacks))
+    if strategy == "auto" and made.world_size > 1:
+        return engine(strategy=ddp(unused), callbacks=list(callbacks))
+    return made
 
 
 def refuse_below_one(**numbers: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
+from runs.averaging import Average
 from runs.checkpoints import checkpoint_callbacks
 from runs.command import FAILED, INTERRUPTED, TERMINATED
 from runs.report import write_report
@@ -60,7 +61,8 @@ def train(
     """
     began = time.monotonic()
     table = EpochTable(folder)
-    extra = [*checkpoint_callbacks(folder), table, Seeds(seed), EqualStatistics(), *callbacks]
+    average = [Average(task.recipe.ema)] if task.recipe.ema else []
+    extra = [*checkpoint_callbacks(folder), table, Seeds(seed), *average, EqualStatistics(), *callbacks]
     service = logger(run_dir=folder) if logger else False
     trainer = engine(run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
     data.still_epochs = task.still(trainer.max_epochs or 1)

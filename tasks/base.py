@@ -172,7 +172,8 @@ class Task(LightningModule, ABC):
     def train(self, mode: bool = True) -> Self:
         """As in torch, but what sleeps stays in evaluation mode."""
         super().train(mode)
-        rest(self.backbone, self.awake)
+        if hasattr(self, "backbone"):  # a part of a joint task has none of its own
+            rest(self.backbone, self.awake)
         return self
 
     def on_train_epoch_start(self) -> None:

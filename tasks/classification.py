@@ -1,6 +1,6 @@
 """Which class, or which classes, is this?"""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,9 @@ from torchmetrics.classification import (
 from backbones.base import Backbone
 from heads.pooled import Pooled
 from structures import Batch, Features, Prediction, Spec
+from tasks.balancing import class_weights as weigh
 from tasks.base import Task
+from tasks.mixing import Mixing
 
 THRESHOLDS = 101
 
@@ -33,10 +35,17 @@ class Classification(Task):
         dropout: Share of pooled features dropped while training, 0 to 1.
         label_smoothing: Share of the target spread over all classes, 0 to 1. Source: Szegedy et al., 2015 (arXiv:1512.00567).
         threshold: Probability from which a class counts as present, multi-label only.
+        mixup: Blend pairs of items, the share drawn from Beta(mixup, mixup); 0 is off, 0.2 usual.
+        cutmix: Cut a part of one item into another, its share drawn from Beta(cutmix, cutmix); 0 is off, 1 usual.
+        class_weights: ``balanced`` lets a class weigh the more in the loss the rarer it is.
+
+    Raises:
+        InputError: If `mixup` or `cutmix` is negative, or the data did not count what is to be balanced.
     """
 
     score = "accuracy"
     targets: tuple[str, ...] = ("label", "labels")
+    weights: Tensor | None
 
     def __init__(
         self,
@@ -45,9 +54,14 @@ class Classification(Task):
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
         threshold: float = 0.5,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        class_weights: Literal["none", "balanced"] = "none",
     ) -> None:
         super().__init__(backbone, spec)
         self.label_smoothing, self.threshold = label_smoothing, threshold
+        self.mixing = Mixing(mixup, cutmix, spec.num_classes)
+        self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
         self.multilabel = spec.target == "labels"
         self.head = Pooled(backbone.channels, spec.num_classes, dropout)
         count = spec.num_classes
@@ -72,12 +86,15 @@ class Classification(Task):
                 }
             )
 
+    def mix(self, batch: Batch) -> Batch:
+        return self.mixing(batch)
+
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         logits, target = self.head(features), batch["target"]
         if self.multilabel:
             smooth = target.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
-            return {"binary_cross_entropy": binary_cross_entropy_with_logits(logits, smooth)}
-        return {"cross_entropy": cross_entropy(logits, target, label_smoothing=self.label_smoothing)}
+            return {"binary_cross_entropy": binary_cross_entropy_with_logits(logits, smooth, pos_weight=self.weights)}
+        return {"cross_entropy": cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)}
 
     def predict(self, features: Features, batch: Batch) -> list[Prediction]:
         logits = self.head(features)

@@ -1,7 +1,7 @@
 """Which class is every pixel?"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from backbones.base import Backbone
 from heads.unet import UNet
 from structures import IGNORE, Batch, Features, Prediction, Spec
+from tasks.balancing import class_weights as weigh
 from tasks.base import Task
 
 
@@ -24,16 +25,27 @@ class Segmentation(Task):
         spec: What the data says of itself; a class named ``background`` stands first.
         head: Makes the head from ``channels`` and ``num_classes``.
         dice_weight: Share of the Dice loss beside cross-entropy, 0 to 1. Source: Milletari et al., 2016 (arXiv:1606.04797).
+        class_weights: ``balanced`` lets a class weigh the more in the cross-entropy the fewer pixels it has.
+
+    Raises:
+        InputError: If the data did not count what is to be balanced.
     """
 
     score = "dice"
     targets = ("mask",)
     axes = (2,)
+    weights: Tensor | None
 
     def __init__(
-        self, backbone: Backbone, spec: Spec, head: Callable[..., nn.Module] = UNet, dice_weight: float = 0.5
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        head: Callable[..., nn.Module] = UNet,
+        dice_weight: float = 0.5,
+        class_weights: Literal["none", "balanced"] = "none",
     ) -> None:
         super().__init__(backbone, spec)
+        self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
         self.binary = spec.num_classes == 2 and spec.class_names[0] == "background"
         self.head = head(backbone.channels, 1 if self.binary else spec.num_classes)
         self.dice_weight = dice_weight
@@ -57,8 +69,9 @@ class Segmentation(Task):
             pixel = binary_cross_entropy_with_logits(logits[:, 0], target.clamp(max=1).float(), reduction="none")
         else:
             pixel = cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+        counted = valid if self.weights is None else valid * self.weights[target.clamp(max=len(self.weights) - 1)]
         # A batch in which every pixel is ignored has no loss, rather than 0 / 0.
-        entropy = (pixel * valid).sum() / valid.sum().clamp(min=1)
+        entropy = (pixel * counted).sum() / counted.sum().clamp(min=1e-6)
         dice = self.dice(logits.contiguous(), target.unsqueeze(1) if self.binary else target)
         return {"cross_entropy": (1 - self.dice_weight) * entropy, "dice": self.dice_weight * dice}
 

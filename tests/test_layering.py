@@ -40,6 +40,7 @@ MAY = {
         "tasks.freezing",
         "tasks.keeping",
         "tasks.mixing",
+        "tasks.balancing",
     },
     "datamodules": {"structures"} | DATA_BASES,
     "runs": {"structures", "drawing", "tasks.base", "runs"},
