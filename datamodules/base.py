@@ -113,7 +113,7 @@ class Data(LightningDataModule, ABC):
         Raises:
             InputError: If anything is missing or broken; every message names files and what to do.
         """
-        found = self.read()
+        found = self.read_usable()
         if self.foreign and not (found.get("val") or found.get("test")):
             found = dict.fromkeys(required, found["train"])
         self.splits = {name: Items(self, found[name], random=name == "train") for name in splits if found.get(name)}
@@ -150,13 +150,30 @@ class Data(LightningDataModule, ABC):
     def first_skipped(self) -> str:
         return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
 
+    def read_usable(self) -> dict[str, list[Item]]:
+        """What `read` finds; whatever is wrong with single items is said for all of them at once."""
+        try:
+            found = self.read()
+        except InputError:
+            self.refuse_skipped()  # the likely cause
+            raise
+        self.refuse_skipped()
+        return found
+
+    def refuse_skipped(self) -> None:
+        """Stop where items can't be used and are not to be left out."""
+        if self.skipped and self.on_bad == "stop":
+            more = f"\n... and {len(self.skipped) - SHOWN} more" if len(self.skipped) > SHOWN else ""
+            several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
+            raise InputError(
+                f"{several}{chr(10).join(self.skipped[:SHOWN])}{more}\n(data.on_bad=skip leaves out what can't be used)"
+            )
+
     def attempt(self, what: Callable[..., T], *arguments: Any) -> T | None:
-        """The result of reading one item; None where that fails and bad items are skipped."""
+        """The result of reading one item; None where that fails."""
         try:
             return what(*arguments)
         except InputError as error:
-            if self.on_bad == "stop":
-                raise
             self.skipped.append(str(error))
             return None
 
@@ -177,22 +194,12 @@ class Data(LightningDataModule, ABC):
                 self.whole &= budget > 0
                 if budget > 0:
                     items.kept[index] = result
-        self.judge(wrong, len(jobs))
-        if not self.given:
-            self.spec = replace(self.spec, counts=tuple(counts.tolist()))
-
-    def judge(self, wrong: dict[str, dict[int, str]], total: int) -> None:
-        """Refuse, or leave out, the items that could not be opened."""
-        messages = [message for found in wrong.values() for message in found.values()]
-        if messages and self.on_bad == "stop":
-            more = f"\n... and {len(messages) - SHOWN} more" if len(messages) > SHOWN else ""
-            hint = "\ndata.on_bad=skip leaves them out" if len(messages) < total else ""
-            raise InputError(
-                f"{len(messages)} of {total} items can't be used:\n" + "\n".join(messages[:SHOWN]) + more + hint
-            )
-        self.skipped += messages
+        self.skipped += [message for found in wrong.values() for message in found.values()]
+        self.refuse_skipped()
         for name, found in wrong.items():
             self.splits[name].leave_out(set(found))
+        if not self.given:
+            self.spec = replace(self.spec, counts=tuple(counts.tolist()))
 
     def describe(self) -> str:
         """Counts by split and the classes, in one line."""

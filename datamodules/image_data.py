@@ -78,6 +78,10 @@ class ImageData(FileData):
         mean, std = statistics(channels)
         size, resize = ((side, side), self.resize) if side else ((), "none")
         window = self.common_window(headers)
+        if several := [path for path, header in headers.items() if header.pages > 1 and header.pages != channels]:
+            self.notes.append(
+                f"{len(several)} images have several pages, such as {several[0].name}: the first is taken"
+            )
         return Spec(2, channels, names, mean, std, size, resize, window=window, target=self.kind)
 
     def common_channels(self, headers: dict[Path, Header]) -> int:

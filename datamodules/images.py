@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from tifffile import TiffFile, TiffFileError
+from tifffile import TiffFile
 from torch import Tensor
 
 from structures import InputError
@@ -78,15 +78,15 @@ def refusing(path: Path) -> Iterator[None]:
     """Turn what the decoders raise into one message that names the file."""
     try:
         yield
-    except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError, TiffFileError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # Pillow, tifffile and struct raise a dozen kinds; all mean that this can't be read
         raise unreadable(path, error) from error
 
 
 def decode(path: Path, channels: int) -> np.ndarray:
     """An upright image (H, W) or (H, W, C); uint8, or as deep as it is stored where there is a way to keep that."""
-    if path.suffix.lower() in TIFF and (array := decode_deep(path)) is not None:
+    if path.suffix.lower() in TIFF and (array := decode_deep(path, channels)) is not None:
         return array
     with Image.open(path) as image:
         turned = ImageOps.exif_transpose(image)
@@ -97,10 +97,15 @@ def decode(path: Path, channels: int) -> np.ndarray:
         return np.asarray(turned.convert("L" if channels == 1 else "RGB"))
 
 
-def decode_deep(path: Path) -> np.ndarray | None:
-    """A TIFF file's first page where Pillow would cut its depth or can't hold its channels, else None."""
+def decode_deep(path: Path, channels: int) -> np.ndarray | None:
+    """A TIFF file's first page where Pillow would cut its depth or can't hold its channels, else None.
+
+    Grey pages, where there are exactly as many as `channels`, are those channels.
+    """
     with TiffFile(path) as file:
-        axes, page = file.series[0].axes, file.pages.first
+        axes, page, sides = file.series[0].axes, file.pages.first, file.series[0].shape
+        if len(axes) == 3 and axes[1:] == "YX" and sides[0] == channels > 1:
+            axes = "CYX"
         if not is_deep(axes, page):
             return None
         array = file.series[0].asarray()

@@ -64,13 +64,15 @@ class Table:
         return value
 
     def path(self, line: int) -> Path:
-        """The file that a row names, which need not be there."""
+        """The file that a row names."""
         name = self.cell(line, self.columns["path"])
         path = self.folder / name
         if outside(self.root, path):
             raise InputError(f"{self.at(line)}: {name} leads out of {self.root}: move the file into it")
-        if not path.suffix or not path.is_file():
+        if not path.is_file():
             path = next((p for s in self.suffixes if (p := path.with_name(path.name + s)).is_file()), path)
+        if not path.is_file():
+            raise InputError(f"{self.at(line)}: there is no file {path}: add it or remove the line")
         return path
 
     def split(self, line: int) -> str:

@@ -195,10 +195,8 @@ def read_line(where: str, line: str, classes: int) -> tuple[int, Box]:
         raise InputError(f"{where}: the class {first:g} is none of 0 to {classes - 1}, which data.yaml names")
     if len(rest) < 4 or len(rest) % 2:
         raise InputError(f"{where}: {len(rest)} numbers follow the class: expected x y width height, or a polygon")
-    if any(not -TOLERANCE <= value <= 1 + TOLERANCE for value in rest):
-        raise InputError(
-            f"{where}: {max(rest, key=abs):g} is not in 0..1: coordinates are shares of the image, not pixels"
-        )
+    if wrong := [value for value in rest if not -TOLERANCE <= value <= 1 + TOLERANCE]:
+        raise InputError(f"{where}: {wrong[0]:g} is not in 0..1: coordinates are shares of the image, not pixels")
     if len(rest) == 4:
         x, y, w, h = rest
         return int(first), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)

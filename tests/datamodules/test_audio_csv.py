@@ -57,7 +57,7 @@ def test_resampling_keeps_the_pitch(tmp_path: Path) -> None:
         ("empty", "is empty"),
         ("cut", "is cut short"),
         ("text", "can't be read as sound"),
-        ("missing", "can't be read as sound"),
+        ("missing", "there is no file"),
     ],
 )
 def test_clips_that_cannot_be_used(audio_csv: Path, content: str, said: str) -> None:

@@ -94,7 +94,7 @@ def test_an_unreadable_image_is_named(image_folder: Path, suffix: str) -> None:
     bad = picture(image_folder / "train" / "dark" / f"bad.{suffix}", (64, 64))
     truncate(bad)
     (image_folder / "train" / "light" / "text.png").write_text("no picture")
-    with pytest.raises(InputError, match=r"2 of 18 items can't be used") as caught:
+    with pytest.raises(InputError, match=r"2 items can't be used") as caught:
         prepared(image_folder)
     assert f"bad.{suffix}" in str(caught.value)
     assert "text.png" in str(caught.value)

@@ -120,3 +120,55 @@ def test_membrane(real: Path) -> None:
     assert {name: len(items) for name, items in data.splits.items()} == {"train": 24, "val": 6}
     share = torch.stack([data.splits["train"].sample(i)[1].float().mean() for i in range(24)]).mean()
     assert 0.18 < share < 0.26
+
+
+def test_colours_as_classes(tmp_path: Path) -> None:
+    for i in range(4):
+        picture(tmp_path / "images" / f"{i}.png", (40, 30))
+        array = np.zeros((30, 40, 3), np.uint8)
+        array[5:15, 5:15] = (255, 0, 0)
+        array[20:, 20:] = (0, 128, 255)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        image = Image.fromarray(array)
+        (image if i else image.quantize(4)).save(tmp_path / "masks" / f"{i}_mask.png")
+    for values in (
+        {"0-0-0": "background", "255-0-0": "road", "0-128-255": "water"},
+        {"#000000": "background", "#ff0000": "road", "#0080ff": "water"},
+    ):
+        data = prepared(tmp_path, values=values)
+        for items in data.splits.values():
+            mask = items.sample(0)[1]
+            assert (mask[5:15, 5:15] == 1).all()
+            assert (mask[20:, 20:] == 2).all()
+            assert (mask == 0).sum() == 1200 - 100 - 200
+    with pytest.raises(InputError, match="holds the values .'0-128-255'., which have no class"):
+        prepared(tmp_path, values={"0-0-0": "background", "255-0-0": "road"})
+    with pytest.raises(InputError, match="mixes numbers and colours"):
+        prepared(tmp_path, values={0: "background", "255-0-0": "road"})
+    with pytest.raises(InputError, match="neither a number nor a colour"):
+        prepared(tmp_path, values={"0-0": "background", "255-0-0": "road"})
+
+
+def test_one_file_an_object(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for i in range(3):
+            picture(tmp_path / split / f"id{i}" / "images" / f"id{i}.png", (40, 30))
+            folder = tmp_path / split / f"id{i}" / "masks"
+            folder.mkdir()
+            for k in range(3):
+                array = np.zeros((30, 40), np.uint8)
+                array[2 + 8 * k : 8 + 8 * k, 5:15] = 255
+                Image.fromarray(array).save(folder / f"{k}.png")
+    data = prepared(tmp_path)
+    assert {name: len(items) for name, items in data.splits.items()} == {"train": 3, "val": 3}
+    assert data.spec.class_names == ("background", "object")
+    assert data.splits["train"].sample(0)[1].sum() == 3 * 6 * 10
+    for mask in folder.iterdir():
+        mask.unlink()
+    with pytest.raises(InputError, match="has 1 images and 0 masks"):
+        prepared(tmp_path)
+
+
+def test_a_mask_an_object_on_real_data(real: Path) -> None:
+    data = prepared(real / "nuclei_fluo")
+    assert {name: len(items) for name, items in data.splits.items()} == {"train": 60, "val": 12}

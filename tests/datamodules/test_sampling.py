@@ -63,3 +63,15 @@ def test_a_longer_epoch_starts_the_items_again() -> None:
 @pytest.mark.parametrize(("count", "size", "lengths"), [(9, 4, [4, 5]), (3, 4, [3]), (8, 4, [4, 4]), (5, 1, [1] * 5)])
 def test_a_last_batch_of_one_joins_the_one_before(count: int, size: int, lengths: list[int]) -> None:
     assert [len(batch) for batch in Batches(count, size, seed=0)] == lengths
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=60), st.integers(0, 3))
+def test_balanced_draws_every_class_equally_often(labels: list[int], epoch: int) -> None:
+    batches = Batches(len(labels), 4, seed=3, labels=labels)
+    drawn = batches.order(epoch).tolist()
+    counts = Counter(labels[index] for index in drawn)
+    assert len(drawn) == len(labels)
+    assert max(counts.values()) - min(counts.get(label, 0) for label in labels) <= 1
+    again = Batches(len(labels), 4, seed=3, labels=labels)
+    assert again.order(epoch).tolist() == drawn

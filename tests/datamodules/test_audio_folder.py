@@ -1,0 +1,56 @@
+"""Sounds in a folder a class, in every file type."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from drawn import sound
+
+from datamodules.audio_folder import AudioFolder
+from structures import InputError
+
+
+def tone(hertz: float, rate: int, seconds: float = 0.3) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)
+
+
+def prepared(root: Path, **arguments: object) -> AudioFolder:
+    data = AudioFolder(str(root), **arguments)
+    data.prepare()
+    return data
+
+
+def test_wav_flac_ogg_mp3_of_any_rate_and_stereo(tmp_path: Path) -> None:
+    for name, hertz in (("low", 300), ("high", 900)):
+        (tmp_path / name).mkdir()
+        for i, (suffix, rate) in enumerate(
+            [("wav", 8000), ("flac", 16000), ("ogg", 22050), ("mp3", 44100), ("wav", 11025)]
+        ):
+            wave = tone(hertz, rate)
+            stereo = np.stack([wave, wave], 1)
+            soundfile.write(tmp_path / name / f"{i}.{suffix}", stereo if i % 2 else wave, rate)
+    data = prepared(tmp_path, sample_rate=8000)
+    assert data.spec.class_names == ("high", "low")
+    assert sum(len(items) for items in data.splits.values()) == 10
+    for items in data.splits.values():
+        for i in range(len(items)):
+            clip, label = items.sample(i)
+            spectrum = np.abs(np.fft.rfft(clip[0].numpy()))
+            heard = spectrum.argmax() * 8000 / clip.shape[1]
+            assert abs(heard - (900, 300)[label]) < 10
+
+
+def test_splits_and_refusals(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("test", 1)):
+        for name, hertz in (("low", 300), ("high", 900)):
+            for i in range(count):
+                sound(tmp_path / split / name / f"{i}.wav", tone(hertz, 8000))
+    data = prepared(tmp_path)
+    assert {name: len(items) for name, items in data.splits.items()} == {"train": 4, "val": 2, "test": 2}
+    sound(tmp_path / "train" / "low" / "9.wav", np.zeros(800))
+    with pytest.raises(InputError, match=r"9\.wav is silent"):
+        prepared(tmp_path)
+    assert len(prepared(tmp_path, on_bad="skip").skipped) == 1
+    with pytest.raises(InputError, match="holds no sounds in class folders"):
+        prepared(tmp_path / "test" / "low")

@@ -1,0 +1,88 @@
+"""How splits are made where the data has none."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules.splits import Item, Splits
+from structures import InputError
+
+LABELS = st.lists(st.integers(0, 3), min_size=8, max_size=60)
+
+
+def items(labels: list[int], groups: list[str] | None = None) -> dict[str, list[Item]]:
+    named = groups or [""] * len(labels)
+    return {"train": [Item(f"/root/{g}_{i}", k, g, k) for i, (k, g) in enumerate(zip(labels, named, strict=True))]}
+
+
+@settings(deadline=None)
+@given(LABELS, st.integers(0, 5))
+def test_every_item_in_one_split(labels: list[int], seed: int) -> None:
+    found = Splits(0.2, 0.2).complete(items(labels), seed)
+    names = [item.name for members in found.values() for item in members]
+    assert sorted(names) == sorted(item.name for item in items(labels)["train"])
+    assert found == Splits(0.2, 0.2).complete(items(labels), seed)
+    assert {item.stratum for item in found["train"]} == set(labels)
+
+
+@settings(deadline=None)
+@given(LABELS, st.integers(2, 5))
+def test_folds_share_out_everything_once(labels: list[int], folds: int) -> None:
+    parts = [Splits(test=0, folds=folds, fold=i).complete(items(labels), 3)["val"] for i in range(folds)]
+    assert sorted(item.name for part in parts for item in part) == sorted(item.name for item in items(labels)["train"])
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for label in set(labels):
+        shares = [Counter(item.stratum for item in part)[label] for part in parts]
+        assert max(shares) - min(shares) <= 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(LABELS, st.integers(0, 5), st.booleans())
+def test_a_group_is_never_cut(labels: list[int], seed: int, fold: bool) -> None:
+    groups = ["abcdefg"[i % 7] for i in range(len(labels))]
+    splits = Splits(0.2, 0.2, folds=3 if fold else 0, fold=1 if fold else 0)
+    found = splits.complete(items(labels, groups), seed)
+    owners = [{item.group for item in members} for members in found.values()]
+    assert not owners[0] & owners[1] | owners[0] & owners[2] | owners[1] & owners[2]
+    assert all(owners)
+
+
+def test_published_splits_stay() -> None:
+    given = {"train": items([0, 1] * 10)["train"], "val": [Item("v", 0)], "test": [Item("t", 1)]}
+    assert Splits(0.5, 0.5).complete(given, 0) == given
+    folded = Splits(folds=3).complete(given, 0)
+    assert folded["test"] == given["test"]
+    assert len(folded["train"]) + len(folded["val"]) == 21
+
+
+def test_a_group_from_the_path() -> None:
+    found = {"train": [Item(f"/root/patient{i // 4}/scan{i}.png", 0) for i in range(40)]}
+    made = Splits(0.2, 0.0, group=r"patient(\d+)").complete(found, 0, "/root")
+    assert {item.group for item in made["train"]}.isdisjoint({item.group for item in made["val"]})
+    with pytest.raises(InputError, match=r"group=person finds nothing in /root/patient0/scan0\.png"):
+        Splits(group="person").complete(found, 0, "/root")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"val": 1.0}, r"data\.splits\.val is a share from 0 to below 1"),
+        ({"folds": 1}, r"folds must be 0 \(none\) or at least 2"),
+        ({"folds": 5, "fold": 5}, "fold must be from 0 to 4, got 5"),
+        ({"fold": 1}, r"fold must be 0 unless data\.splits\.folds is set"),
+        ({"group": "("}, "is no regular expression"),
+    ],
+)
+def test_refusals(arguments: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Splits(**arguments)
+
+
+def test_too_few_to_share_out() -> None:
+    with pytest.raises(InputError, match="only 3 items"):
+        Splits(test=0, folds=4).complete(items([0, 1, 0]), 0)
+    with pytest.raises(InputError, match="only 1 groups"):
+        Splits(0.2, 0).complete(items([0, 1, 0], ["a"] * 3), 0)
