@@ -23,12 +23,14 @@ def main(cfg: "DictConfig") -> None:
     from runs.training import start, train
 
     start(cfg.seed)
+    engine = build(cfg.trainer)
+    engine(), build(cfg.recipe)  # a number out of range is said before the data is read
+    callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
+    logger = build(cfg.logger) if cfg.get("logger") else None
     data = assemble_data(cfg)
     data.prepare()
     task = assemble_task(cfg, data.spec)
-    callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
-    logger = build(cfg.logger) if cfg.get("logger") else None
-    train(task, data, folder, opened, build(cfg.trainer), callbacks, logger, cfg.seed, resume)
+    train(task, data, folder, opened, engine, callbacks, logger, cfg.seed, resume)
 
 
 if __name__ == "__main__":
