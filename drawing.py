@@ -161,6 +161,23 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
+def rates(tried: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float | None) -> Figure:
+    """The losses of a sweep over learning rates, their moving average, and the rate that was chosen."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tried, losses, color="lightgrey", label="loss")
+    axes.plot(tried, smooth, label="moving average")
+    if chosen is not None:
+        axes.axvline(chosen, color="tab:red", label=f"chosen: {chosen:.3g}")
+    finite = [loss for loss in losses if np.isfinite(loss)]
+    axes.set_ylim(0, 1.5 * max(finite[:10], default=1.0))
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return figure
+
+
 def confusion(matrix: Tensor, names: Sequence[str]) -> Figure:
     """True classes in rows, shares of the row as colour, counts as text where there is room."""
     counts = matrix.cpu().double().numpy()

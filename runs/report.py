@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from runs.folder import write_whole
 
-ORDER = ("curves", "predictions", "confusion", "precision_recall", "inputs")
+ORDER = ("curves", "predictions", "confusion", "precision_recall", "rate", "inputs")
 
 
 def write_report(folder: Path, result: dict[str, Any], notes: Sequence[str]) -> Path:

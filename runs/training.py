@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from runs.averaging import Average
 from runs.checkpoints import checkpoint_callbacks
 from runs.command import FAILED, INTERRUPTED, TERMINATED
+from runs.find_lr import FindRate
 from runs.report import write_report
 from runs.tables import EpochTable, finite, peak_memory_mb, stage_figures, versions, write_json
 from structures import InputError
@@ -61,8 +62,13 @@ def train(
     """
     began = time.monotonic()
     table = EpochTable(folder)
-    average = [Average(task.recipe.ema)] if task.recipe.ema else []
-    extra = [*checkpoint_callbacks(folder), table, Seeds(seed), *average, EqualStatistics(), *callbacks]
+    extra = [
+        *checkpoint_callbacks(folder),
+        table,
+        Seeds(seed),
+        *chosen_by(task, data, folder, seed, resume),
+        *callbacks,
+    ]
     service = logger(run_dir=folder) if logger else False
     trainer = engine(run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
     data.still_epochs = task.still(trainer.max_epochs or 1)
@@ -83,6 +89,13 @@ def train(
         score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
         log.info(f"{stage} {task.score} {score} after {result['epochs']} epochs in {result['seconds']:.0f} s")
         log.info(f"report: {report}")
+
+
+def chosen_by(task: Task, data: Any, folder: Path, seed: int, resume: bool) -> list[Callback]:
+    """What the recipe asks for beside the training; a resumed run has its rate already."""
+    average = [Average(task.recipe.ema)] if task.recipe.ema else []
+    search = [FindRate(data, folder, seed)] if task.recipe.find_lr and not resume else []
+    return [*search, *average, EqualStatistics()]
 
 
 def fit(trainer: Trainer, task: Task, data: Any, checkpoint: Path | None, folder: Path) -> None:
