@@ -83,8 +83,9 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     """The task that ``cfg`` names for data of this Spec, on a fresh backbone, with its recipe."""
     backbone: Backbone = build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels)
     task: Task = build(cfg.task)(backbone, spec)
-    if backbone.match and backbone.match.head:
-        task.adopt_head(dict(backbone.match.head))
+    match = backbone.match
+    if match and match.head and list(match.classes) == list(spec.class_names):
+        task.adopt_head(dict(match.head))  # one that knows other classes, or does not say which, would begin far off
     task.recipe = build(cfg.recipe)
     task.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if spec.ndim == 2:

@@ -21,6 +21,7 @@ class Match:
         reshaped: Names that the source has in another shape; left as they were.
         unused: Names in the source that the backbone does not have.
         head: A classifier's weight (C, F) and bias (C,) found beside the backbone, or empty.
+        classes: What that classifier's classes are called, where the source says it.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Match:
     reshaped: Sequence[str] = ()
     unused: Sequence[str] = ()
     head: Mapping[str, Tensor] = field(default_factory=dict)
+    classes: Sequence[str] = ()
 
     def __str__(self) -> str:
         parts = [f"{self.matched} of {self.total} backbone tensors matched"]

@@ -82,6 +82,7 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
         reshaped=[name for name in fitted if name not in good],
         unused=unused,
         head=find_head({name: state[name] for name in unused}),
+        classes=read_classes(Path(source)),
     )
 
 
@@ -107,6 +108,15 @@ def find_head(unused: State) -> State:
         return {}
     bias = weights[0].removesuffix("weight") + "bias"
     return {"weight": unused[weights[0]], "bias": unused[bias]} if bias in unused else {}
+
+
+def read_classes(path: Path) -> list[str]:
+    """The class names in a checkpoint of ours; none for anything else."""
+    if not path.is_file() or path.suffix == ".safetensors":
+        return []
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    spec = content.get("spec") if isinstance(content, dict) else None
+    return list(spec.get("class_names", ())) if isinstance(spec, dict) else []
 
 
 def strip_prefix(state: State, own: State) -> State:

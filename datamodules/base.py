@@ -201,6 +201,11 @@ class Data(LightningDataModule, ABC):
         if not self.given:
             self.spec = replace(self.spec, counts=tuple(counts.tolist()))
 
+    @property
+    def can_stand_still(self) -> bool:
+        """Whether items can do without random changes: a random cut-out is also what makes a large picture small enough."""
+        return not getattr(self.augment, "crop", 0)
+
     def describe(self) -> str:
         """Counts by split and the classes, in one line."""
         counts = ", ".join(f"{len(items)} {name}" for name, items in self.splits.items())

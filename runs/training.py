@@ -71,6 +71,7 @@ def train(
     ]
     service = logger(run_dir=folder) if logger else False
     trainer = engine(run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
+    task.keeps = task.keeps and data.can_stand_still
     data.still_epochs = task.still(trainer.max_epochs or 1)
     last = folder / "checkpoints" / "last.ckpt"
     if resume:

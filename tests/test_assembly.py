@@ -106,6 +106,15 @@ def test_a_head_of_the_same_size_comes_along(tmp_path: Path, classes: int) -> No
     assert torch.equal(task.head.linear.weight, source.head.linear.weight) == (classes == 2)
 
 
+def test_a_head_of_other_classes_stays_behind(tmp_path: Path) -> None:
+    source = load_task(save(tmp_path / "a.ckpt"))
+    config = OmegaConf.create(CONFIG)
+    config.backbone.weights = str(tmp_path / "a.ckpt")
+    task = assemble_task(config, Spec(2, 1, ("x", "y")))
+    assert task.backbone.match.matched == task.backbone.match.total
+    assert not torch.equal(task.head.linear.weight, source.head.linear.weight)
+
+
 def test_data_of_another_task_is_not_judged(tmp_path: Path) -> None:
     spec = Spec(2, 3, ("background", "x"), target="mask")
     with pytest.raises(InputError, match="trained on mask over 2 axes, this data has label"):

@@ -1,6 +1,5 @@
 """A backbone moves from any task into any other, through checkpoints that runs wrote."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,16 +55,12 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.fixture(scope="module", params=TASKS)
-def target(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
-
-
 def backbone_in(path: Path) -> dict[str, torch.Tensor]:
     state = torch.load(path, weights_only=True)["state_dict"]
     return {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
 
 
+@pytest.mark.parametrize("target", TASKS)
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_pair(checkpoints: dict[str, Path], source: str, target: str) -> None:
     task, data = assemble(config(TASKS[target], weights=checkpoints[source]))

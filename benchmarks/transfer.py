@@ -1,0 +1,194 @@
+"""Does transfer pay? Every recipe against training from scratch, by the same command, for as many epochs, with several seeds.
+
+    RESMET_DATA=DIR python benchmarks/transfer.py [--weights DIR] [--runs DIR] [--out docs/transfer.md] [--seeds 3]
+
+Needs the data sets clothing, mnist_idx, mnist_png, membrane and nuclei_fluo in RESMET_DATA, and cifar10/resnet56.th in the folder
+of weights. Writes what it finds, whatever that is. Runs that `--runs` already holds are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("RESMET_DATA", ROOT.parent / "shared" / "data"))
+NAMES = "[zero,one,two,three,four,five,six,seven,eight,nine]"  # other names than the target's: the head stays behind
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One table: the words that all runs share, where the weights come from, and which recipes are compared."""
+
+    name: str
+    title: str
+    words: tuple[str, ...]
+    weights: Path
+    epochs: int
+    recipes: tuple[str, ...] = ("scratch", "probe", "finetune", "lp_ft", "gradual")
+    score: str = "test accuracy"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run that makes the weights for a comparison."""
+
+    name: str
+    words: tuple[str, ...]
+
+    def weights(self, runs: Path) -> Path:
+        return runs / self.name / "checkpoints" / "best.ckpt"
+
+
+DIGITS = Source(
+    "mnist_idx",
+    (
+        "data=idx",
+        f"data.root={DATA / 'mnist_idx'}",
+        f"data.class_names={NAMES}",
+        "backbone=resnet20",
+        "trainer.max_epochs=2",
+    ),
+)
+PIXELS = (
+    "task=segmentation",
+    "data=mask_folder",
+    "backbone.width=16",
+    "task.head.widths=[64,32,16,16,16]",
+    "data.augment.crop=128",
+)
+NUCLEI = Source(
+    "nuclei_fluo", (*PIXELS, f"data.root={DATA / 'nuclei_fluo'}", "trainer.max_epochs=12", "trainer.every=4")
+)
+
+
+def comparisons(runs: Path, weights: Path) -> Iterator[Comparison]:
+    yield Comparison(
+        "clothing",
+        "clothing (600 photographs, 10 classes, 32 pixels) from CIFAR-10's resnet56",
+        ("data=image_folder", f"data.root={DATA / 'clothing'}", "data.size=32", "backbone=resnet56"),
+        weights / "cifar10" / "resnet56.th",
+        8,
+    )
+    for count in (10, 50):
+        root = few(DATA / "mnist_png", runs / f"mnist_png_{count}", count)
+        yield Comparison(
+            f"mnist_{count}",
+            f"mnist_png, {count} images a class, from a resnet20 trained on mnist_idx",
+            (
+                "data=image_folder",
+                f"data.root={root}",
+                "data.batch_size=16",
+                "data.augment.flip=0",
+                "backbone=resnet20",
+            ),
+            DIGITS.weights(runs),
+            16,
+        )
+    yield Comparison(
+        "membrane",
+        "membrane (24 micrographs) from a resnet18 trained on nuclei_fluo",
+        (*PIXELS, f"data.root={DATA / 'membrane'}", "data.values={0: membrane, 255: background}", "trainer.every=16"),
+        NUCLEI.weights(runs),
+        16,
+        score="validation dice",
+    )
+
+
+def few(source: Path, target: Path, count: int) -> Path:
+    """A copy of an image folder with the first `count` training images a class and the whole test split."""
+    if not target.is_dir():
+        shutil.copytree(source / "test", target / "test")
+        for folder in sorted((source / "train").iterdir()):
+            (target / "train" / folder.name).mkdir(parents=True)
+            for path in sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))[:count]:
+                shutil.copy(path, target / "train" / folder.name)
+    return target
+
+
+def train(folder: Path, words: tuple[str, ...]) -> dict:
+    """Run ``train.py`` as a person would; its ``metrics.json``."""
+    if not (folder / "metrics.json").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.monotonic()
+        command = [sys.executable, str(ROOT / "train.py"), *words, "trainer=cpu", f"run_dir={folder}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}\n{done.stderr}")
+        print(f"{folder.name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def compare(comparison: Comparison, runs: Path, seeds: int) -> list[str]:
+    """The lines of a table, a row a recipe."""
+    lines = [
+        f"## {comparison.title}",
+        "",
+        f"`python train.py {' '.join(shown(word) for word in comparison.words)} trainer.max_epochs={comparison.epochs}`",
+        "",
+        f"| recipe | {comparison.score}, mean of {seeds} | lowest to highest | against scratch | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    base = 0.0
+    for recipe in comparison.recipes:
+        results = []
+        for seed in range(seeds):
+            words = (*comparison.words, f"recipe={recipe}", f"seed={seed}", f"trainer.max_epochs={comparison.epochs}")
+            if recipe != "scratch":
+                words += (f"backbone.weights={comparison.weights}",)
+            results.append(train(runs / f"{comparison.name}_{recipe}_{seed}", words))
+        scores = [result["score"] for result in results]
+        base = base or mean(scores)
+        spread, gain = f"{min(scores):.3f} to {max(scores):.3f}", f"{mean(scores) - base:+.3f}"
+        seconds = mean(result["seconds"] for result in results)
+        lines.append(
+            f"| {recipe} | **{mean(scores):.3f}** | {spread} | {'' if recipe == 'scratch' else gain} | {seconds:.0f} |"
+        )
+    return [*lines, ""]
+
+
+def shown(word: str) -> str:
+    """A word of a command as the reader of another machine would write it."""
+    key, _, value = word.partition("=")
+    return f"{key}={Path(value).name}" if key == "data.root" else f"'{word}'" if " " in word else word
+
+
+HEAD = """# Does transfer pay?
+
+Written by `benchmarks/transfer.py`, whatever came out. Every row is the same command with another `recipe=`; all but `scratch`
+also have `backbone.weights=`, and all run for as many epochs. The score decides by the best validation epoch. Seeds differ in
+initial weights, order, random changes and, where validation is taken from training, in the split; the test images are the same.
+Seconds are of a whole run on one core, start and report included.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=ROOT.parent / "shared" / "weights")
+    parser.add_argument("--runs", type=Path, help="keep the runs here; default is a temporary folder")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "transfer.md")
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = (given.runs or Path(temporary)).resolve()
+        runs.mkdir(parents=True, exist_ok=True)
+        for source in (DIGITS, NUCLEI):
+            train(runs / source.name, source.words)
+        tables = [compare(c, runs, given.seeds) for c in comparisons(runs, given.weights.resolve())]
+    given.out.write_text("\n".join([HEAD, *(line for table in tables for line in table)]))
+    print(given.out.read_text())
+
+
+if __name__ == "__main__":
+    main()
