@@ -52,12 +52,12 @@ def draw(image: Tensor, answer: Prediction, spec: Spec, threshold: float = 0.0) 
     """An image uint8 (C, H, W) as RGB (3, H', W') with boxes or masks drawn on it, small ones enlarged.
 
     Args:
-        image: The picture, 1 or 3 channels.
+        image: The picture; of more than 3 channels the first 3 are shown, of 2 the first.
         answer: A prediction, or a target in the same form.
         spec: Whose class names are written.
         threshold: Boxes below this score are left out, 0 to 1.
     """
-    image = image.cpu().expand(3, -1, -1) if image.shape[0] == 1 else image.cpu()
+    image = (image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)).cpu()
     factor = max(1, -(-SMALLEST // min(image.shape[1:])))
     if factor > 1:
         size = [side * factor for side in image.shape[1:]]

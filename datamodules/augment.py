@@ -121,9 +121,11 @@ class Augment:
     def tint(self, parts: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         if not self.colour:
             return parts
-        image = functional.adjust_brightness(parts["image"], uniform(generator, 1 - self.colour, 1 + self.colour))
+        image = parts["image"].as_subclass(Tensor)
+        image = image if image.shape[0] in (1, 3) else image.unsqueeze(1)  # other channels are so many grey pictures
+        image = functional.adjust_brightness(image, uniform(generator, 1 - self.colour, 1 + self.colour))
         image = functional.adjust_contrast(image, uniform(generator, 1 - self.colour, 1 + self.colour))
-        return parts | {"image": image}
+        return parts | {"image": tv_tensors.Image(image.reshape(parts["image"].shape))}
 
     def cut(self, parts: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         """A window of `crop` pixels; a picture smaller than that keeps its smaller side."""

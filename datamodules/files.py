@@ -45,11 +45,10 @@ class Files:
         return len(self.paths)
 
     def original(self, path: Path) -> Tensor:
-        """A file's picture as uint8 RGB (3, H, W), upright, to draw an answer on; of many channels the first three."""
+        """A file's picture as uint8 (C, H, W), upright, to draw an answer on; RGB wherever it is no more than that."""
         if self.spec.channels in (1, 3):
             return read_image(path, 3, self.spec.window)
-        image = read_image(path, self.spec.channels, self.spec.window)
-        return image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+        return read_image(path, self.spec.channels, self.spec.window)
 
     def open(self, path: Path) -> tuple[Tensor, Placement | None]:
         if self.spec.ndim == 1:

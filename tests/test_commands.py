@@ -166,3 +166,26 @@ def test_a_checkpoint_that_is_none(run: Run, tmp_path: Path, content: bytes) -> 
         assert done.returncode == 2
         assert "can't be read as a checkpoint" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_imperfect_data_stops_or_is_left_out_and_listed(run: Run, image_folder: Path, tmp_path: Path) -> None:
+    bad = image_folder / "train" / "dark" / "bad.png"
+    bad.write_bytes(b"no picture")
+    words = [
+        "data=image_folder",
+        f"data.root={image_folder}",
+        "trainer.max_epochs=1",
+        f"run_dir={tmp_path / 'run'}",
+        *TINY,
+    ]
+    refused = run("train", *words)
+    assert refused.returncode == 2
+    assert "bad.png can't be read as an image" in refused.stderr
+    assert "data.on_bad=skip" in refused.stderr
+    assert not (tmp_path / "run").exists()
+    done = run("train", *words, "data.on_bad=skip")
+    assert done.returncode == 0, done.stderr
+    assert str(bad) in (tmp_path / "run" / "skipped.txt").read_text()
+    assert "1 items can't be used and were left out" in (tmp_path / "run" / "report.html").read_text().replace(
+        "&#39;", "'"
+    )

@@ -200,3 +200,13 @@ def test_boxes_come_back(height: int, width: int, resize: str) -> None:
     placement = place(height, width, (64, 64), resize)
     box = torch.tensor([[width * 0.3, height * 0.3, width * 0.7, height * 0.7]])
     torch.testing.assert_close(placement.boxes_back(placement.boxes(box)), box, atol=1e-2, rtol=1e-3)
+
+
+def test_colour_of_any_number_of_channels() -> None:
+    """Every channel is a grey picture of its own, all changed alike."""
+    image = torch.arange(5 * 8 * 8, dtype=torch.uint8).reshape(5, 8, 8)
+    changed, _ = Augment(colour=0.3)(image, 0, Generator().manual_seed(3))
+    assert (changed.shape, changed.dtype) == (image.shape, torch.uint8)
+    alone, _ = Augment(colour=0.3)(image[2:3], 0, Generator().manual_seed(3))
+    assert torch.equal(changed[2], alone[0])
+    assert not torch.equal(changed, image)
