@@ -100,9 +100,8 @@ class Task(LightningModule, ABC):
         features = self.kept.get(batch)
         if features is None:
             features = self.head.needed(self.backbone(self.normalise(batch)))
-            if (
-                not self.training
-            ):  # training batches differ every epoch, and on some processors bits follow from the batch
+            # Training batches differ every epoch, and on some processors bits follow from the batch that an item is in.
+            if not self.training:
                 self.kept.add(batch, features)
         return features
 
@@ -197,6 +196,8 @@ class Task(LightningModule, ABC):
     @torch.no_grad()
     def keep_training_features(self) -> None:
         """Run the backbone over all training items once. Each process does it for all: shuffles hand it other items every epoch."""
+        if isinstance(self.trainer.limit_train_batches, int):
+            return  # a few batches to try things out do not need all items
         for batch in in_order(self.trainer.train_dataloader):
             if len(set(batch["sizes"])) > 1 or self.kept is None or self.kept.budget < 0:
                 return  # what is padded in other company has other features
