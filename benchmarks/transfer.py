@@ -52,7 +52,7 @@ class Source:
     words: tuple[str, ...]
 
     def weights(self, runs: Path) -> Path:
-        return runs / self.name / "checkpoints" / "best.ckpt"
+        return runs / self.name / "0" / "checkpoints" / "best.ckpt"
 
 
 DIGITS = Source(
@@ -121,29 +121,34 @@ def few(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def train(folder: Path, words: tuple[str, ...]) -> dict:
-    """Run ``train.py`` as a person would; its ``metrics.json``."""
-    if not (folder / "metrics.json").is_file():
+def train(folder: Path, words: tuple[str, ...], seeds: int) -> list[dict]:
+    """Run ``train.py`` as a person would, once a seed; what ``metrics.json`` says of every run."""
+    found = [folder / str(seed) / "metrics.json" for seed in range(seeds)]
+    if not all(path.is_file() for path in found):
         shutil.rmtree(folder, ignore_errors=True)
         began = time.monotonic()
-        command = [sys.executable, str(ROOT / "train.py"), *words, "trainer=cpu", f"run_dir={folder}"]
+        shared = (
+            "trainer=cpu",
+            "callbacks.pictures=null",
+            f"seed={','.join(map(str, range(seeds)))}",
+            f"run_dir={folder}",
+        )
+        command = [sys.executable, str(ROOT / "train.py"), "-m", *words, *shared]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
         if done.returncode:
             sys.exit(f"{' '.join(command)}\n{done.stderr}")
         print(f"{folder.name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    return json.loads((folder / "metrics.json").read_text())
+    return [json.loads(path.read_text()) for path in found]
 
 
 def compare(comparison: Comparison, runs: Path, seeds: int) -> list[str]:
     """The lines of a table, a row a recipe; what pays is told against the better of the rows from scratch."""
     found: dict[str, list[dict]] = {}
     for recipe, change in comparison.recipes.items():
-        for seed in range(seeds):
-            words = (*comparison.words, *change, f"seed={seed}", f"trainer.max_epochs={comparison.epochs}")
-            if not recipe.startswith("scratch"):
-                words += (f"backbone.weights={comparison.weights}",)
-            folder = runs / f"{comparison.name}_{recipe.replace(' ', '_')}_{seed}"
-            found.setdefault(recipe, []).append(train(folder, words))
+        words = (*comparison.words, *change, f"trainer.max_epochs={comparison.epochs}")
+        if not recipe.startswith("scratch"):
+            words += (f"backbone.weights={comparison.weights}",)
+        found[recipe] = train(runs / f"{comparison.name}_{recipe.replace(' ', '_')}", words, seeds)
     means = {recipe: mean(result["score"] for result in results) for recipe, results in found.items()}
     base = max(value for recipe, value in means.items() if recipe.startswith("scratch"))
     lines = [
@@ -174,7 +179,7 @@ HEAD = """# Does transfer pay?
 Written by `benchmarks/transfer.py`, whatever came out. Every row is the same command with another `recipe=`; all but `scratch`
 also have `backbone.weights=`, and all run for as many epochs. The score decides by the best validation epoch. Seeds differ in
 initial weights, order, random changes and, where validation is taken from training, in the split; the test images are the same.
-Seconds are of a whole run on one core, start and report included.
+Seconds are of a whole run on one core, the reading of the data and the test included.
 """
 
 
@@ -193,7 +198,7 @@ def main() -> None:
         chosen = [c for c in comparisons(runs, given.weights.resolve()) if given.only in (None, c.name)]
         for source in (DIGITS, NUCLEI):
             if any(comparison.weights == source.weights(runs) for comparison in chosen):
-                train(runs / source.name, source.words)
+                train(runs / source.name, source.words, 1)
         tables = [compare(comparison, runs, given.seeds) for comparison in chosen]
     given.out.write_text("\n".join([HEAD, *(line for table in tables for line in table)]))
     print(given.out.read_text())

@@ -70,7 +70,7 @@ class Augment:
         if self.policy == "none" and not self.erase:
             return image
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             if self.policy != "none":
                 image = POLICIES[self.policy](fill=image_fill(image))(image)
             return RandomErasing(self.erase)(image)
