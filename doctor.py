@@ -1,0 +1,48 @@
+"""What is this data, what is wrong with it, which command trains on it: python doctor.py DIR [json=PATH] [data=FORMAT]."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from datamodules.base import Data
+
+
+def main(cfg: "DictConfig") -> None:
+    from functools import partial
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from health.visit import Order, visit
+
+    format = HydraConfig.get().runtime.choices.get("data") or ""
+    said = [word for word in HydraConfig.get().overrides.task if word.startswith("data.") and not said_by_us(word)]
+    visit(Order(cfg.root, format, said, cfg.sheet, cfg.json, WORDS), partial(assemble, cfg))
+
+
+def said_by_us(word: str) -> bool:
+    return word.startswith("data.root=")
+
+
+def assemble(cfg: "DictConfig", settings: dict[str, Any]) -> "Data":
+    """The reader that was asked for, with `settings` that were found out."""
+    from omegaconf import OmegaConf
+
+    from assembly import assemble_data
+
+    for key, value in settings.items():
+        OmegaConf.update(cfg, f"data.{key}", value, merge=True)
+    return assemble_data(cfg)
+
+
+if __name__ == "__main__":
+    from health.words import repeat, spell_out
+
+    WORDS = sys.argv[1:]
+    repeat(WORDS)  # leaves, where nothing has changed since the last time
+    sys.argv[1:] = spell_out(WORDS)
+
+    from runs.command import command
+
+    command("doctor", main)

@@ -1,0 +1,117 @@
+"""What is in two splits at once: the same item, nearly the same, or the same patient, speaker, source."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from datamodules.base import Item
+from health.chart import Chart, classes_of
+from health.findings import Finding, count
+from health.similar import SIDE, near_pairs
+
+LEAK = 0.1  # share of val or test that is known from training, from which a score is no score
+
+
+def findings(chart: Chart) -> Iterator[Finding]:
+    """Identical and near-identical items across splits, one item under two labels, groups in two splits."""
+    if not chart.data:
+        return
+    same = identical(chart)
+    across = [members for members in same if len({split for split, _ in members}) > 1]
+    yield from leaks(chart, across, "identical")
+    yield from leaks(chart, near(chart, same), "near-identical")
+    yield from contradictions(chart, same)
+    inside = [[item.name for _, item in members] for members in same if len({split for split, _ in members}) == 1]
+    if inside:
+        spare = sum(len(names) - 1 for names in inside)
+        yield Finding("note", f"{count(spare, 'item is', 'items are')} there twice within a split", tuple(" = ".join(map(chart.shown, names[:2])) for names in inside))
+    yield from groups(chart)
+
+
+Members = list[tuple[str, Item]]
+
+
+def identical(chart: Chart) -> list[Members]:
+    """Sets of items whose content is the same to the last bit, with their splits."""
+    found: dict[str, Members] = defaultdict(list)
+    for split, item, facts in chart.seen():
+        found[facts["digest"]].append((split, item))
+    return [members for members in found.values() if len(members) > 1]
+
+
+def near(chart: Chart, same: list[Members]) -> list[Members]:
+    """Pairs of items in different splits that are nearly the same, those that are the same left out."""
+    known = {frozenset((a.name, b.name)) for members in same for _, a in members for _, b in members}
+    seen = [(split, item, facts["thumb"]) for split, item, facts in chart.seen() if "thumb" in facts]
+    if not seen:
+        return []
+    thumbs = np.stack([np.frombuffer(thumb, np.uint8).reshape(SIDE, SIDE) for _, _, thumb in seen])
+    order = list(chart.splits)
+    pairs = near_pairs(thumbs, [order.index(split) for split, _, _ in seen])
+    return [[seen[i][:2], seen[j][:2]] for i, j in pairs if frozenset((seen[i][1].name, seen[j][1].name)) not in known]
+
+
+def leaks(chart: Chart, across: list[Members], word: str) -> Iterator[Finding]:
+    """Items of val or test that are in another split too."""
+    if not across:
+        return
+    held = {item.name for members in across for split, item in members if split != "train"}
+    judged = {split: len(items) for split, items in chart.splits.items() if split != "train"}
+    share = max(
+        (len({item.name for members in across for s, item in members if s == split}) / max(1, number) for split, number in judged.items()),
+        default=0.0,
+    )
+    where = tuple(" = ".join(f"{split}: {chart.shown(item.name)}" for split, item in members[:2]) for members in across)
+    remedy = "remove them from one of the splits" if chart.published else "remove the copies, or name a group column so that they stay together"
+    yield Finding(
+        "error" if share > LEAK else "warning",
+        f"{count(len(held), 'item')} of val or test {'is' if len(held) == 1 else 'are'} {word} to one of another split: the score would flatter",
+        where,
+        remedy,
+    )
+
+
+def contradictions(chart: Chart, same: list[Members]) -> Iterator[Finding]:
+    """The same picture or sound under two labels."""
+    if not chart.data or chart.data.kind not in ("label", "labels"):
+        return
+    names = chart.class_names
+    where = []
+    for members in same:
+        labels = [(item, tuple(sorted(classes_of(item.target, chart.facts[item.name])))) for _, item in members]
+        if len({label for _, label in labels}) > 1:
+            where.append(" = ".join(f"{chart.shown(item.name)} ({', '.join(names[i] for i in label)})" for item, label in labels[:2]))
+    if where:
+        yield Finding("warning", f"{count(len(where), 'item carries', 'items carry')} two different labels", tuple(where), "decide which is right and remove the other")
+
+
+def groups(chart: Chart) -> Iterator[Finding]:
+    """Members of one group in two splits."""
+    belongs = group_of(chart)
+    found: dict[str, set[str]] = defaultdict(set)
+    for split, items in chart.splits.items():
+        for item in items:
+            if group := item.group or belongs.get(item.name, ""):
+                found[str(group)].add(split)
+    torn = sorted(group for group, splits in found.items() if len(splits) > 1)
+    if torn:
+        column = chart.guess.table.columns.get("group", "group") if chart.guess.table else "group"
+        yield Finding(
+            "warning",
+            f"{len(torn)} of {count(len(found), 'group')} (column {column}) {'is' if len(torn) == 1 else 'are'} in two splits: the score says nothing about a new {column}",
+            tuple(torn),
+            "to judge that, put every group into one split" + ("" if chart.published else f": data.columns.group={column}"),
+        )
+
+
+def group_of(chart: Chart) -> dict[str, str]:
+    """{item: group} from the table, where it has a column that sounds like a group."""
+    table = chart.guess.table
+    if table is None or "group" not in table.columns:
+        return {}
+    with (chart.root / table.path).open(newline="", encoding="utf-8-sig") as file:
+        return {str(chart.root / (row[table.columns["path"]] or "")): row[table.columns["group"]] or "" for row in csv.DictReader(file)}

@@ -1,0 +1,166 @@
+"""Which format a folder is in, and by what it is recognised."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from health.findings import count
+from health.sniff import family
+from health.tables import SPLITS, Table, find_table
+from health.tree import Tree
+
+IMAGES = {"images", "image", "imgs", "img"}
+MASKS = {"masks", "mask", "labels", "label", "annotations", "gt"}
+PEEK = 1 << 16  # bytes at either end of a JSON file that tell whether it is COCO's
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A format that a folder seems to be in.
+
+    Attributes:
+        format: The word for ``data=``; "" where no reader takes it.
+        task: The word for ``task=``; "" where there is none.
+        because: By what it is recognised.
+        settings: Keys of the reader, below ``data.``, that this folder needs.
+        table: The CSV table that names the items, where there is one.
+    """
+
+    format: str
+    task: str
+    because: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    table: Table | None = None
+
+
+def detect(root: Path, tree: Tree) -> list[Guess]:
+    """All formats that `root` could be in, the likeliest first; empty where it holds nothing known."""
+    finders: tuple[Callable[[Path, Tree], Iterator[Guess]], ...] = (voc, idx, masks, coco, yolo, table, folders)
+    return [guess for finder in finders for guess in finder(root, tree)]
+
+
+def parts(tree: Tree) -> Iterator[tuple[str, PurePosixPath]]:
+    return ((name, PurePosixPath(name)) for name in tree)
+
+
+def voc(root: Path, tree: Tree) -> Iterator[Guess]:
+    found = Counter(str(path.parent.parent) for _, path in parts(tree) if path.parent.name == "Annotations" and path.suffix == ".xml")
+    for base, number in found.most_common(1):
+        pictures = sum(1 for _, path in parts(tree) if str(path.parent) == str(PurePosixPath(base, "JPEGImages")))
+        if pictures:
+            inside = "" if base == "." else f"{base}/"
+            yield Guess("voc", "detection", f"{inside}Annotations has {count(number, 'XML file')}, {inside}JPEGImages {count(pictures, 'image')}")
+
+
+def idx(root: Path, tree: Tree) -> Iterator[Guess]:
+    names = [name for name in tree if re.search(r"idx[13]-ubyte(\.gz)?$", name) and idx_head(root / name)]
+    if any("idx3" in name for name in names):
+        yield Guess("idx", "classification", f"IDX headers in {', '.join(names[:4])}")
+
+
+def idx_head(path: Path) -> tuple[int, ...]:
+    """The dimensions in the header of an IDX file of bytes; empty where it is none."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            magic = file.read(4)
+            if len(magic) < 4 or magic[:3] != b"\0\0\x08":
+                return ()
+            return tuple(int.from_bytes(file.read(4), "big") for _ in range(magic[3]))
+    except (OSError, EOFError):
+        return ()
+
+
+def masks(root: Path, tree: Tree) -> Iterator[Guess]:
+    pictures = [path for name, path in parts(tree) if family(name) == "picture"]
+    inside = {path.parent for path in pictures}
+    pairs = [(base, image, mask) for base in {p.parent for p in inside} for image, mask in couples(base, inside)]
+    if not pairs:
+        return
+    numbers = Counter(path.parent for path in pictures)
+    image, mask = (sum(numbers[pair[i]] for pair in pairs) for i in (1, 2))
+    if len(pairs) > 3:
+        yield Guess("mask_folder", "segmentation", f"{count(len(pairs), 'folder')} with an image each and {count(mask, 'mask')}, a mask an object")
+    else:
+        shown = ", ".join(f"{p[1]} and {p[2]}" for p in sorted(pairs, key=str)[:3])
+        yield Guess("mask_folder", "segmentation", f"{count(image, 'image')} and {count(mask, 'mask')} in {shown}")
+
+
+def couples(base: PurePosixPath, inside: set[PurePosixPath]) -> Iterator[tuple[PurePosixPath, PurePosixPath]]:
+    """Folders of images and of masks side by side in `base`."""
+    names = {path.name.lower(): path for path in inside if path.parent == base}
+    image, mask = next(iter(IMAGES & set(names)), None), next(iter(MASKS & set(names)), None)
+    if image and mask:
+        yield names[image], names[mask]
+
+
+def coco(root: Path, tree: Tree) -> Iterator[Guess]:
+    found = [name for name in tree if name.endswith(".json") and is_coco(root / name)]
+    if found:
+        yield Guess("coco", "detection", f"COCO's images, annotations and categories in {', '.join(found[:3])}")
+
+
+def is_coco(path: Path) -> bool:
+    """Whether the ends of a JSON file show COCO's keys; the middle of a large one is not read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(PEEK)
+            file.seek(max(0, path.stat().st_size - PEEK))
+            text += file.read()
+    except OSError:
+        return False
+    keys = (b'"images"', b'"annotations"', b'"categories"')
+    return sum(key in text for key in keys) >= 2 and any(key in text for key in (b'"bbox"', b'"segmentation"'))
+
+
+def yolo(root: Path, tree: Tree) -> Iterator[Guess]:
+    texts = [name for name, path in parts(tree) if path.suffix == ".txt" and "labels" in path.parts]
+    lists = [name for name, path in parts(tree) if path.suffix in (".yaml", ".yml") and "names" in peek(root / name)]
+    if texts and lists:
+        yield Guess("yolo", "detection", f"class names in {lists[0]}, {count(len(texts), 'text file')} in labels")
+
+
+def peek(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")[:PEEK]
+    except OSError:
+        return ""
+
+
+def table(root: Path, tree: Tree) -> Iterator[Guess]:
+    found = find_table(root, tree)
+    if found is None or not found.named:
+        return
+    format, task = {"picture": ("image_csv", "classification"), "sound": ("audio_csv", "audio"), "video": ("", "")}[found.family]
+    because = f"{found.path} names {found.named} of the {found.family} files" + (f", its column {found.columns['label']} their class" if "label" in found.columns else "")
+    yield Guess(format, task, because, table_settings(root, tree, found), found)
+
+
+def table_settings(root: Path, tree: Tree, found: Table) -> dict[str, Any]:
+    """What the reader of a table must be told: the table's name where there are several, columns of other names."""
+    settings: dict[str, Any] = {}
+    if sum(name.lower().endswith(".csv") and "/" not in name for name in tree) > 1:
+        settings["table"] = found.path
+    renamed = {role: column for role, column in found.columns.items() if role != column and role != "group"}
+    if renamed:
+        settings["columns"] = renamed
+    return settings
+
+
+def folders(root: Path, tree: Tree) -> Iterator[Guess]:
+    numbers: dict[str, Counter[str]] = {}
+    for name, path in parts(tree):
+        if kind := family(name):
+            inside = path.parts[1:] if len(path.parts) > 2 and path.parts[0].lower() in SPLITS else path.parts
+            numbers.setdefault(kind, Counter())[inside[0] if len(inside) > 1 else ""] += 1
+    for kind, classes in sorted(numbers.items(), key=lambda pair: -pair[1].total()):
+        named = sorted(set(classes) - {""})
+        if len(named) < 2:
+            continue
+        format, task = {"picture": ("image_folder", "classification"), "sound": ("audio_folder", "audio"), "video": ("", "")}[kind]
+        yield Guess(format, task, f"{count(classes.total() - classes[''], kind)} in {len(named)} class folders: {', '.join(named[:6])}{', ...' if len(named) > 6 else ''}")

@@ -1,0 +1,96 @@
+"""Opening every item once, on all cores; what was opened before and has not changed is remembered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import Data, Item
+from datamodules.images import read_mask
+from health import masks, pictures, sounds
+from health.memory import Facts, Memory, own_state
+from health.thumbs import digest, thumb
+from health.tree import stamp
+from structures import InputError
+
+Watch = Callable[[int, int], None]
+"""Told how many of how many items are done."""
+
+
+def examine(data: Data, settings: str, memory: Memory, watch: Watch) -> dict[str, Facts]:
+    """The facts of all items of `data`, by name.
+
+    Args:
+        data: A reader that has read its items.
+        settings: How it reads: facts found under other settings don't count.
+        memory: Where facts are remembered.
+        watch: Is told of the progress.
+    """
+    items = {item.name: item for split in data.splits.values() for item in split.items}
+    prefix = f"{own_state()} {settings}"
+    states = {name: state for name, item in items.items() if (state := state_of(item, prefix))}
+    known = memory.facts(states)
+    waiting = [item for name, item in items.items() if name not in known]
+    found: dict[str, Facts] = {}
+    try:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for item, facts in zip(waiting, pool.map(lambda item: look(data, item), waiting), strict=True):
+                found[item.name] = facts
+                watch(len(found), len(waiting))
+    finally:  # a look that was broken off goes on where it stopped
+        memory.keep_facts(found, states)
+    return known | found
+
+
+def state_of(item: Item, prefix: str) -> str:
+    """A word that changes with the item's files; "" where it has none of its own."""
+    stamps = [stamp(path) for path in [Path(item.name), *target_files(item.target)]]
+    return f"{prefix} {stamps}" if stamps[0] else ""
+
+
+def target_files(target: Any) -> list[Path]:
+    """The files that hold an item's target; empty where it is known without opening one."""
+    if isinstance(target, Path):
+        return [target]
+    if isinstance(target, Sequence) and not isinstance(target, str):
+        return [part for part in target if isinstance(part, Path)]
+    return []
+
+
+def look(data: Data, item: Item) -> Facts:
+    """What one item shows when it is opened; ``error`` alone where it can't be used."""
+    try:
+        signal, target = data.load(item)
+    except InputError as error:
+        return {"error": str(error)}
+    facts: Facts = {"digest": digest(signal), "thumb": thumb(signal).tobytes()}
+    path = Path(item.name)
+    if data.ndim == 1:
+        return facts | sounds.wave_facts(signal) | sounds.file_facts(path)
+    facts |= pictures.pixel_facts(signal) | pictures.file_facts(path)
+    if data.kind == "mask":
+        facts |= masks.mask_facts(target)
+        files = target_files(item.target)
+        if len(files) > 1 or not isinstance(item.target, Path):
+            facts |= masks.object_facts([read_mask(file) for file in files])
+    return facts
+
+
+def distinct(paths: Iterable[Path]) -> dict[int, int]:
+    """The raw values of masks and how many pixels have each; masks that can't be read are left out."""
+    total: dict[int, int] = {}
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for found in pool.map(values_of, paths):
+            for value, number in found.items():
+                total[value] = total.get(value, 0) + number
+    return dict(sorted(total.items()))
+
+
+def values_of(path: Path) -> dict[int, int]:
+    try:
+        return masks.shares(read_mask(path))
+    except InputError:
+        return {}

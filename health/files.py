@@ -1,0 +1,76 @@
+"""Files as such: what can't be read, what is not what its name says, what nobody asks for."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+
+from health.chart import Chart
+from health.findings import Finding, count
+from health.sniff import KINDS, family, lie
+
+MOST_MISSING = 0.25  # of a numbered series; where more are missing, it was never meant to be whole
+
+
+def findings(chart: Chart) -> Iterator[Finding]:
+    """Unreadable files, suffixes that lie, empty files, capitals, gaps in the numbering."""
+    if chart.refused:
+        yield Finding("error", chart.refused)
+    yield from unusable(chart)
+    yield from lies(chart)
+    capital = tuple(name for name in chart.tree if family(name) and PurePosixPath(name).suffix != PurePosixPath(name).suffix.lower())
+    if capital:
+        yield Finding("note", f"{count(len(capital), 'suffix is', 'suffixes are')} in capitals; they are read all the same", capital)
+    yield from gaps(chart)
+
+
+def unusable(chart: Chart) -> Iterator[Finding]:
+    """What the reader can't use, one finding a kind of trouble."""
+    wrong = [facts["error"] for facts in chart.facts.values() if "error" in facts]
+    if chart.data:
+        wrong += chart.data.skipped
+    if wrong:
+        yield Finding(
+            "error",
+            f"{count(len(wrong), 'item')} can't be used",
+            tuple(message.replace(f"{chart.root}/", "") for message in wrong),
+            "mend or remove them, or train without them: data.on_bad=skip",
+        )
+
+
+def lies(chart: Chart) -> Iterator[Finding]:
+    """Files whose first bytes say something else than their suffix."""
+    names = [name for name in chart.tree if family(name)]
+    with ThreadPoolExecutor() as pool:
+        truths = pool.map(lambda name: lie(chart.root / name), names)
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, truth in zip(names, truths, strict=True):
+        if truth:
+            found[PurePosixPath(name).suffix, truth].append(name)
+    for (suffix, truth), members in sorted(found.items()):
+        readable = truth in KINDS
+        said = f"really {truth}" if readable else truth
+        yield Finding(
+            "warning" if readable else "error",
+            f"{count(len(members), f'{suffix} file is', f'{suffix} files are')} {said}",
+            tuple(members),
+            "they are read by their content; rename them so that other programs can, too" if readable else "fetch the real files",
+        )
+
+
+def gaps(chart: Chart) -> Iterator[Finding]:
+    """Numbers missing in a folder whose files are numbered through, all but a few."""
+    series: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for name in chart.tree:
+        path = PurePosixPath(name)
+        if family(name) and (match := re.fullmatch(r"(.*?)(\d{1,9})", path.stem)):
+            series[str(path.parent), match[1]].add(int(match[2]))
+    for (folder, prefix), numbers in sorted(series.items()):
+        span = max(numbers) - min(numbers) + 1
+        missing = span - len(numbers)
+        if len(numbers) >= 10 and 0 < missing <= MOST_MISSING * span:
+            inside = "" if folder == "." else f"{folder}/"
+            yield Finding("note", f"{missing} of {span} numbers are missing in {inside}{prefix}{min(numbers)} to {max(numbers)}: right where some were left out on purpose")

@@ -1,0 +1,47 @@
+"""What was found: how bad, what, where, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SEVERITIES = ("error", "warning", "note")
+SHOWN = 3  # places that are named; the JSON has all
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a person should know.
+
+    Attributes:
+        severity: ``error``, training can't go well; ``warning``, look at it; ``note``, good to know.
+        what: What it is, with the number where that says something.
+        where: Files or items concerned, all of them.
+        todo: What to do; empty where there is nothing to do.
+    """
+
+    severity: str
+    what: str
+    where: tuple[str, ...] = ()
+    todo: str = ""
+
+    def lines(self) -> list[str]:
+        """As text: what and what to do in sentences, the first places below."""
+        named = ", ".join(self.where[:SHOWN])
+        more = f" and {len(self.where) - SHOWN} more" if len(self.where) > SHOWN else ""
+        said = f"{self.what}: {named}{more}" if named else self.what
+        return [said, *([f"-> {self.todo}"] if self.todo else [])]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"where": list(self.where), "count": len(self.where)}
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
