@@ -35,8 +35,19 @@ def findings(chart: Chart) -> Iterator[Finding]:
         boxes = item.target["boxes"].reshape(-1, 4)
         rows = Counter((*box, label) for box, label in zip(boxes.tolist(), item.target["labels"].tolist(), strict=True))
         twice += [chart.shown(item.name)] * sum(number - 1 for number in rows.values())
-        small += [chart.shown(item.name)] * int(((boxes[:, 2:] - boxes[:, :2]).amin(1) < SMALL).sum() if len(boxes) else 0)
+        small += [chart.shown(item.name)] * int(
+            ((boxes[:, 2:] - boxes[:, :2]).amin(1) < SMALL).sum() if len(boxes) else 0
+        )
     if twice:
-        yield Finding("warning", f"{count(len(twice), 'box is', 'boxes are')} drawn twice", tuple(dict.fromkeys(twice)), "remove the copies: one of each counts as a miss")
+        yield Finding(
+            "warning",
+            f"{count(len(twice), 'box is', 'boxes are')} drawn twice",
+            tuple(dict.fromkeys(twice)),
+            "remove the copies: one of each counts as a miss",
+        )
     if small:
-        yield Finding("note", f"{count(len(small), 'box has', 'boxes have')} a side below {SMALL:g} pixels, too small to be found as {'it is' if len(small) == 1 else 'they are'}", tuple(dict.fromkeys(small)))
+        yield Finding(
+            "note",
+            f"{count(len(small), 'box has', 'boxes have')} a side below {SMALL:g} pixels, too small to be found as {'it is' if len(small) == 1 else 'they are'}",
+            tuple(dict.fromkeys(small)),
+        )

@@ -28,7 +28,11 @@ def findings(chart: Chart) -> Iterator[Finding]:
     inside = [[item.name for _, item in members] for members in same if len({split for split, _ in members}) == 1]
     if inside:
         spare = sum(len(names) - 1 for names in inside)
-        yield Finding("note", f"{count(spare, 'item is', 'items are')} there twice within a split", tuple(" = ".join(map(chart.shown, names[:2])) for names in inside))
+        yield Finding(
+            "note",
+            f"{count(spare, 'item is', 'items are')} there twice within a split",
+            tuple(" = ".join(map(chart.shown, names[:2])) for names in inside),
+        )
     yield from groups(chart)
 
 
@@ -62,11 +66,18 @@ def leaks(chart: Chart, across: list[Members], word: str) -> Iterator[Finding]:
     held = {item.name for members in across for split, item in members if split != "train"}
     judged = {split: len(items) for split, items in chart.splits.items() if split != "train"}
     share = max(
-        (len({item.name for members in across for s, item in members if s == split}) / max(1, number) for split, number in judged.items()),
+        (
+            len({item.name for members in across for s, item in members if s == split}) / max(1, number)
+            for split, number in judged.items()
+        ),
         default=0.0,
     )
     where = tuple(" = ".join(f"{split}: {chart.shown(item.name)}" for split, item in members[:2]) for members in across)
-    remedy = "remove them from one of the splits" if chart.published else "remove the copies, or name a group column so that they stay together"
+    remedy = (
+        "remove them from one of the splits"
+        if chart.published
+        else "remove the copies, or name a group column so that they stay together"
+    )
     yield Finding(
         "error" if share > LEAK else "warning",
         f"{count(len(held), 'item')} of val or test {'is' if len(held) == 1 else 'are'} {word} to one of another split: the score would flatter",
@@ -84,9 +95,18 @@ def contradictions(chart: Chart, same: list[Members]) -> Iterator[Finding]:
     for members in same:
         labels = [(item, tuple(sorted(classes_of(item.target, chart.facts[item.name])))) for _, item in members]
         if len({label for _, label in labels}) > 1:
-            where.append(" = ".join(f"{chart.shown(item.name)} ({', '.join(names[i] for i in label)})" for item, label in labels[:2]))
+            where.append(
+                " = ".join(
+                    f"{chart.shown(item.name)} ({', '.join(names[i] for i in label)})" for item, label in labels[:2]
+                )
+            )
     if where:
-        yield Finding("warning", f"{count(len(where), 'item carries', 'items carry')} two different labels", tuple(where), "decide which is right and remove the other")
+        yield Finding(
+            "warning",
+            f"{count(len(where), 'item carries', 'items carry')} two different labels",
+            tuple(where),
+            "decide which is right and remove the other",
+        )
 
 
 def groups(chart: Chart) -> Iterator[Finding]:
@@ -104,7 +124,8 @@ def groups(chart: Chart) -> Iterator[Finding]:
             "warning",
             f"{len(torn)} of {count(len(found), 'group')} (column {column}) {'is' if len(torn) == 1 else 'are'} in two splits: the score says nothing about a new {column}",
             tuple(torn),
-            "to judge that, put every group into one split" + ("" if chart.published else f": data.columns.group={column}"),
+            "to judge that, put every group into one split"
+            + ("" if chart.published else f": data.columns.group={column}"),
         )
 
 
@@ -114,4 +135,7 @@ def group_of(chart: Chart) -> dict[str, str]:
     if table is None or "group" not in table.columns:
         return {}
     with (chart.root / table.path).open(newline="", encoding="utf-8-sig") as file:
-        return {str(chart.root / (row[table.columns["path"]] or "")): row[table.columns["group"]] or "" for row in csv.DictReader(file)}
+        return {
+            str(chart.root / (row[table.columns["path"]] or "")): row[table.columns["group"]] or ""
+            for row in csv.DictReader(file)
+        }

@@ -26,23 +26,24 @@ class Guess:
 
     Attributes:
         format: The word for ``data=``; "" where no reader takes it.
-        task: The word for ``task=``; "" where there is none.
         because: By what it is recognised.
+        family: ``picture``, ``sound`` or ``video``.
         settings: Keys of the reader, below ``data.``, that this folder needs.
         table: The CSV table that names the items, where there is one.
     """
 
     format: str
-    task: str
     because: str
+    family: str = "picture"
     settings: dict[str, Any] = field(default_factory=dict)
     table: Table | None = None
 
 
 def detect(root: Path, tree: Tree) -> list[Guess]:
     """All formats that `root` could be in, the likeliest first; empty where it holds nothing known."""
-    finders: tuple[Callable[[Path, Tree], Iterator[Guess]], ...] = (voc, idx, masks, coco, yolo, table, folders)
-    return [guess for finder in finders for guess in finder(root, tree)]
+    finders: tuple[Callable[[Path, Tree], Iterator[Guess]], ...] = (voc, idx, masks, coco, yolo, table)
+    found = [guess for finder in finders for guess in finder(root, tree)]
+    return found or list(folders(root, tree))
 
 
 def parts(tree: Tree) -> Iterator[tuple[str, PurePosixPath]]:
@@ -50,18 +51,25 @@ def parts(tree: Tree) -> Iterator[tuple[str, PurePosixPath]]:
 
 
 def voc(root: Path, tree: Tree) -> Iterator[Guess]:
-    found = Counter(str(path.parent.parent) for _, path in parts(tree) if path.parent.name == "Annotations" and path.suffix == ".xml")
+    found = Counter(
+        str(path.parent.parent)
+        for _, path in parts(tree)
+        if path.parent.name == "Annotations" and path.suffix == ".xml"
+    )
     for base, number in found.most_common(1):
         pictures = sum(1 for _, path in parts(tree) if str(path.parent) == str(PurePosixPath(base, "JPEGImages")))
         if pictures:
             inside = "" if base == "." else f"{base}/"
-            yield Guess("voc", "detection", f"{inside}Annotations has {count(number, 'XML file')}, {inside}JPEGImages {count(pictures, 'image')}")
+            yield Guess(
+                "voc",
+                f"{inside}Annotations has {count(number, 'XML file')}, {inside}JPEGImages {count(pictures, 'image')}",
+            )
 
 
 def idx(root: Path, tree: Tree) -> Iterator[Guess]:
     names = [name for name in tree if re.search(r"idx[13]-ubyte(\.gz)?$", name) and idx_head(root / name)]
     if any("idx3" in name for name in names):
-        yield Guess("idx", "classification", f"IDX headers in {', '.join(names[:4])}")
+        yield Guess("idx", f"IDX headers in {', '.join(names[:4])}")
 
 
 def idx_head(path: Path) -> tuple[int, ...]:
@@ -85,10 +93,13 @@ def masks(root: Path, tree: Tree) -> Iterator[Guess]:
     numbers = Counter(path.parent for path in pictures)
     image, mask = (sum(numbers[pair[i]] for pair in pairs) for i in (1, 2))
     if len(pairs) > 3:
-        yield Guess("mask_folder", "segmentation", f"{count(len(pairs), 'folder')} with an image each and {count(mask, 'mask')}, a mask an object")
+        yield Guess(
+            "mask_folder",
+            f"{count(len(pairs), 'folder')} with an image each and {count(mask, 'mask')}, a mask an object",
+        )
     else:
         shown = ", ".join(f"{p[1]} and {p[2]}" for p in sorted(pairs, key=str)[:3])
-        yield Guess("mask_folder", "segmentation", f"{count(image, 'image')} and {count(mask, 'mask')} in {shown}")
+        yield Guess("mask_folder", f"{count(image, 'image')} and {count(mask, 'mask')} in {shown}")
 
 
 def couples(base: PurePosixPath, inside: set[PurePosixPath]) -> Iterator[tuple[PurePosixPath, PurePosixPath]]:
@@ -102,7 +113,7 @@ def couples(base: PurePosixPath, inside: set[PurePosixPath]) -> Iterator[tuple[P
 def coco(root: Path, tree: Tree) -> Iterator[Guess]:
     found = [name for name in tree if name.endswith(".json") and is_coco(root / name)]
     if found:
-        yield Guess("coco", "detection", f"COCO's images, annotations and categories in {', '.join(found[:3])}")
+        yield Guess("coco", f"COCO's images, annotations and categories in {', '.join(found[:3])}")
 
 
 def is_coco(path: Path) -> bool:
@@ -122,7 +133,7 @@ def yolo(root: Path, tree: Tree) -> Iterator[Guess]:
     texts = [name for name, path in parts(tree) if path.suffix == ".txt" and "labels" in path.parts]
     lists = [name for name, path in parts(tree) if path.suffix in (".yaml", ".yml") and "names" in peek(root / name)]
     if texts and lists:
-        yield Guess("yolo", "detection", f"class names in {lists[0]}, {count(len(texts), 'text file')} in labels")
+        yield Guess("yolo", f"class names in {lists[0]}, {count(len(texts), 'text file')} in labels")
 
 
 def peek(path: Path) -> str:
@@ -136,9 +147,11 @@ def table(root: Path, tree: Tree) -> Iterator[Guess]:
     found = find_table(root, tree)
     if found is None or not found.named:
         return
-    format, task = {"picture": ("image_csv", "classification"), "sound": ("audio_csv", "audio"), "video": ("", "")}[found.family]
-    because = f"{found.path} names {found.named} of the {found.family} files" + (f", its column {found.columns['label']} their class" if "label" in found.columns else "")
-    yield Guess(format, task, because, table_settings(root, tree, found), found)
+    format = {"picture": "image_csv", "sound": "audio_csv", "video": ""}[found.family]
+    because = f"{found.path} names {found.named} of the {found.family} files" + (
+        f", its column {found.columns['label']} their class" if "label" in found.columns else ""
+    )
+    yield Guess(format, because, found.family, table_settings(root, tree, found), found)
 
 
 def table_settings(root: Path, tree: Tree, found: Table) -> dict[str, Any]:
@@ -162,5 +175,8 @@ def folders(root: Path, tree: Tree) -> Iterator[Guess]:
         named = sorted(set(classes) - {""})
         if len(named) < 2:
             continue
-        format, task = {"picture": ("image_folder", "classification"), "sound": ("audio_folder", "audio"), "video": ("", "")}[kind]
-        yield Guess(format, task, f"{count(classes.total() - classes[''], kind)} in {len(named)} class folders: {', '.join(named[:6])}{', ...' if len(named) > 6 else ''}")
+        format = {"picture": "image_folder", "sound": "audio_folder", "video": ""}[kind]
+        shown = ", ".join(named[:6]) + (", ..." if len(named) > 6 else "")
+        yield Guess(
+            format, f"{count(classes.total() - classes[''], kind)} in {len(named)} class folders: {shown}", kind
+        )

@@ -10,8 +10,9 @@ from typing import Any
 
 from datamodules.base import Data, Item
 from datamodules.images import read_mask
-from health import masks, pictures, sounds
+from health import masks, pictures, sounds, videos
 from health.memory import Facts, Memory, own_state
+from health.sniff import family
 from health.thumbs import digest, thumb
 from health.tree import stamp
 from structures import InputError
@@ -70,7 +71,8 @@ def look(data: Data, item: Item) -> Facts:
     path = Path(item.name)
     if data.ndim == 1:
         return facts | sounds.wave_facts(signal) | sounds.file_facts(path)
-    facts |= pictures.pixel_facts(signal) | pictures.file_facts(path)
+    facts |= pictures.pixel_facts(signal)
+    facts |= videos.file_facts(path) if family(path.name) == "video" else pictures.file_facts(path)
     if data.kind == "mask":
         facts |= masks.mask_facts(target)
         files = target_files(item.target)

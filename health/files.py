@@ -21,9 +21,15 @@ def findings(chart: Chart) -> Iterator[Finding]:
         yield Finding("error", chart.refused)
     yield from unusable(chart)
     yield from lies(chart)
-    capital = tuple(name for name in chart.tree if family(name) and PurePosixPath(name).suffix != PurePosixPath(name).suffix.lower())
+    capital = tuple(
+        name for name in chart.tree if family(name) and PurePosixPath(name).suffix != PurePosixPath(name).suffix.lower()
+    )
     if capital:
-        yield Finding("note", f"{count(len(capital), 'suffix is', 'suffixes are')} in capitals; they are read all the same", capital)
+        yield Finding(
+            "note",
+            f"{count(len(capital), 'suffix is', 'suffixes are')} in capitals; they are read all the same",
+            capital,
+        )
     yield from gaps(chart)
 
 
@@ -57,7 +63,9 @@ def lies(chart: Chart) -> Iterator[Finding]:
             "warning" if readable else "error",
             f"{count(len(members), f'{suffix} file is', f'{suffix} files are')} {said}",
             tuple(members),
-            "they are read by their content; rename them so that other programs can, too" if readable else "fetch the real files",
+            "they are read by their content; rename them so that other programs can, too"
+            if readable
+            else "fetch the real files",
         )
 
 
@@ -73,4 +81,7 @@ def gaps(chart: Chart) -> Iterator[Finding]:
         missing = span - len(numbers)
         if len(numbers) >= 10 and 0 < missing <= MOST_MISSING * span:
             inside = "" if folder == "." else f"{folder}/"
-            yield Finding("note", f"{missing} of {span} numbers are missing in {inside}{prefix}{min(numbers)} to {max(numbers)}: right where some were left out on purpose")
+            yield Finding(
+                "note",
+                f"{missing} of {span} numbers are missing in {inside}{prefix}{min(numbers)} to {max(numbers)}: right where some were left out on purpose",
+            )

@@ -25,24 +25,38 @@ def findings(chart: Chart) -> Iterator[Finding]:
         numbers = ", ".join(f"{count(len(chart.splits[split]), 'item')} as {split}" for split in made)
         yield Finding("note", f"the data has no split for {' and '.join(made)}: training takes {numbers}, by seed")
     if "test" not in chart.splits:
-        yield Finding("note", "there is no test split: after training, the validation items are what the result is judged by")
+        yield Finding(
+            "note", "there is no test split: after training, the validation items are what the result is judged by"
+        )
 
 
 def imbalance(chart: Chart) -> Iterator[Finding]:
     kind = chart.data.kind if chart.data else "label"
-    numbers = {chart.class_names[label]: n for label, n in chart.classes().get("train", {}).items() if label < len(chart.class_names)}
+    numbers = {
+        chart.class_names[label]: n
+        for label, n in chart.classes().get("train", {}).items()
+        if label < len(chart.class_names)
+    }
     what = {"boxes": "boxes", "mask": "pixels"}.get(kind, "items")
     few = {name: number for name, number in numbers.items() if number < FEW and kind != "mask"}
     if few:
         said = ", ".join(f"{name} {number}" for name, number in sorted(few.items(), key=lambda pair: pair[1])[:6])
-        yield Finding("warning", f"{count(len(few), 'class has', 'classes have')} fewer than {FEW} training {what}: {said}", todo="gather more, or leave these classes out")
+        yield Finding(
+            "warning",
+            f"{count(len(few), 'class has', 'classes have')} fewer than {FEW} training {what}: {said}",
+            todo="gather more, or leave these classes out",
+        )
     if len(numbers) < 2:
         return
     most, least = max(numbers, key=lambda name: numbers[name]), min(numbers, key=lambda name: numbers[name])
     ratio = numbers[most] / max(1, numbers[least])
     said = f"{most} has {ratio:.0f} times the training {what} of {least} ({numbers[most]:,} and {numbers[least]:,})"
     if ratio > UNEVEN[kind]:
-        yield Finding("warning", f"heavy imbalance: {said}", todo="judge by the figures of each class rather than by one number; gather more of the rare ones or weigh them")
+        yield Finding(
+            "warning",
+            f"heavy imbalance: {said}",
+            todo="judge by the figures of each class rather than by one number; gather more of the rare ones or weigh them",
+        )
     elif ratio > 3:
         yield Finding("note", f"uneven classes: {said}")
 
@@ -52,16 +66,26 @@ def absent(chart: Chart) -> Iterator[Finding]:
     for split, found in chart.classes().items():
         lost = [name for label, name in enumerate(chart.class_names) if not found[label] and name != "background"]
         if lost and split == "train":
-            yield Finding("error", f"{count(len(lost), 'class is', 'classes are')} never seen in training: {', '.join(lost[:6])}", todo="add training items or take the class out")
+            yield Finding(
+                "error",
+                f"{count(len(lost), 'class is', 'classes are')} never seen in training: {', '.join(lost[:6])}",
+                todo="add training items or take the class out",
+            )
         elif lost:
-            yield Finding("warning", f"{split} has no item of {', '.join(lost[:6])}: nothing is known about how well {'it is' if len(lost) == 1 else 'they are'} learned", todo=f"add items to {split}, or make the splits anew")
+            yield Finding(
+                "warning",
+                f"{split} has no item of {', '.join(lost[:6])}: nothing is known about how well {'it is' if len(lost) == 1 else 'they are'} learned",
+                todo=f"add items to {split}, or make the splits anew",
+            )
 
 
 def unlabelled(chart: Chart) -> Iterator[Finding]:
     """Items that carry nothing: pictures without a box, masks of background alone, no class of several."""
     if not chart.data or chart.data.kind == "label":
         return
-    background = {label for label, name in enumerate(chart.class_names) if name == "background" and chart.data.kind == "mask"}
+    background = {
+        label for label, name in enumerate(chart.class_names) if name == "background" and chart.data.kind == "mask"
+    }
     empty = [
         chart.shown(item.name)
         for _, item, facts in chart.seen()
@@ -71,4 +95,8 @@ def unlabelled(chart: Chart) -> Iterator[Finding]:
     if empty:
         severity = "warning" if 2 * len(empty) > total else "note"
         words = {"boxes": "no box", "mask": "nothing but background", "labels": "no class"}[chart.data.kind]
-        yield Finding(severity, f"{count(len(empty), 'item has', 'items have')} {words}: right where there is nothing to find, wrong where somebody forgot", tuple(empty))
+        yield Finding(
+            severity,
+            f"{count(len(empty), 'item has', 'items have')} {words}: right where there is nothing to find, wrong where somebody forgot",
+            tuple(empty),
+        )

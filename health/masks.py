@@ -67,7 +67,10 @@ def findings(chart: Chart) -> Iterator[Finding]:
         for label, name in enumerate(chart.class_names):
             share = pixels[label] / pixels.total()
             if 0 < share < RARE:
-                yield Finding("note", f"{name} is {100 * share:.2g} % of the pixels: a score over all pixels says nothing about it, look at its IoU")
+                yield Finding(
+                    "note",
+                    f"{name} is {100 * share:.2g} % of the pixels: a score over all pixels says nothing about it, look at its IoU",
+                )
     seen = [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if "areas" in facts]
     total = sum(len(facts["areas"]) for _, facts in seen)
     for key, words, todo in (
@@ -76,10 +79,17 @@ def findings(chart: Chart) -> Iterator[Finding]:
     ):
         number = sum(facts[key] for _, facts in seen)
         if number:
-            yield Finding("note", f"{number:,} of {count(total, 'object')} {words}", tuple(name for name, facts in seen if facts[key]), todo)
+            yield Finding(
+                "note",
+                f"{number:,} of {count(total, 'object')} {words}",
+                tuple(name for name, facts in seen if facts[key]),
+                todo,
+            )
     empty = tuple(name for name, facts in seen for area in facts["areas"] if area == 0)
     if empty:
-        yield Finding("warning", f"{count(len(empty), 'object mask is', 'object masks are')} empty", empty, "remove the files")
+        yield Finding(
+            "warning", f"{count(len(empty), 'object mask is', 'object masks are')} empty", empty, "remove the files"
+        )
     specks = tuple(name for name, facts in seen for area in facts["areas"] if 0 < area < SPECK)
     if specks:
         yield Finding("note", f"{count(len(specks), 'object')} of less than {SPECK} pixels", specks)

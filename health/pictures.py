@@ -54,7 +54,12 @@ def describe(chart: Chart) -> list[str]:
     kinds = Counter(f["kind"] for f in facts if "kind" in f)
     said = []
     if len(sizes) <= 3:
-        said.append(", ".join(f"{w}x{h} pixels" + (f" ({number:,})" if len(sizes) > 1 else "") for (w, h), number in sizes.most_common()))
+        said.append(
+            ", ".join(
+                f"{w}x{h} pixels" + (f" ({number:,})" if len(sizes) > 1 else "")
+                for (w, h), number in sizes.most_common()
+            )
+        )
     else:
         widths, heights = (sorted(size[axis] for size in sizes.elements()) for axis in (0, 1))
         middle = len(widths) // 2
@@ -63,33 +68,73 @@ def describe(chart: Chart) -> list[str]:
         )
     for found in (modes, kinds):
         if found:
-            said.append(", ".join(name + (f" ({number:,})" if len(found) > 1 else "") for name, number in found.most_common(4)))
+            said.append(
+                ", ".join(name + (f" ({number:,})" if len(found) > 1 else "") for name, number in found.most_common(4))
+            )
     return ["; ".join(said)]
 
 
 def findings(chart: Chart) -> Iterator[Finding]:
     """One colour, alpha, grey in colour files, deep and multi-page files, orientation."""
-    of = {name: [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if test(facts)] for name, test in TESTS.items()}
+    of = {
+        name: [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if test(facts)]
+        for name, test in TESTS.items()
+    }
     names = {name: tuple(shown for shown, _ in found) for name, found in of.items()}
     total = sum(1 for _ in chart.seen())
     if names["flat"]:
-        yield Finding("warning", f"{count(len(names['flat']), 'picture is', 'pictures are')} of one colour from edge to edge", names["flat"], "look at them; remove those that show nothing")
+        yield Finding(
+            "warning",
+            f"{count(len(names['flat']), 'picture is', 'pictures are')} of one colour from edge to edge",
+            names["flat"],
+            "look at them; remove those that show nothing",
+        )
     if names["opaque"]:
-        yield Finding("note", f"{count(len(names['opaque']), 'picture has', 'pictures have')} an alpha channel that is 255 everywhere: it says nothing and is dropped")
+        yield Finding(
+            "note",
+            f"{count(len(names['opaque']), 'picture has', 'pictures have')} an alpha channel that is 255 everywhere: it says nothing and is dropped",
+        )
     if names["clear"]:
-        yield Finding("note", f"{count(len(names['clear']), 'picture uses', 'pictures use')} transparency, which is dropped", names["clear"], "flatten them if what lies below the transparent parts is not meant to be seen")
+        yield Finding(
+            "note",
+            f"{count(len(names['clear']), 'picture uses', 'pictures use')} transparency, which is dropped",
+            names["clear"],
+            "flatten them if what lies below the transparent parts is not meant to be seen",
+        )
     if names["grey"]:
         share = "all" if len(names["grey"]) == total else f"{len(names['grey']):,} of {total:,}"
-        yield Finding("note", f"{share} pictures are colour files with grey content", todo="data.channels=1 reads them as grey and saves time" if share == "all" else "")
+        yield Finding(
+            "note",
+            f"{share} pictures are colour files with grey content",
+            todo="data.channels=1 reads them as grey and saves time" if share == "all" else "",
+        )
     if names["dim"]:
         top = max(facts["range"][1] for _, facts in of["dim"])
-        yield Finding("warning", f"{count(len(names['dim']), 'picture has', 'pictures have')} more than 8 bits but values only up to {top:g}: brought to 8 bits, few grey levels are left", names["dim"], "rescale them to the full range, or save them with 8 bits")
+        yield Finding(
+            "warning",
+            f"{count(len(names['dim']), 'picture has', 'pictures have')} more than 8 bits but values only up to {top:g}: brought to 8 bits, few grey levels are left",
+            names["dim"],
+            "rescale them to the full range, or save them with 8 bits",
+        )
     if names["beyond"]:
-        yield Finding("warning", f"{count(len(names['beyond']), 'picture holds', 'pictures hold')} values below 0 or above 65,535, which are cut off", names["beyond"], "rescale them to 0..65535")
+        yield Finding(
+            "warning",
+            f"{count(len(names['beyond']), 'picture holds', 'pictures hold')} values below 0 or above 65,535, which are cut off",
+            names["beyond"],
+            "rescale them to 0..65535",
+        )
     if names["pages"]:
-        yield Finding("note", f"{count(len(names['pages']), 'file has', 'files have')} several pages: the first is read", names["pages"])
+        yield Finding(
+            "note",
+            f"{count(len(names['pages']), 'file has', 'files have')} several pages: the first is read",
+            names["pages"],
+        )
     if names["turned"]:
-        yield Finding("note", f"{count(len(names['turned']), 'picture is', 'pictures are')} stored turned and brought upright by EXIF", names["turned"])
+        yield Finding(
+            "note",
+            f"{count(len(names['turned']), 'picture is', 'pictures are')} stored turned and brought upright by EXIF",
+            names["turned"],
+        )
 
 
 def levels(facts: Facts) -> float:

@@ -16,13 +16,22 @@ WIDTH = 110
 def summary(findings: Sequence[Finding]) -> str:
     """``2 errors, 1 warning, no notes``."""
     numbers = [sum(finding.severity == severity for finding in findings) for severity in SEVERITIES]
-    return ", ".join(count(number, severity) if number else f"no {severity}s" for severity, number in zip(SEVERITIES, numbers, strict=True))
+    return ", ".join(
+        count(number, severity) if number else f"no {severity}s"
+        for severity, number in zip(SEVERITIES, numbers, strict=True)
+    )
 
 
 def text(chart: Chart, described: Sequence[str], findings: Sequence[Finding], sheet: str, command: str) -> str:
     """The whole report."""
     guess = chart.guess
-    name = f"data={guess.format}, task={guess.task}" if guess.format else "no format that can be trained on"
+    name = (
+        f"data={guess.format}"
+        if guess.format
+        else "videos"
+        if guess.family == "video"
+        else "nothing that can be trained on"
+    )
     lines = [f"{chart.root}: {name}", *indented(f"because {guess.because}" if guess.because else "", 2), ""]
     lines += [f"  {line}" for line in table(chart)]
     lines += [line for part in described for line in indented(part, 2)]
@@ -41,7 +50,14 @@ def text(chart: Chart, described: Sequence[str], findings: Sequence[Finding], sh
 def indented(words: str, indent: int, first: str | None = None) -> list[str]:
     """Words broken into lines of at most `WIDTH` signs; paths stay whole."""
     begin = " " * indent if first is None else first
-    return wrap(words, WIDTH, initial_indent=begin, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return wrap(
+        words,
+        WIDTH,
+        initial_indent=begin,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table(chart: Chart) -> list[str]:
@@ -60,16 +76,22 @@ def table(chart: Chart) -> list[str]:
     if len(chart.class_names) > MOST_CLASSES:
         rows.append([f"  and {len(chart.class_names) - MOST_CLASSES} more classes", *("" for _ in splits)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
 
 
-def values(chart: Chart, described: Sequence[str], findings: Sequence[Finding], sheet: str, command: str) -> dict[str, Any]:
+def values(
+    chart: Chart, described: Sequence[str], findings: Sequence[Finding], sheet: str, command: str
+) -> dict[str, Any]:
     """The report as plain values, for ``json=PATH``."""
     classes = chart.classes()
     return {
         "root": str(chart.root),
         "format": chart.guess.format,
-        "task": chart.guess.task,
         "because": chart.guess.because,
         "files": len(chart.tree),
         "splits": {

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import drawing
 from datamodules.base import Item
 from health.chart import Chart, classes_of
@@ -16,17 +18,17 @@ SHOWN = 16
 
 def draw(chart: Chart, path: Path) -> None:
     """Write the sheet of `chart` as a PNG."""
-    assert_data = chart.data
-    if assert_data is None:
+    data = chart.data
+    if data is None:
         return
     cells = []
     for split, item in choose(chart):
-        signal, target = assert_data.load(item)
+        signal, target = data.load(item)
         answer = as_answer(target)
-        title = f"{split}: {drawing.caption(answer, assert_data.spec)}"
-        cells.append(partial(drawing.show, signal=signal, answer=answer, spec=assert_data.spec, title=title))
+        title = f"{split}: {drawing.caption(answer, data.spec)}"
+        cells.append(partial(drawing.show, signal=signal, answer=answer, spec=data.spec, title=title))
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.save(drawing.sheet(cells, assert_data.spec), path)
+    drawing.save(drawing.sheet(cells, data.spec), path)
 
 
 def choose(chart: Chart) -> list[tuple[str, Item]]:
@@ -47,8 +49,6 @@ def as_answer(target: Any) -> Prediction:
     """A target in the form of a prediction, to be drawn like one."""
     if isinstance(target, dict):
         return target
-    import torch
-
     if not isinstance(target, torch.Tensor):
         return {"labels": torch.tensor([int(target)])}
     return {"mask": target} if target.ndim == 2 else {"labels": target.nonzero().flatten()}

@@ -45,12 +45,16 @@ def describe(chart: Chart) -> list[str]:
     if not facts:
         return []
     lengths = np.array([f["seconds"] for f in facts])
-    said = [f"{lengths.min():.2f} to {lengths.max():.2f} s, median {np.median(lengths):.2f} s, {lengths.sum() / 60:.1f} minutes in all"]
+    said = [
+        f"{lengths.min():.2f} to {lengths.max():.2f} s, median {np.median(lengths):.2f} s, {lengths.sum() / 60:.1f} minutes in all"
+    ]
     kinds = Counter(f"{f['kind']} {f['depth']}" for f in facts)
     rates = Counter(f"{f['rate']} Hz" for f in facts)
     channels = Counter({1: "mono", 2: "stereo"}.get(f["channels"], f"{f['channels']} channels") for f in facts)
     for found in (rates, channels, kinds):
-        said.append(", ".join(name + (f" ({number:,})" if len(found) > 1 else "") for name, number in found.most_common(4)))
+        said.append(
+            ", ".join(name + (f" ({number:,})" if len(found) > 1 else "") for name, number in found.most_common(4))
+        )
     return ["; ".join(said)]
 
 
@@ -59,18 +63,38 @@ def findings(chart: Chart) -> Iterator[Finding]:
     seen = [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if "seconds" in facts]
     faint = tuple(name for name, facts in seen if facts["loudness"] < FAINT)
     if faint:
-        yield Finding("warning", f"{count(len(faint), 'clip is', 'clips are')} as good as silent (below -60 dB)", faint, "listen to them; remove those that hold nothing")
+        yield Finding(
+            "warning",
+            f"{count(len(faint), 'clip is', 'clips are')} as good as silent (below -60 dB)",
+            faint,
+            "listen to them; remove those that hold nothing",
+        )
     cut = tuple(name for name, facts in seen if facts["cut"] > CUT)
     if cut:
-        yield Finding("note", f"{count(len(cut), 'clip is', 'clips are')} distorted: more than 1 of 100 samples at full scale", cut)
+        yield Finding(
+            "note",
+            f"{count(len(cut), 'clip is', 'clips are')} distorted: more than 1 of 100 samples at full scale",
+            cut,
+        )
     for key, unit, words in (("rate", " Hz", "sample rates"), ("channels", "", "numbers of channels")):
         found = Counter(facts[key] for _, facts in seen)
         if len(found) > 1:
             shown = ", ".join(f"{value}{unit} ({number:,})" for value, number in found.most_common(4))
             usual = found.most_common(1)[0][0]
             odd = tuple(name for name, facts in seen if facts[key] != usual)
-            yield Finding("note", f"{words} differ: {shown}; all are brought to {'the most frequent' if key == 'rate' else 'one'}", odd)
+            yield Finding(
+                "note",
+                f"{words} differ: {shown}; all are brought to {'the most frequent' if key == 'rate' else 'one'}",
+                odd,
+            )
     lengths = np.array([facts["seconds"] for _, facts in seen])
     if len(lengths) and lengths.max() > UNEVEN * np.median(lengths):
-        longest = tuple(name for (name, _), length in zip(seen, lengths, strict=True) if length > UNEVEN * np.median(lengths))
-        yield Finding("warning", f"{count(len(longest), 'clip is', 'clips are')} more than {UNEVEN} times as long as the median: only their middle is used", longest, "cut them into pieces, or say data.seconds=...")
+        longest = tuple(
+            name for (name, _), length in zip(seen, lengths, strict=True) if length > UNEVEN * np.median(lengths)
+        )
+        yield Finding(
+            "warning",
+            f"{count(len(longest), 'clip is', 'clips are')} more than {UNEVEN} times as long as the median: only their middle is used",
+            longest,
+            "cut them into pieces, or say data.seconds=...",
+        )

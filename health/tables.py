@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from health.sniff import family
 from health.tree import Tree
 
-LOOKED_AT = 2000  # rows that tell what a column is
 WORDS = {
     "label": ("label", "labels", "class", "classes", "category", "target", "diagnosis", "dx", "tags", "tag"),
     "split": ("split", "set", "subset", "partition", "fold"),
@@ -27,7 +26,7 @@ class Table:
 
     Attributes:
         path: The table, below the root.
-        rows: How many it has, of those that were looked at.
+        rows: How many it has.
         named: How many of them name a file that is there.
         family: ``picture``, ``sound`` or ``video``.
         columns: {``path``, ``label``, ``split``, ``group``: column}, as far as they were recognised.
@@ -54,7 +53,7 @@ def read_table(root: Path, name: str, tree: Tree) -> Table | None:
     try:
         with (root / name).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = [row for row, _ in zip(reader, range(LOOKED_AT), strict=False)]
+            rows = list(reader)
             header = [column for column in reader.fieldnames or [] if column]
     except (OSError, UnicodeDecodeError, csv.Error):
         return None

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.base import Data
-from health import boxes, copies, files, labels, masks, pictures, report, sheet, sounds
+from health import boxes, copies, files, labels, masks, pictures, report, sheet, sounds, videos
 from health.chart import Chart
 from health.detect import Guess, detect
 from health.examine import Watch, examine
 from health.findings import Finding, ordered
 from health.memory import Memory, question, tree_state
 from health.tree import read_tree, stamp
+from health.videos import Clips
 from health.words import say
 from structures import InputError
 
@@ -35,6 +36,12 @@ TASKS = {
     ("label", 1): "audio",
     ("labels", 1): "audio",
 }
+
+
+UNKNOWN = (
+    "no format is recognised: expected pictures or sounds in a folder a class, a CSV table with paths and labels, Pascal VOC, COCO, YOLO, "
+    "images and masks side by side, or IDX files; if it is one of them, say data=FORMAT"
+)
 
 
 @dataclass
@@ -107,32 +114,33 @@ def visit(order: Order, make: Make) -> None:
 def look(order: Order, make: Make, memory: Memory) -> tuple[Chart, dict[str, Any]]:
     """The folder with all its facts, and the settings that its reader needed."""
     tree = read_tree(order.folder, order.written())
-    guesses = detect(order.folder, tree)
-    fitting = [guess for guess in guesses if guess.format == order.format]
-    guess = fitting[0] if fitting else Guess(order.format, "", "you said so" if order.format else "")
+    guess = choose(order, detect(order.folder, tree))
     chart = Chart(order.folder, tree, guess)
-    if not order.format:
-        chart.refused = nothing(guesses)
-        return chart, {}
-    settings = {key: value for key, value in guess.settings.items() if not any(w.startswith(f"data.{key}") for w in order.said)}
+    said = {word.removeprefix("data.").split("=")[0].split(".")[0] for word in order.said}
+    settings = {key: value for key, value in guess.settings.items() if key not in said}
     try:
-        data = make(settings)
-        data.prepare()
-        chart.data = data
+        if guess.family == "video":
+            data: Data = Clips(order.folder, tree, guess)
+            data.prepare(required=[])
+        elif guess.format:
+            data = make(settings)
+            data.prepare()
+        else:
+            raise InputError(UNKNOWN)
     except InputError as error:
         chart.refused = str(error)
         return chart, settings
+    chart.data = data
     with watching() as watch:
-        chart.facts = examine(data, json.dumps([settings, order.format, order.said]), memory, watch)
+        chart.facts = examine(data, json.dumps([settings, guess.format, order.said]), memory, watch)
     return chart, settings
 
 
-def nothing(guesses: Sequence[Guess]) -> str:
-    """Why no reader was chosen."""
-    return (
-        "no format is recognised: expected pictures or sounds in a folder a class, a CSV table with paths and labels, Pascal VOC, COCO, "
-        "YOLO, images and masks side by side, or IDX files; if it is one of them, say data=FORMAT"
-    )
+def choose(order: Order, guesses: Sequence[Guess]) -> Guess:
+    """The format that was named, with what was found out about it; else the likeliest."""
+    if not order.format:
+        return guesses[0] if guesses else Guess("", "")
+    return next((guess for guess in guesses if guess.format == order.format), Guess(order.format, "you said so"))
 
 
 def judge(chart: Chart) -> tuple[list[str], list[Finding]]:
@@ -141,6 +149,7 @@ def judge(chart: Chart) -> tuple[list[str], list[Finding]]:
     found = list(files.findings(chart))
     if chart.data and any(True for _ in chart.seen()):
         rooms = [pictures if chart.data.ndim == 2 else sounds]
+        rooms += [videos] if isinstance(chart.data, Clips) else []
         rooms += [{"boxes": boxes, "mask": masks}[chart.data.kind]] if chart.data.kind in ("boxes", "mask") else []
         for room in rooms:
             described += room.describe(chart)
@@ -171,7 +180,7 @@ def refuse(findings: Sequence[Finding]) -> str:
 
 def command_line(order: Order, chart: Chart, settings: dict[str, Any], findings: Sequence[Finding]) -> str:
     """The command that trains on this data, to be pasted into a shell; "" where there is none."""
-    if not chart.data or not any(True for _ in chart.seen()):
+    if not chart.data or isinstance(chart.data, Clips) or not any(True for _ in chart.seen()):
         return ""
     task = TASKS[chart.data.kind, chart.data.ndim]
     words = [f"task={task}", f"data={order.format}", f"data.root={order.root}"]

@@ -1,0 +1,125 @@
+"""Clips: counted, compared and drawn by their middle frames. There is no video task yet, so nothing here trains."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import av
+import numpy as np
+import torch
+from av.error import FFmpegError
+
+from datamodules.base import Data, Item, Sample
+from health.chart import Chart
+from health.detect import Guess
+from health.findings import Finding, count
+from health.memory import Facts
+from health.sniff import family
+from health.tables import SPLITS
+from health.tree import Tree
+from structures import InputError, Spec
+
+
+class Clips(Data):
+    """The middle frames of the clips that a table names, or that lie in a folder a class.
+
+    Args:
+        root: The folder of the data.
+        tree: Its files.
+        guess: How it was recognised, with the table where there is one.
+    """
+
+    def __init__(self, root: Path, tree: Tree, guess: Guess) -> None:
+        super().__init__(1, 0, False, 0, lambda signal, target, generator: (signal, target))
+        self.root, self.tree, self.table = root, tree, guess.table
+
+    def read(self) -> dict[str, list[Item]]:
+        rows = self.rows() if self.table else self.by_folder()
+        names = sorted({label for _, label, _, _ in rows})
+        self.spec = Spec(2, 3, tuple(names))
+        found: dict[str, list[Item]] = {}
+        for path, label, split, group in rows:
+            found.setdefault(split or "train", []).append(Item(str(self.root / path), names.index(label), group))
+        return found
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Path, label, split and group of every line of the table."""
+        assert self.table is not None
+        columns = self.table.columns
+        with (self.root / self.table.path).open(newline="", encoding="utf-8-sig") as file:
+            lines = list(csv.DictReader(file))
+        keys = [columns.get(role, "") for role in ("path", "label", "split", "group")]
+        return [tuple(line.get(key) or "" for key in keys) for line in lines]  # type: ignore[misc]
+
+    def by_folder(self) -> list[tuple[str, str, str, str]]:
+        found = []
+        for name in self.tree:
+            inside = PurePosixPath(name).parts
+            if family(name) == "video":
+                split = inside[0] if inside[0].lower() in SPLITS else ""
+                found.append((name, inside[-2] if len(inside) > 1 else "", split, ""))
+        return found
+
+    def load(self, item: Item) -> Sample:
+        """The middle frame as uint8 (3, H, W), and the label."""
+        try:
+            with av.open(item.name) as container:
+                stream = container.streams.video[0]
+                length = stream.duration or 0
+                if length:
+                    container.seek((stream.start_time or 0) + length // 2, stream=stream)
+                frame = next(container.decode(stream)).to_ndarray(format="rgb24")
+        except (FFmpegError, OSError, IndexError, StopIteration) as error:
+            raise InputError(f"{item.name} can't be read as video ({error}): mend or remove it") from error
+        return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1), item.target
+
+
+def file_facts(path: Path) -> Facts:
+    """Codec, frames, frames a second and size of the first video stream; empty where it can't be read."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
+            return {
+                "codec": f"{context.name} {context.pix_fmt}",
+                "frames": frames,
+                "rate": round(float(stream.average_rate or 0), 2),
+                "size": [context.width, context.height],
+            }
+    except (FFmpegError, OSError, IndexError):
+        return {}
+
+
+def describe(chart: Chart) -> list[str]:
+    """Frames, frames a second and codecs."""
+    seen = [facts for _, _, facts in chart.seen() if "frames" in facts]
+    frames, rates = (sorted(facts[key] for facts in seen) for key in ("frames", "rate"))
+    codecs = ", ".join(
+        f"{name} ({number})" for name, number in Counter(facts["codec"] for facts in seen).most_common(4)
+    )
+    return [f"{frames[0]} to {frames[-1]} frames a clip, {rates[0]:g} to {rates[-1]:g} frames a second; {codecs}"]
+
+
+def findings(chart: Chart) -> Iterator[Finding]:
+    """That there is no task; odd sides, differing lengths, rates and sizes."""
+    yield Finding("error", "there is no video task yet: these clips can be looked at, not trained on")
+    seen = [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if "frames" in facts]
+    odd = tuple(
+        f"{name} ({facts['size'][0]}x{facts['size'][1]})"
+        for name, facts in seen
+        if any(side % 2 for side in facts["size"])
+    )
+    if odd:
+        yield Finding(
+            "note",
+            f"{count(len(odd), 'clip has', 'clips have')} a side of an odd number of pixels, which some encoders refuse",
+            odd,
+        )
+    for key, words in (("frames", "numbers of frames"), ("rate", "frames a second"), ("size", "picture sizes")):
+        values = {str(facts[key]) for _, facts in seen}
+        if len(values) > 1:
+            yield Finding("note", f"{len(values)} different {words}")
