@@ -19,6 +19,9 @@ class FileData(Data):
         splits: How the splits that the data lacks are made.
         loading: What `Data` takes besides.
 
+    Attributes:
+        published: The splits that the data has by itself; there after `prepare`.
+
     Raises:
         InputError: If `root` is no folder.
     """
@@ -29,9 +32,11 @@ class FileData(Data):
         if not self.root.is_dir():
             raise InputError(f"data.root={root}: there is no such folder: give the folder that holds the data")
         self.division = splits
+        self.published: tuple[str, ...] = ()
 
     def divide(self, found: dict[str, list[Item]]) -> dict[str, list[Item]]:
         """`found` with the splits that it lacks; foreign data is judged as it is."""
+        self.published = tuple(found) if set(found) != {"train"} else ()
         return (AS_PUBLISHED if self.foreign else self.division).complete(found, self.seed, str(self.root))
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from datamodules.base import Data, Item
+from datamodules.base import Data
+from datamodules.file_data import FileData
+from datamodules.splits import Item
 from health.detect import Guess
 from health.memory import Facts
 from health.tree import Tree
@@ -27,7 +29,6 @@ class Chart:
         data: Its reader, after reading; None where no reader could read it.
         facts: What every item showed when it was opened, by name; ``error`` where it can't be used.
         refused: Why nothing could be read at all; "" where it could.
-        published: The splits that the data itself has.
     """
 
     root: Path
@@ -36,12 +37,16 @@ class Chart:
     data: Data | None = None
     facts: dict[str, Facts] = field(default_factory=dict)
     refused: str = ""
-    published: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, list[Item]]:
         """Items by split."""
         return {split: list(items.items) for split, items in self.data.splits.items()} if self.data else {}
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The splits that the data has by itself."""
+        return self.data.published if isinstance(self.data, FileData) else tuple(self.splits)
 
     @property
     def class_names(self) -> tuple[str, ...]:

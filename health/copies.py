@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 
-from datamodules.base import Item
+from datamodules.splits import Item
 from health.chart import Chart, classes_of
 from health.findings import Finding, count
 from health.similar import SIDE, near_pairs
+from health.tables import read_columns
 
 LEAK = 0.1  # share of val or test that is known from training, from which a score is no score
 
@@ -134,8 +134,5 @@ def group_of(chart: Chart) -> dict[str, str]:
     table = chart.guess.table
     if table is None or "group" not in table.columns:
         return {}
-    with (chart.root / table.path).open(newline="", encoding="utf-8-sig") as file:
-        return {
-            str(chart.root / (row[table.columns["path"]] or "")): row[table.columns["group"]] or ""
-            for row in csv.DictReader(file)
-        }
+    cells = read_columns(chart.root / table.path)[table.columns["group"]]
+    return {str(chart.root / file): cell for file, cell in zip(table.files, cells, strict=True) if file}

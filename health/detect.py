@@ -130,38 +130,39 @@ def is_coco(path: Path) -> bool:
 
 
 def yolo(root: Path, tree: Tree) -> Iterator[Guess]:
-    texts = [name for name, path in parts(tree) if path.suffix == ".txt" and "labels" in path.parts]
-    lists = [name for name, path in parts(tree) if path.suffix in (".yaml", ".yml") and "names" in peek(root / name)]
-    if texts and lists:
-        yield Guess("yolo", f"class names in {lists[0]}, {count(len(texts), 'text file')} in labels")
-
-
-def peek(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")[:PEEK]
-    except OSError:
-        return ""
+    """Text files in ``labels``; a data.yaml without them is somebody else's."""
+    texts = [name for name, path in parts(tree) if path.suffix == ".txt" and "labels" in path.parts[:-1]]
+    lists = [name for name in tree if "/" not in name and name.endswith((".yaml", ".yml"))]
+    if texts:
+        yield Guess("yolo", f"{count(len(texts), 'text file')} in labels, {lists[0] if lists else 'but no data.yaml'}")
 
 
 def table(root: Path, tree: Tree) -> Iterator[Guess]:
     found = find_table(root, tree)
-    if found is None or not found.named:
+    if found is None:
         return
     format = {"picture": "image_csv", "sound": "audio_csv", "video": ""}[found.family]
-    because = f"{found.path} names {found.named} of the {found.family} files" + (
-        f", its column {found.columns['label']} their class" if "label" in found.columns else ""
+    label = (
+        f"the column {found.columns['label']} their class"
+        if "label" in found.columns
+        else "columns of 0 and 1 their classes"
     )
-    yield Guess(format, because, found.family, table_settings(root, tree, found), found)
+    because = f"{found.path} names {count(found.named, f'{found.family} file')}, {label}"
+    yield Guess(format, because, found.family, table_settings(tree, found), found)
 
 
-def table_settings(root: Path, tree: Tree, found: Table) -> dict[str, Any]:
-    """What the reader of a table must be told: the table's name where there are several, columns of other names."""
+def table_settings(tree: Tree, found: Table) -> dict[str, Any]:
+    """What the reader of a table must be told: which of several tables, other column names, where the paths start."""
     settings: dict[str, Any] = {}
-    if sum(name.lower().endswith(".csv") and "/" not in name for name in tree) > 1:
+    if sum(name.lower().endswith((".csv", ".tsv")) and "/" not in name for name in tree) > 1:
         settings["table"] = found.path
-    renamed = {role: column for role, column in found.columns.items() if role != column and role != "group"}
-    if renamed:
+    wanted = {role: column for role, column in found.columns.items() if role != "group" or "split" not in found.columns}
+    if renamed := {role: column for role, column in wanted.items() if role != column}:
         settings["columns"] = renamed
+    if found.family == "picture":
+        settings |= {"folder": found.folder} if found.folder else {}
+        settings |= {"separator": found.separator} if found.separator else {}
+        settings |= {"label_columns": list(found.label_columns)} if found.label_columns else {}
     return settings
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from datamodules.base import Data, Item
+from datamodules.base import Data
 from datamodules.images import read_mask
+from datamodules.splits import Item
 from health import masks, pictures, sounds, videos
 from health.memory import Facts, Memory, own_state
 from health.sniff import family
@@ -35,10 +36,11 @@ def examine(data: Data, settings: str, memory: Memory, watch: Watch) -> dict[str
     states = {name: state for name, item in items.items() if (state := state_of(item, prefix))}
     known = memory.facts(states)
     waiting = [item for name, item in items.items() if name not in known]
+    objects = any(len(target_files(item.target)) > 1 for item in items.values())
     found: dict[str, Facts] = {}
     try:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for item, facts in zip(waiting, pool.map(lambda item: look(data, item), waiting), strict=True):
+            for item, facts in zip(waiting, pool.map(lambda item: look(data, item, objects), waiting), strict=True):
                 found[item.name] = facts
                 watch(len(found), len(waiting))
     finally:  # a look that was broken off goes on where it stopped
@@ -61,8 +63,14 @@ def target_files(target: Any) -> list[Path]:
     return []
 
 
-def look(data: Data, item: Item) -> Facts:
-    """What one item shows when it is opened; ``error`` alone where it can't be used."""
+def look(data: Data, item: Item, objects: bool) -> Facts:
+    """What one item shows when it is opened; ``error`` alone where it can't be used.
+
+    Args:
+        data: Its reader.
+        item: The item.
+        objects: Whether a mask file holds one object.
+    """
     try:
         signal, target = data.load(item)
     except InputError as error:
@@ -75,24 +83,6 @@ def look(data: Data, item: Item) -> Facts:
     facts |= videos.file_facts(path) if family(path.name) == "video" else pictures.file_facts(path)
     if data.kind == "mask":
         facts |= masks.mask_facts(target)
-        files = target_files(item.target)
-        if len(files) > 1 or not isinstance(item.target, Path):
-            facts |= masks.object_facts([read_mask(file) for file in files])
+        if objects:
+            facts |= masks.object_facts([read_mask(file) for file in target_files(item.target)])
     return facts
-
-
-def distinct(paths: Iterable[Path]) -> dict[int, int]:
-    """The raw values of masks and how many pixels have each; masks that can't be read are left out."""
-    total: dict[int, int] = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for found in pool.map(values_of, paths):
-            for value, number in found.items():
-                total[value] = total.get(value, 0) + number
-    return dict(sorted(total.items()))
-
-
-def values_of(path: Path) -> dict[int, int]:
-    try:
-        return masks.shares(read_mask(path))
-    except InputError:
-        return {}

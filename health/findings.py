@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,3 +46,10 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 def count(number: int, one: str, many: str = "") -> str:
     """``1 file``, ``2 files``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def frequent(values: Iterable[str], most: int = 4) -> str:
+    """The most frequent values with their numbers; a single one alone."""
+    found = Counter(values)
+    shown = ", ".join(f"{value} ({number:,})" for value, number in found.most_common(most))
+    return shown if len(found) > 1 else next(iter(found), "")

@@ -89,7 +89,7 @@ def unlabelled(chart: Chart) -> Iterator[Finding]:
     empty = [
         chart.shown(item.name)
         for _, item, facts in chart.seen()
-        if not set(label for label, number in classes_of(item.target, facts).items() if number) - background
+        if not {label for label, number in classes_of(item.target, facts).items() if number} - background
     ]
     total = sum(1 for _ in chart.seen())
     if empty:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -93,9 +92,3 @@ def findings(chart: Chart) -> Iterator[Finding]:
     specks = tuple(name for name, facts in seen for area in facts["areas"] if 0 < area < SPECK)
     if specks:
         yield Finding("note", f"{count(len(specks), 'object')} of less than {SPECK} pixels", specks)
-
-
-def shares(values: torch.Tensor) -> dict[int, int]:
-    """Raw mask values and how many pixels have each."""
-    found, numbers = values.unique(return_counts=True)
-    return {int(value): int(number) for value, number in zip(found, numbers, strict=True)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,30 +10,31 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from datamodules.images import decode, read_header
 from health.chart import Chart
-from health.findings import Finding, count
+from health.findings import Finding, count, frequent
 from health.memory import Facts
+from structures import InputError
 
-DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
-ORIENTATION = 0x0112  # EXIF's tag
-FEW_LEVELS = 64  # of 256; a 16-bit picture that leaves fewer when its upper 8 bits are kept loses what it shows
+NARROW = 0.25  # share of the window that nearly all values lie in, below which the rest is wasted on a few
+NEARLY_ALL = (0.001, 0.999)
 
 
 def file_facts(path: Path) -> Facts:
     """What an image file's header says, and of its pixels what a reader may lose: alpha, and more than 8 bits."""
     facts: Facts = {}
-    with (
-        contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
-        Image.open(path) as image,
-    ):
-        facts |= {"kind": image.format, "mode": image.mode, "size": list(image.size)}
-        facts["pages"] = int(getattr(image, "n_frames", 1))
-        facts["turned"] = int(image.getexif().get(ORIENTATION, 1))
+    with contextlib.suppress(InputError):
+        header = read_header(path)
+        height, width = header.shown
+        facts |= {"size": [width, height], "bits": header.bits, "pages": header.pages, "turned": header.orientation}
+        if header.bits > 8:
+            values = np.asarray(decode(path, 1), np.float64)
+            values = values[np.isfinite(values)]
+            facts["range"] = [float(value) for value in np.quantile(values, (0, *NEARLY_ALL, 1))] if values.size else []
+    with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), Image.open(path) as image:
+        facts |= {"kind": image.format, "mode": image.mode}
         if image.mode in ("RGBA", "LA"):
             facts["alpha"] = list(image.getchannel("A").getextrema())
-        if image.mode in DEEP:
-            values = np.asarray(image)
-            facts["range"] = [float(values.min()), float(values.max())]
     return facts
 
 
@@ -49,33 +49,22 @@ def pixel_facts(image: Tensor) -> Facts:
 def describe(chart: Chart) -> list[str]:
     """Sizes, colours and kinds of file, the most frequent first."""
     facts = [facts for _, _, facts in chart.seen()]
-    sizes = Counter(tuple(f.get("size") or f["shape"][:0:-1]) for f in facts)
-    modes = Counter(f["mode"] for f in facts if "mode" in f)
-    kinds = Counter(f["kind"] for f in facts if "kind" in f)
-    said = []
-    if len(sizes) <= 3:
-        said.append(
-            ", ".join(
-                f"{w}x{h} pixels" + (f" ({number:,})" if len(sizes) > 1 else "")
-                for (w, h), number in sizes.most_common()
-            )
-        )
-    else:
-        widths, heights = (sorted(size[axis] for size in sizes.elements()) for axis in (0, 1))
-        middle = len(widths) // 2
-        said.append(
-            f"{widths[0]} to {widths[-1]} pixels wide, {heights[0]} to {heights[-1]} high, medians {widths[middle]} and {heights[middle]}, {len(sizes)} sizes"
-        )
-    for found in (modes, kinds):
-        if found:
-            said.append(
-                ", ".join(name + (f" ({number:,})" if len(found) > 1 else "") for name, number in found.most_common(4))
-            )
-    return ["; ".join(said)]
+    sizes = [tuple(f.get("size") or f["shape"][:0:-1]) for f in facts]
+    said = [frequent(f"{width}x{height} pixels" for width, height in sizes) if len(set(sizes)) <= 3 else spread(sizes)]
+    said += [frequent(str(f[key]) for f in facts if f.get(key)) for key in ("mode", "kind")]
+    return ["; ".join(part for part in said if part)]
+
+
+def spread(sizes: list[tuple[int, int]]) -> str:
+    """Many sizes in short."""
+    axes = [sorted(size[axis] for size in sizes) for axis in (0, 1)]
+    wide, high = (f"{sides[0]} to {sides[-1]} (median {sides[len(sides) // 2]})" for sides in axes)
+    return f"{len(set(sizes))} sizes, {wide} pixels wide, {high} high"
 
 
 def findings(chart: Chart) -> Iterator[Finding]:
     """One colour, alpha, grey in colour files, deep and multi-page files, orientation."""
+    yield from depth(chart)
     of = {
         name: [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if test(facts)]
         for name, test in TESTS.items()
@@ -108,21 +97,6 @@ def findings(chart: Chart) -> Iterator[Finding]:
             f"{share} pictures are colour files with grey content",
             todo="data.channels=1 reads them as grey and saves time" if share == "all" else "",
         )
-    if names["dim"]:
-        top = max(facts["range"][1] for _, facts in of["dim"])
-        yield Finding(
-            "warning",
-            f"{count(len(names['dim']), 'picture has', 'pictures have')} more than 8 bits but values only up to {top:g}: brought to 8 bits, few grey levels are left",
-            names["dim"],
-            "rescale them to the full range, or save them with 8 bits",
-        )
-    if names["beyond"]:
-        yield Finding(
-            "warning",
-            f"{count(len(names['beyond']), 'picture holds', 'pictures hold')} values below 0 or above 65,535, which are cut off",
-            names["beyond"],
-            "rescale them to 0..65535",
-        )
     if names["pages"]:
         yield Finding(
             "note",
@@ -137,10 +111,28 @@ def findings(chart: Chart) -> Iterator[Finding]:
         )
 
 
-def levels(facts: Facts) -> float:
-    """Of 256 grey levels, how many a deep picture's range fills once its upper 8 bits are kept."""
-    low, high = facts["range"]
-    return (high - low) / 256
+def depth(chart: Chart) -> Iterator[Finding]:
+    """Of pictures with more than 8 bits: values outside the window, and windows that a few values stretch."""
+    seen = [(chart.shown(item.name), facts["range"]) for _, item, facts in chart.seen() if facts.get("range")]
+    window = chart.data.spec.window if chart.data else ()
+    if not seen or not window:
+        return
+    clipped = tuple(name for name, values in seen if values[1] < window[0] or values[2] > window[1])
+    if clipped:
+        yield Finding(
+            "warning",
+            f"{count(len(clipped), 'picture has', 'pictures have')} values outside the window {window[0]:g} to {window[1]:g}, which are cut off",
+            clipped,
+            "say another data.window",
+        )
+    low, high = min(values[1] for _, values in seen), max(values[2] for _, values in seen)
+    if high - low < NARROW * (window[1] - window[0]):
+        yield Finding(
+            "warning",
+            f"999 of 1,000 values lie in {low:g} to {high:g}, a small part of the window {window[0]:g} to {window[1]:g}: few grey levels are left for them",
+            tuple(name for name, values in seen if values[3] > high or values[0] < low),
+            f"data.window=[{low:g},{high:g}]",
+        )
 
 
 TESTS = {
@@ -148,8 +140,6 @@ TESTS = {
     "opaque": lambda facts: facts.get("alpha") == [255, 255],
     "clear": lambda facts: facts.get("alpha", [255])[0] < 255,
     "grey": lambda facts: facts.get("grey") and facts.get("mode") != "P",
-    "dim": lambda facts: "range" in facts and facts["range"][1] <= 65535 and levels(facts) < FEW_LEVELS,
-    "beyond": lambda facts: "range" in facts and (facts["range"][1] > 65535 or facts["range"][0] < 0),
     "pages": lambda facts: facts.get("pages", 1) > 1,
     "turned": lambda facts: facts.get("turned", 1) != 1,
 }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import drawing
-from datamodules.base import Item
+from datamodules.splits import Item
 from health.chart import Chart, classes_of
 from structures import Prediction
 

@@ -12,7 +12,7 @@ import soundfile
 from torch import Tensor
 
 from health.chart import Chart
-from health.findings import Finding, count
+from health.findings import Finding, count, frequent
 from health.memory import Facts
 
 FULL = 0.999  # of full scale: samples at it are taken as cut off
@@ -48,13 +48,9 @@ def describe(chart: Chart) -> list[str]:
     said = [
         f"{lengths.min():.2f} to {lengths.max():.2f} s, median {np.median(lengths):.2f} s, {lengths.sum() / 60:.1f} minutes in all"
     ]
-    kinds = Counter(f"{f['kind']} {f['depth']}" for f in facts)
-    rates = Counter(f"{f['rate']} Hz" for f in facts)
-    channels = Counter({1: "mono", 2: "stereo"}.get(f["channels"], f"{f['channels']} channels") for f in facts)
-    for found in (rates, channels, kinds):
-        said.append(
-            ", ".join(name + (f" ({number:,})" if len(found) > 1 else "") for name, number in found.most_common(4))
-        )
+    said.append(frequent(f"{f['rate']} Hz" for f in facts))
+    said.append(frequent({1: "mono", 2: "stereo"}.get(f["channels"], f"{f['channels']} channels") for f in facts))
+    said.append(frequent(f"{f['kind']} {f['depth']}" for f in facts))
     return ["; ".join(said)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -12,13 +11,15 @@ import numpy as np
 import torch
 from av.error import FFmpegError
 
-from datamodules.base import Data, Item, Sample
+from datamodules.base import Data
+from datamodules.items import Sample
+from datamodules.splits import Item
 from health.chart import Chart
 from health.detect import Guess
 from health.findings import Finding, count
 from health.memory import Facts
 from health.sniff import family
-from health.tables import SPLITS
+from health.tables import SPLITS, Table, read_columns
 from health.tree import Tree
 from structures import InputError, Spec
 
@@ -37,7 +38,7 @@ class Clips(Data):
         self.root, self.tree, self.table = root, tree, guess.table
 
     def read(self) -> dict[str, list[Item]]:
-        rows = self.rows() if self.table else self.by_folder()
+        rows = self.rows(self.table) if self.table else self.by_folder()
         names = sorted({label for _, label, _, _ in rows})
         self.spec = Spec(2, 3, tuple(names))
         found: dict[str, list[Item]] = {}
@@ -45,14 +46,12 @@ class Clips(Data):
             found.setdefault(split or "train", []).append(Item(str(self.root / path), names.index(label), group))
         return found
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
+    def rows(self, table: Table) -> list[tuple[str, str, str, str]]:
         """Path, label, split and group of every line of the table."""
-        assert self.table is not None
-        columns = self.table.columns
-        with (self.root / self.table.path).open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file))
-        keys = [columns.get(role, "") for role in ("path", "label", "split", "group")]
-        return [tuple(line.get(key) or "" for key in keys) for line in lines]  # type: ignore[misc]
+        columns = read_columns(self.root / table.path)
+        empty = [""] * table.rows
+        kinds = [columns.get(table.columns.get(role, ""), empty) for role in ("label", "split", "group")]
+        return [row for row in zip(table.files, *kinds, strict=True) if row[0]]
 
     def by_folder(self) -> list[tuple[str, str, str, str]]:
         found = []

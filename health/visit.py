@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.base import Data
+from datamodules.items import Items
 from health import boxes, copies, files, labels, masks, pictures, report, sheet, sounds, videos
 from health.chart import Chart
 from health.detect import Guess, detect
@@ -21,12 +23,16 @@ from health.examine import Watch, examine
 from health.findings import Finding, ordered
 from health.memory import Memory, question, tree_state
 from health.tree import read_tree, stamp
+from health.values import settle
 from health.videos import Clips
 from health.words import say
 from structures import InputError
 
 Make = Callable[[dict[str, Any]], Data]
 """Builds the reader with settings that were found out."""
+
+WORRYING = re.compile(r"dropped|were cut|left out")
+"""What in a reader's note says that it changed what it read."""
 
 TASKS = {
     ("label", 2): "classification",
@@ -77,6 +83,16 @@ class Order:
         return [self.sheet_path.absolute(), *([Path(self.json).absolute()] if self.json else [])]
 
 
+@dataclass
+class Look:
+    """What looking gave: the chart, the settings that its reader needed, other formats it could be, findings on the way."""
+
+    chart: Chart
+    settings: dict[str, Any] = field(default_factory=dict)
+    others: list[Guess] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
 def visit(order: Order, make: Make) -> None:
     """Examine a folder, print the report, write sheet and JSON.
 
@@ -87,11 +103,12 @@ def visit(order: Order, make: Make) -> None:
         raise InputError(f"{order.root}: there is no such folder: give the folder that holds the data")
     memory = Memory(order.folder)
     state = tree_state(order.folder, order.written())
-    chart, settings = look(order, make, memory)
-    described, findings = judge(chart)
+    seen = look(order, make, memory)
+    chart = seen.chart
+    described, findings = judge(seen, order)
     drawn = draw(chart, order.sheet_path)
     refusal = refuse(findings)
-    command = command_line(order, chart, settings, findings)
+    command = command_line(order, chart, seen.settings)
     answer = {
         "text": report.text(chart, described, findings, drawn, command),
         "data": report.values(chart, described, findings, drawn, command),
@@ -111,29 +128,39 @@ def visit(order: Order, make: Make) -> None:
         raise InputError(refusal)
 
 
-def look(order: Order, make: Make, memory: Memory) -> tuple[Chart, dict[str, Any]]:
-    """The folder with all its facts, and the settings that its reader needed."""
+def look(order: Order, make: Make, memory: Memory) -> Look:
+    """Find the format, read, and open every item."""
     tree = read_tree(order.folder, order.written())
-    guess = choose(order, detect(order.folder, tree))
+    guesses = detect(order.folder, tree)
+    guess = choose(order, guesses)
     chart = Chart(order.folder, tree, guess)
+    result = Look(chart, others=[other for other in guesses if other.format not in ("", guess.format)])
     said = {word.removeprefix("data.").split("=")[0].split(".")[0] for word in order.said}
-    settings = {key: value for key, value in guess.settings.items() if key not in said}
+    result.settings = {key: value for key, value in guess.settings.items() if key not in said}
+    if guess.format == "mask_folder" and "values" not in said:
+        values, result.findings = settle(order.folder, tree)
+        result.settings |= values
     try:
-        if guess.family == "video":
-            data: Data = Clips(order.folder, tree, guess)
-            data.prepare(required=[])
-        elif guess.format:
-            data = make(settings)
-            data.prepare()
-        else:
-            raise InputError(UNKNOWN)
+        chart.data = read(chart, make, result.settings)
     except InputError as error:
         chart.refused = str(error)
-        return chart, settings
-    chart.data = data
+        return result
     with watching() as watch:
-        chart.facts = examine(data, json.dumps([settings, guess.format, order.said]), memory, watch)
-    return chart, settings
+        settings = json.dumps([guess.format, result.settings, order.said], default=str)
+        chart.facts = examine(chart.data, settings, memory, watch)
+    return result
+
+
+def read(chart: Chart, make: Make, settings: dict[str, Any]) -> Data:
+    """The reader, after reading; what can't be used is left out and listed."""
+    if chart.guess.family == "video":
+        data: Data = Clips(chart.root, chart.tree, chart.guess)
+    elif chart.guess.format:
+        data = make(settings | {"on_bad": "skip"})
+    else:
+        raise InputError(UNKNOWN)
+    data.splits = {split: Items(data, items, random=False) for split, items in data.read().items() if items}
+    return data
 
 
 def choose(order: Order, guesses: Sequence[Guess]) -> Guess:
@@ -143,12 +170,12 @@ def choose(order: Order, guesses: Sequence[Guess]) -> Guess:
     return next((guess for guess in guesses if guess.format == order.format), Guess(order.format, "you said so"))
 
 
-def judge(chart: Chart) -> tuple[list[str], list[Finding]]:
+def judge(seen: Look, order: Order) -> tuple[list[str], list[Finding]]:
     """What the data is like, and what is wrong with it."""
-    described: list[str] = []
-    found = list(files.findings(chart))
+    chart, described = seen.chart, list[str]()
+    found = [*files.findings(chart), *seen.findings]
     if chart.data and any(True for _ in chart.seen()):
-        rooms = [pictures if chart.data.ndim == 2 else sounds]
+        rooms: list[Any] = [pictures if chart.data.ndim == 2 else sounds]
         rooms += [videos] if isinstance(chart.data, Clips) else []
         rooms += [{"boxes": boxes, "mask": masks}[chart.data.kind]] if chart.data.kind in ("boxes", "mask") else []
         for room in rooms:
@@ -156,7 +183,10 @@ def judge(chart: Chart) -> tuple[list[str], list[Finding]]:
             found += room.findings(chart)
         found += labels.findings(chart)
         found += copies.findings(chart)
-        found += [Finding("note", note) for note in chart.data.notes]
+        found += [Finding("warning" if WORRYING.search(note) else "note", note) for note in chart.data.notes]
+    for other in seen.others:
+        say = f"python doctor.py {shlex.quote(order.root)} data={other.format}"
+        found.append(Finding("note", f"it could be read as {other.format} too ({other.because})", todo=say))
     return described, ordered(found)
 
 
@@ -178,12 +208,12 @@ def refuse(findings: Sequence[Finding]) -> str:
     return f"training can't go well on this data: mend the {'error' if errors == 1 else f'{errors} errors'} above first"
 
 
-def command_line(order: Order, chart: Chart, settings: dict[str, Any], findings: Sequence[Finding]) -> str:
+def command_line(order: Order, chart: Chart, settings: dict[str, Any]) -> str:
     """The command that trains on this data, to be pasted into a shell; "" where there is none."""
     if not chart.data or isinstance(chart.data, Clips) or not any(True for _ in chart.seen()):
         return ""
     task = TASKS[chart.data.kind, chart.data.ndim]
-    words = [f"task={task}", f"data={order.format}", f"data.root={order.root}"]
+    words = [f"task={task}", f"data={chart.guess.format}", f"data.root={order.root}"]
     words += [f"data.{key}={flow(value)}" for key, value in settings.items()] + order.said
     if any("error" in facts for facts in chart.facts.values()) or chart.data.skipped:
         words.append("data.on_bad=skip")
@@ -194,6 +224,8 @@ def flow(value: Any) -> str:
     """A value in Hydra's grammar."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(flow, value)) + "]"
     return str(value)
 
 
