@@ -69,7 +69,8 @@ def voc(root: Path, tree: Tree) -> Iterator[Guess]:
 def idx(root: Path, tree: Tree) -> Iterator[Guess]:
     names = [name for name in tree if re.search(r"idx[13]-ubyte(\.gz)?$", name) and idx_head(root / name)]
     if any("idx3" in name for name in names):
-        yield Guess("idx", f"IDX headers in {', '.join(names[:4])}")
+        said = [f"{name} {'x'.join(map(str, idx_head(root / name)))}" for name in names]
+        yield Guess("idx", f"IDX headers: {', '.join(said[:4])}")
 
 
 def idx_head(path: Path) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from health.chart import Chart
 from health.findings import Finding, count
 from health.sniff import KINDS, family, lie
+from health.tables import SPLITS
 
 MOST_MISSING = 0.25  # of a numbered series; where more are missing, it was never meant to be whole
 
@@ -70,12 +71,13 @@ def lies(chart: Chart) -> Iterator[Finding]:
 
 
 def gaps(chart: Chart) -> Iterator[Finding]:
-    """Numbers missing in a folder whose files are numbered through, all but a few."""
+    """Numbers missing where files are numbered through, all but a few; splits of one series are taken together."""
     series: dict[tuple[str, str], set[int]] = defaultdict(set)
     for name in chart.tree:
         path = PurePosixPath(name)
         if family(name) and (match := re.fullmatch(r"(.*?)(\d{1,9})", path.stem)):
-            series[str(path.parent), match[1]].add(int(match[2]))
+            place = PurePosixPath(*(part for part in path.parts[:-1] if part.lower() not in SPLITS))
+            series[str(place), match[1]].add(int(match[2]))
     for (folder, prefix), numbers in sorted(series.items()):
         span = max(numbers) - min(numbers) + 1
         missing = span - len(numbers)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 SEVERITIES = ("error", "warning", "note")
+LONG = 40  # signs of a file's or folder's name that are shown whole
 SHOWN = 3  # places that are named; the JSON has all
 
 
@@ -29,13 +30,18 @@ class Finding:
 
     def lines(self) -> list[str]:
         """As text: what and what to do in sentences, the first places below."""
-        named = ", ".join(self.where[:SHOWN])
+        named = ", ".join(brief(place) for place in self.where[:SHOWN])
         more = f" and {len(self.where) - SHOWN} more" if len(self.where) > SHOWN else ""
         said = f"{self.what}: {named}{more}" if named else self.what
         return [said, *([f"-> {self.todo}"] if self.todo else [])]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"where": list(self.where), "count": len(self.where)}
+
+
+def brief(place: str) -> str:
+    """A place with the long parts of its path cut in the middle."""
+    return "/".join(part if len(part) <= LONG else f"{part[:12]}...{part[-12:]}" for part in place.split("/"))
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:

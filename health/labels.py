@@ -35,7 +35,7 @@ def imbalance(chart: Chart) -> Iterator[Finding]:
     numbers = {
         chart.class_names[label]: n
         for label, n in chart.classes().get("train", {}).items()
-        if label < len(chart.class_names)
+        if label < len(chart.class_names) and chart.class_names[label] != "background"
     }
     what = {"boxes": "boxes", "mask": "pixels"}.get(kind, "items")
     few = {name: number for name, number in numbers.items() if number < FEW and kind != "mask"}

@@ -22,16 +22,13 @@ def summary(findings: Sequence[Finding]) -> str:
     )
 
 
-def text(chart: Chart, described: Sequence[str], findings: Sequence[Finding], sheet: str, command: str) -> str:
+def text(
+    chart: Chart, task: str, described: Sequence[str], findings: Sequence[Finding], sheet: str, command: str
+) -> str:
     """The whole report."""
     guess = chart.guess
-    name = (
-        f"data={guess.format}"
-        if guess.format
-        else "videos"
-        if guess.family == "video"
-        else "nothing that can be trained on"
-    )
+    nothing = "videos" if guess.family == "video" else "nothing that can be trained on"
+    name = f"data={guess.format}" + (f", task={task}" if task else "") if guess.format else nothing
     lines = [f"{chart.root}: {name}", *indented(f"because {guess.because}" if guess.because else "", 2), ""]
     lines += [f"  {line}" for line in table(chart)]
     lines += [line for part in described for line in indented(part, 2)]
@@ -85,13 +82,14 @@ def table(chart: Chart) -> list[str]:
 
 
 def values(
-    chart: Chart, described: Sequence[str], findings: Sequence[Finding], sheet: str, command: str
+    chart: Chart, task: str, described: Sequence[str], findings: Sequence[Finding], sheet: str, command: str
 ) -> dict[str, Any]:
     """The report as plain values, for ``json=PATH``."""
     classes = chart.classes()
     return {
         "root": str(chart.root),
         "format": chart.guess.format,
+        "task": task,
         "because": chart.guess.because,
         "files": len(chart.tree),
         "splits": {

@@ -14,7 +14,7 @@ from scipy.fft import dctn
 
 SIDE = 32  # of the small picture that stands for an item, in pixels
 BITS = 8  # side of the block of low frequencies that makes the hash
-FAR = 8  # bits of 63 in which the hashes of near-identical items may differ
+FAR = 6  # bits of 63 in which the hashes of near-identical items may differ
 ALIKE = 0.06  # what a picture shares with no near-twin, as a part of its contrast; a JPEG of quality 40 leaves 0.03
 FLAT = 1.5  # contrast, in grey levels, below which there is nothing to compare
 BLOCK = 4096  # items compared at once

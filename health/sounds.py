@@ -61,9 +61,9 @@ def findings(chart: Chart) -> Iterator[Finding]:
     if faint:
         yield Finding(
             "warning",
-            f"{count(len(faint), 'clip is', 'clips are')} as good as silent (below -60 dB)",
+            f"{count(len(faint), 'clip is', 'clips are')} as good as silent (below -60 dB) in the part that is used",
             faint,
-            "listen to them; remove those that hold nothing",
+            "listen to them; say a longer data.seconds, or remove them",
         )
     cut = tuple(name for name, facts in seen if facts["cut"] > CUT)
     if cut:

@@ -18,6 +18,7 @@ from health.chart import Chart
 from health.detect import Guess
 from health.findings import Finding, count
 from health.memory import Facts
+from health.pictures import spread
 from health.sniff import family
 from health.tables import SPLITS, Table, read_columns
 from health.tree import Tree
@@ -100,7 +101,10 @@ def describe(chart: Chart) -> list[str]:
     codecs = ", ".join(
         f"{name} ({number})" for name, number in Counter(facts["codec"] for facts in seen).most_common(4)
     )
-    return [f"{frames[0]} to {frames[-1]} frames a clip, {rates[0]:g} to {rates[-1]:g} frames a second; {codecs}"]
+    sizes = [tuple(facts["size"]) for facts in seen]
+    return [
+        f"{frames[0]} to {frames[-1]} frames a clip, {rates[0]:g} to {rates[-1]:g} frames a second; {codecs}; {spread(sizes)}"
+    ]
 
 
 def findings(chart: Chart) -> Iterator[Finding]:
@@ -118,7 +122,10 @@ def findings(chart: Chart) -> Iterator[Finding]:
             f"{count(len(odd), 'clip has', 'clips have')} a side of an odd number of pixels, which some encoders refuse",
             odd,
         )
-    for key, words in (("frames", "numbers of frames"), ("rate", "frames a second"), ("size", "picture sizes")):
-        values = {str(facts[key]) for _, facts in seen}
-        if len(values) > 1:
-            yield Finding("note", f"{len(values)} different {words}")
+    kinds = [
+        f"{number} {words}"
+        for key, words in (("frames", "lengths"), ("rate", "frame rates"), ("size", "picture sizes"))
+        if (number := len({str(facts[key]) for _, facts in seen})) > 1
+    ]
+    if kinds:
+        yield Finding("note", f"clips differ: {', '.join(kinds)}")

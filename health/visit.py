@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from datamodules.base import Data
 from datamodules.items import Items
-from health import boxes, copies, files, labels, masks, pictures, report, sheet, sounds, videos
+from health import boxes, copies, files, labels, masks, pictures, report, sheet, sounds, strays, videos
 from health.chart import Chart
 from health.detect import Guess, detect
 from health.examine import Watch, examine
@@ -34,6 +34,7 @@ Make = Callable[[dict[str, Any]], Data]
 WORRYING = re.compile(r"dropped|were cut|left out")
 """What in a reader's note says that it changed what it read."""
 
+SPLITS = ("train", "val", "test")
 TASKS = {
     ("label", 2): "classification",
     ("labels", 2): "classification",
@@ -110,8 +111,8 @@ def visit(order: Order, make: Make) -> None:
     refusal = refuse(findings)
     command = command_line(order, chart, seen.settings)
     answer = {
-        "text": report.text(chart, described, findings, drawn, command),
-        "data": report.values(chart, described, findings, drawn, command),
+        "text": report.text(chart, task_of(chart), described, findings, drawn, command),
+        "data": report.values(chart, task_of(chart), described, findings, drawn, command),
         "json": order.json or "",
         "refusal": refusal,
         "state": state,
@@ -159,7 +160,8 @@ def read(chart: Chart, make: Make, settings: dict[str, Any]) -> Data:
         data = make(settings | {"on_bad": "skip"})
     else:
         raise InputError(UNKNOWN)
-    data.splits = {split: Items(data, items, random=False) for split, items in data.read().items() if items}
+    found = data.read()
+    data.splits = {split: Items(data, found[split], random=False) for split in SPLITS if found.get(split)}
     return data
 
 
@@ -175,12 +177,12 @@ def judge(seen: Look, order: Order) -> tuple[list[str], list[Finding]]:
     chart, described = seen.chart, list[str]()
     found = [*files.findings(chart), *seen.findings]
     if chart.data and any(True for _ in chart.seen()):
-        rooms: list[Any] = [pictures if chart.data.ndim == 2 else sounds]
-        rooms += [videos] if isinstance(chart.data, Clips) else []
+        rooms: list[Any] = [{"picture": pictures, "sound": sounds, "video": videos}[chart.guess.family]]
         rooms += [{"boxes": boxes, "mask": masks}[chart.data.kind]] if chart.data.kind in ("boxes", "mask") else []
         for room in rooms:
             described += room.describe(chart)
             found += room.findings(chart)
+        found += strays.findings(chart)
         found += labels.findings(chart)
         found += copies.findings(chart)
         found += [Finding("warning" if WORRYING.search(note) else "note", note) for note in chart.data.notes]
@@ -212,12 +214,15 @@ def command_line(order: Order, chart: Chart, settings: dict[str, Any]) -> str:
     """The command that trains on this data, to be pasted into a shell; "" where there is none."""
     if not chart.data or isinstance(chart.data, Clips) or not any(True for _ in chart.seen()):
         return ""
-    task = TASKS[chart.data.kind, chart.data.ndim]
-    words = [f"task={task}", f"data={chart.guess.format}", f"data.root={order.root}"]
+    words = [f"task={task_of(chart)}", f"data={chart.guess.format}", f"data.root={order.root}"]
     words += [f"data.{key}={flow(value)}" for key, value in settings.items()] + order.said
     if any("error" in facts for facts in chart.facts.values()) or chart.data.skipped:
         words.append("data.on_bad=skip")
     return " ".join(["python", "train.py", *map(shlex.quote, words)])
+
+
+def task_of(chart: Chart) -> str:
+    return TASKS[chart.data.kind, chart.data.ndim] if chart.data and chart.guess.format else ""
 
 
 def flow(value: Any) -> str:
