@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from datamodules.base import Data
-
 
 def main(cfg: "DictConfig") -> None:
     from functools import partial
@@ -17,15 +15,12 @@ def main(cfg: "DictConfig") -> None:
     from health.visit import Order, visit
 
     format = HydraConfig.get().runtime.choices.get("data") or ""
-    said = [word for word in HydraConfig.get().overrides.task if word.startswith("data.") and not said_by_us(word)]
+    keys = [word for word in HydraConfig.get().overrides.task if word.startswith("data.")]
+    said = [word for word in keys if not word.startswith("data.root=")]
     visit(Order(cfg.root, format, said, cfg.sheet, cfg.json, WORDS), partial(assemble, cfg))
 
 
-def said_by_us(word: str) -> bool:
-    return word.startswith("data.root=")
-
-
-def assemble(cfg: "DictConfig", settings: dict[str, Any]) -> "Data":
+def assemble(cfg: "DictConfig", settings: dict[str, Any]) -> Any:
     """The reader that was asked for, with `settings` that were found out."""
     from omegaconf import OmegaConf
 

@@ -130,7 +130,7 @@ def depth(chart: Chart) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"999 of 1,000 values lie in {low:g} to {high:g}, a small part of the window {window[0]:g} to {window[1]:g}: few grey levels are left for them",
-            tuple(name for name, values in seen if values[3] > high or values[0] < low),
+            tuple(name for name, values in seen if values[3] > high + (high - low) or values[0] < low - (high - low)),
             f"data.window=[{low:g},{high:g}]",
         )
 

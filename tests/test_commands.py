@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("train", "evaluate", "predict")
+SCRIPTS = ("train", "evaluate", "predict", "doctor")
 Run = Callable[..., subprocess.CompletedProcess]
 TINY = ("backbone.width=8", "trainer.accelerator=cpu")
 

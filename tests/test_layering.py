@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("backbones", "heads", "tasks", "datamodules", "runs", "deploy")
-SCRIPTS = ("train", "evaluate", "predict")
+FOLDERS = ("backbones", "heads", "tasks", "datamodules", "runs", "deploy", "health")
+SCRIPTS = ("train", "evaluate", "predict", "doctor")
 DATA_BASES = {
     "datamodules.base",
     "datamodules.collating",
@@ -45,8 +45,9 @@ MAY = {
     "datamodules": {"structures"} | DATA_BASES,
     "runs": {"structures", "drawing", "tasks.base", "runs"},
     "deploy": {"structures", "drawing", "tasks.base", "deploy"},
+    "health": {"structures", "drawing", "datamodules", "health"},
     "assembly": {"structures", "tasks.base", "datamodules.base", "backbones.base"},
-    "scripts": {"structures", "assembly", "runs", "deploy", "datamodules.files"},
+    "scripts": {"structures", "assembly", "runs", "deploy", "health", "datamodules.files"},
 }
 EXCEPTIONS = {("tasks.audio", "tasks.classification")}
 """Audio is classification over one axis, and says so by inheritance."""
