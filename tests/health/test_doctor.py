@@ -38,7 +38,7 @@ def test_first_slowly_then_at_once(run: Run, voc: Path, tmp_path: Path) -> None:
 def test_the_remembered_answer_needs_the_standard_library_alone(run: Run, voc: Path, tmp_path: Path) -> None:
     assert run("doctor", "voc").returncode == 0
     program = (
-        "import sys, runpy\nsys.argv = ['doctor.py', 'voc']\n"
+        f"import sys, runpy\nsys.path.insert(0, {str(ROOT)!r})\nsys.argv = ['doctor.py', 'voc']\n"
         f"try:\n    runpy.run_path({str(ROOT / 'doctor.py')!r}, run_name='__main__')\n"
         "except SystemExit as end:\n"
         "    print([m for m in ('torch', 'numpy', 'hydra', 'rich', 'yaml') if m in sys.modules], end.code)"
