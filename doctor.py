@@ -12,7 +12,8 @@ def main(cfg: "DictConfig") -> None:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from health.visit import Order, visit
+    from health.look import Order
+    from health.visit import visit
 
     format = HydraConfig.get().runtime.choices.get("data") or ""
     keys = [word for word in HydraConfig.get().overrides.task if word.startswith("data.")]

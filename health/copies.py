@@ -97,7 +97,8 @@ def contradictions(chart: Chart, same: list[Members]) -> Iterator[Finding]:
         if len({label for _, label in labels}) > 1:
             where.append(
                 " = ".join(
-                    f"{chart.shown(item.name)} ({', '.join(names[i] for i in label)})" for item, label in labels[:2]
+                    f"{chart.shown(item.name)} ({', '.join(names[i] for i in label) or 'none'})"
+                    for item, label in labels[:2]
                 )
             )
     if where:

@@ -64,7 +64,7 @@ def lies(chart: Chart) -> Iterator[Finding]:
             "warning" if readable else "error",
             f"{count(len(members), f'{suffix} file is', f'{suffix} files are')} {said}",
             tuple(members),
-            "they are read by their content; rename them so that other programs can, too"
+            "read by the content where that can be read; rename them so that other programs read them, too"
             if readable
             else "fetch the real files",
         )

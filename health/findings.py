@@ -9,6 +9,7 @@ from typing import Any
 
 SEVERITIES = ("error", "warning", "note")
 LONG = 40  # signs of a file's or folder's name that are shown whole
+SENTENCE = 5  # words from which a place is a sentence of its own
 SHOWN = 3  # places that are named; the JSON has all
 
 
@@ -29,18 +30,22 @@ class Finding:
     todo: str = ""
 
     def lines(self) -> list[str]:
-        """As text: what and what to do in sentences, the first places below."""
-        named = ", ".join(brief(place) for place in self.where[:SHOWN])
-        more = f" and {len(self.where) - SHOWN} more" if len(self.where) > SHOWN else ""
-        said = f"{self.what}: {named}{more}" if named else self.what
-        return [said, *([f"-> {self.todo}"] if self.todo else [])]
+        """As text: what it is with the first places, a line each where those are sentences, and what to do."""
+        places = [brief(place) for place in self.where[:SHOWN]]
+        more = [f"and {len(self.where) - SHOWN} more"] if len(self.where) > SHOWN else []
+        todo = [f"-> {self.todo}"] if self.todo else []
+        if any(len(place.split()) > SENTENCE for place in places):
+            return [f"{self.what}:", *(f"- {place}" for place in places), *more, *todo]
+        return [f"{self.what}: {' '.join([', '.join(places), *more])}" if places else self.what, *todo]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"where": list(self.where), "count": len(self.where)}
 
 
 def brief(place: str) -> str:
-    """A place with the long parts of its path cut in the middle."""
+    """A place with the long parts of its path cut in the middle; sentences stay whole."""
+    if " " in place:
+        return place
     return "/".join(part if len(part) <= LONG else f"{part[:12]}...{part[-12:]}" for part in place.split("/"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from health.chart import Chart, classes_of
@@ -15,8 +16,11 @@ FEW = 5  # items of a class below which it can hardly be learned
 
 def findings(chart: Chart) -> Iterator[Finding]:
     """Imbalance, classes with few or no items, items without a label, splits that are made rather than published."""
-    if not chart.data or not chart.class_names:
+    if not chart.data or not chart.class_names or chart.guess.family == "video":
         return
+    for split in ("train", "val"):
+        if not chart.splits.get(split):
+            yield Finding("error", f"there is no item to use as {split}", todo="give more data, or another data.splits")
     yield from imbalance(chart)
     yield from absent(chart)
     yield from unlabelled(chart)
@@ -63,11 +67,13 @@ def imbalance(chart: Chart) -> Iterator[Finding]:
 
 def absent(chart: Chart) -> Iterator[Finding]:
     """Classes that a split lacks."""
+    known = chart.classes().get("train", Counter())
     for split, found in chart.classes().items():
-        lost = [name for label, name in enumerate(chart.class_names) if not found[label] and name != "background"]
+        names = [name for label, name in enumerate(chart.class_names) if split == "train" or known[label]]
+        lost = [name for name in names if not found[chart.class_names.index(name)] and name != "background"]
         if lost and split == "train":
             yield Finding(
-                "error",
+                "warning",
                 f"{count(len(lost), 'class is', 'classes are')} never seen in training: {', '.join(lost[:6])}",
                 todo="add training items or take the class out",
             )

@@ -23,7 +23,7 @@ WORDS = {
     ),
 }
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
-BINARY = {"0", "1", "0.0", "1.0"}
+MOSTLY = 0.9  # share of its cells by which a column is what its name says
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def by_name(role: str, columns: Columns, path: str) -> str:
         for column, cells in columns.items():
             if column.strip().lower().replace(" ", "_").replace("-", "_") != word or column == path:
                 continue
-            if role != "split" or {cell.lower() for cell in cells} <= SPLITS:
+            if role != "split" or sum(cell.lower() in SPLITS for cell in cells) > MOSTLY * len(cells):
                 return column
     return ""
 

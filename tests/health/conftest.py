@@ -10,7 +10,8 @@ import pytest
 
 from assembly import build
 from datamodules.base import Data
-from health.visit import Order, visit
+from health.look import Order
+from health.visit import visit
 from structures import InputError
 
 CONF = Path(__file__).parents[2] / "conf"
