@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from health.chart import Chart
+from health.detect import MASKS
 from health.examine import target_files
 from health.findings import Finding, count
 from health.sniff import family
@@ -77,14 +78,16 @@ def unused(chart: Chart) -> Iterator[Finding]:
     where = tuple(
         name
         for name in chart.tree
-        if family(name) == chart.guess.family and str(chart.root / name) not in used and not skipped(chart, name)
+        if family(name) == chart.guess.family and str(chart.root / name) not in used and not elsewhere(chart, name)
     )
     if where and any(str(chart.root / name) in used for name in chart.tree):
         words = {"picture": "picture", "sound": "sound file", "video": "video file"}[chart.guess.family]
         yield Finding("note", f"{count(len(where), f'{words} belongs', f'{words}s belong')} to no item", where)
 
 
-def skipped(chart: Chart, name: str) -> bool:
-    """Whether a file was left out because something is wrong with it, which is said elsewhere."""
-    stem = PurePosixPath(name).stem
-    return any(stem in message for message in (chart.data.skipped if chart.data else []))
+def elsewhere(chart: Chart, name: str) -> bool:
+    """Whether a file is a mask of another format, or was left out because something is wrong with it, as is said already."""
+    path = PurePosixPath(name)
+    return path.parent.name.lower() in MASKS or any(
+        path.stem in said for said in (chart.data.skipped if chart.data else [])
+    )
