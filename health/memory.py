@@ -124,7 +124,7 @@ def recall(words: list[str]) -> dict[str, Any] | None:
         return None
     root = Path(folders[0])
     kept = Memory(root).answer(question(words))
-    if kept is None or kept["sheet_stamp"] != list(stamp(Path(kept["sheet"])) or ()):
+    if kept is None or (kept["sheet"] and kept["sheet_stamp"] != list(stamp(Path(kept["sheet"])) or ())):
         return None
     return kept if kept["state"] == tree_state(root, map(Path, kept["written"])) else None
 

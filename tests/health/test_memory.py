@@ -74,6 +74,14 @@ def test_an_answer_holds_while_nothing_changes(see: See, image_folder: Path, tmp
     assert recall([str(image_folder)]) is None
 
 
+def test_a_refusal_is_remembered_too(see: See, tmp_path: Path) -> None:
+    picture(tmp_path / "heap" / "1.png")
+    refusal = see(tmp_path / "heap")["refusal"]
+    answer = recall([str(tmp_path / "heap")])
+    assert answer is not None
+    assert answer["refusal"] == refusal != ""
+
+
 @pytest.mark.parametrize("change", ["content", "time", "new", "gone"])
 def test_any_change_is_seen(tmp_path: Path, change: str) -> None:
     root = tmp_path / "tree"
