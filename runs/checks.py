@@ -62,7 +62,7 @@ def check_node(node: Any, path: str) -> None:
         for key, value in node.items():
             if value is not None and not (isinstance(value, dict) and "_target_" in value):
                 raise InputError(
-                    f"{path}.{key} is no part that can be built: it has no _target_.{near(f'{path}.{key}', known_keys())}"
+                    f"{path}.{key} is no part that can be built: it has no _target_.{near(f'{path}.{key}', known_keys('train'))}"
                 )
     for key, value in node.items():
         if key not in HYDRA:
@@ -98,18 +98,16 @@ def refuse_unknown(given: set[str], known: set[str], path: str) -> None:
 
 
 def near(word: str, options: Iterable[str]) -> str:
-    """A sentence that names the closest of `options`, or all of a few."""
+    """A sentence that names the closest of `options`, or all of a few. A key of that very name elsewhere comes first."""
     ordered = sorted(options)
-    found = get_close_matches(word, ordered, 3, 0.5)
+    ends = {option: option.rsplit(".", 1)[-1] for option in ordered}
     last = word.rsplit(".", 1)[-1]
-    found += [
-        o
-        for o in get_close_matches(last, [o.rsplit(".", 1)[-1] for o in ordered], 3, 0.7)
-        for o in ordered
-        if o.endswith(f".{o}")
-    ]
+    same = [option for option in ordered if ends[option] == last]
+    close = get_close_matches(word, ordered, 3, 0.5)
+    alike = set(get_close_matches(last, set(ends.values()), 3, 0.7))
+    found = list(dict.fromkeys([*same, *close, *(option for option in ordered if ends[option] in alike)]))
     if found:
-        return f" Nearest: {', '.join(dict.fromkeys(found))}"
+        return f" Nearest: {', '.join(found[:5])}"
     return f" Allowed: {', '.join(ordered)}" if 0 < len(ordered) <= 20 else ""
 
 
@@ -130,17 +128,22 @@ def groups(name: str) -> set[str]:
 
 
 @cache
-def known_keys() -> frozenset[str]:
-    """Every key, and every group, that some file in conf/ has, dotted as on the command line."""
-    keys: set[str] = set()
-    for file in CONF.rglob("*.yaml"):
-        package = ".".join(file.relative_to(CONF).parent.parts)
-        if package == "experiment":
-            continue
-        keys |= {f"{package}.{key}".lstrip(".") for key in flatten(load(file))}
-        if package:
-            keys.add(package if "." not in package else package.replace(".", "/"))
+def known_keys(name: str) -> frozenset[str]:
+    """Every key, and every group, that ``conf/<name>.yaml`` or some file of its groups has, dotted as on the command line."""
+    keys = set(flatten(load(CONF / f"{name}.yaml"))) | groups(name)
+    for group in groups(name):
+        for file in (CONF / group).rglob("*.yaml"):
+            package = ".".join(file.relative_to(CONF).parent.parts)
+            keys |= {f"{package}.{key}" for key in flatten(load(file))}
     return frozenset(keys - {"defaults"})
+
+
+def owners(key: str) -> list[str]:
+    """The choices, as ``group=choice``, that have the dotted `key`."""
+    group, _, rest = key.partition(".")
+    return [
+        f"{group}={file.stem}" for file in sorted((CONF / group).glob("*.yaml")) if rest in set(flatten(load(file)))
+    ]
 
 
 def flatten(node: dict[str, Any]) -> Iterator[str]:

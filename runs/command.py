@@ -15,7 +15,8 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runs.checks import CONF, check, choices, known_keys, near
+from runs.checks import CONF, check, choices, known_keys, near, owners
+from runs.resuming import divide
 from structures import InputError
 
 DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -37,11 +38,15 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
         refused.append(error)
         if trace:
             traceback.print_exc()
-        print(f"{name}.py: {explain(error)}", file=sys.stderr)
+        print(f"{name}.py: {which_job()}{explain(error, name)}", file=sys.stderr)
+
+    whole = sys.argv[:]
 
     def checked(cfg: DictConfig) -> None:
+        sys.argv[:] = whole  # processes that a run starts take the whole line
         try:
-            check(plain(cfg), name)
+            if not cfg.get("resume"):  # else the config is that of the run to go on with, checked where it is read
+                check(plain(cfg), name)
             main(cfg)
         except InputError as error:  # in a sweep, the other runs go on
             refuse(error)
@@ -50,9 +55,12 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
             traceback.print_exc()
 
     try:
+        sys.argv[1:] = divide(sys.argv[1:])[0]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
     except (HydraException, OmegaConfBaseException) as error:
         refuse(error)
+    except ValueError as error:  # Hydra's for a word such as =3
+        refuse(InputError(f"{' '.join(whole[1:])} is not understood ({error}): say key=value, or group=choice"))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     sys.exit(FAILED if failed else REFUSED if refused else DONE)
@@ -73,7 +81,7 @@ def sweep_folder() -> str | None:
     )
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, command: str) -> str:
     """One message for what Hydra, OmegaConf or we refused: what is wrong and what comes near."""
     text = str(error).strip()
     if isinstance(error, InputError):
@@ -87,10 +95,25 @@ def explain(error: Exception) -> str:
     if key := re.search(r"Could not override '([^']+)'", text) or (
         "not in struct" in text and re.search(r"full_key: (\S+)", text)
     ):
-        name = key[1].split("@")[0]
-        if name in known_keys():
-            return f"{name} can't be set here: the chosen parts do not have this key ({text.splitlines()[0]})"
-        return f"there is no key {name}.{near(name, known_keys())}"
+        return explain_key(key[1].split("@")[0], command)
     if isinstance(error, OverrideParseException):
         return f"{error.override} is not understood: say key=value, or group=choice"
     return " ".join(line.strip() for line in text.splitlines()[:2])
+
+
+def explain_key(key: str, command: str) -> str:
+    """Why a key could not be set."""
+    known = known_keys(command)
+    if key not in known:
+        return f"there is no key {key}.{near(key, known)}"
+    if having := owners(key):
+        return f"{key} can't be set here: what is chosen does not have it; choose {' or '.join(having)}"
+    return f"{key} can't be set here: what is chosen does not have it"
+
+
+def which_job() -> str:
+    """The run of a sweep that is spoken of, by its number and its words; nothing outside a sweep."""
+    if not HydraConfig.initialized() or sweep_folder() is None:
+        return ""
+    hydra_config = HydraConfig.get()
+    return f"run {hydra_config.job.num} ({' '.join(hydra_config.overrides.task)}): "

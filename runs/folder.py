@@ -6,12 +6,12 @@ import logging
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from runs.command import sweep_folder
+from runs.resuming import reopen
 from structures import InputError
 
 CHILD_OF = "RESMET_RUN_DIR"
@@ -27,7 +27,9 @@ def find_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
         InputError: If the folder holds another run, or what is to be resumed is no run.
     """
     if cfg.resume:
-        return reopen(cfg)
+        cfg, folder = reopen(cfg)
+        os.environ[CHILD_OF] = str(folder.resolve())
+        return cfg, folder
     return cfg, claim(cfg.run_dir, task_name(cfg))
 
 
@@ -85,32 +87,6 @@ def unused(folder: Path) -> Path:
 def is_child() -> bool:
     """Whether this process was started by another of the same run."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
-
-
-def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """The config of the run to go on with, changed by the keys on the command line, and its folder."""
-    folder = Path(cfg.resume)
-    if not (folder / "config.yaml").is_file():
-        raise InputError(f"resume={folder} is no run folder: it has no config.yaml")
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
-        raise InputError(f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir")
-    saved = OmegaConf.load(folder / "config.yaml")
-    chosen = HydraConfig.get().runtime.choices
-    for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+~").split("=")[0]
-        if key == "resume" or (key in chosen and same_choice(cfg, saved, key)):
-            continue
-        if key in chosen:
-            raise InputError(f"{override}: a resumed run keeps its parts; start a new run to change its {key}")
-        OmegaConf.update(saved, key, OmegaConf.select(cfg, key), force_add=False)
-    os.environ[CHILD_OF] = str(folder.resolve())
-    saved.resume, saved.run_dir = str(folder), None
-    return saved, folder  # type: ignore[return-value]
-
-
-def same_choice(cfg: Any, saved: Any, key: str) -> bool:
-    """Whether a group was chosen as it was before."""
-    return OmegaConf.select(cfg, f"{key}._target_") == OmegaConf.select(saved, f"{key}._target_") is not None
 
 
 def write_whole(path: Path, text: str) -> None:

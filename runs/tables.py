@@ -33,9 +33,10 @@ class EpochTable(Callback):
         self.began: float | None = None
         self.judged = False
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.path.is_file() and trainer.current_epoch:
-            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take over the rows that the checkpoint has behind it."""
+        if self.path.is_file() and not self.rows:
+            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= checkpoint["epoch"] + 1]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = time.monotonic()

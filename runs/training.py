@@ -74,8 +74,8 @@ def train(
     task.keeps = task.keeps and data.can_stand_still
     data.still_epochs = task.still(trainer.max_epochs or 1)
     last = folder / "checkpoints" / "last.ckpt"
-    if resume:
-        same_data(last, task)
+    if resume and finished(same_data(last, task), trainer, folder):
+        return
     opened()  # nothing is written before everything is made and checked
     introduce(task, data, folder)
     list_skipped(data, folder)
@@ -154,8 +154,17 @@ def loaded(task: Task) -> list[str]:
     return [str(task.backbone.match)] if task.backbone.match else []
 
 
-def same_data(checkpoint: Path, task: Task) -> None:
-    """Refuse to go on with data that describes itself otherwise than the run's did."""
+def finished(checkpoint: dict[str, Any], trainer: Trainer, folder: Path) -> bool:
+    """Whether nothing is left to do; then it says so, and what came of the run stays as it is."""
+    done = checkpoint["epoch"] + 1
+    if done < (trainer.max_epochs or 1) or not (folder / "metrics.json").is_file():
+        return False
+    print(f"this run is finished after {done} epochs, see {folder}/report.html; for more say trainer.max_epochs=...")
+    return True
+
+
+def same_data(checkpoint: Path, task: Task) -> dict[str, Any]:
+    """The checkpoint to go on from; refused where the data describes itself otherwise than the run's did."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -166,6 +175,7 @@ def same_data(checkpoint: Path, task: Task) -> None:
     differ = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if normal(old.get(key)) != normal(new[key])]
     if differ:
         raise InputError(f"the data is not what this run was trained on ({'; '.join(differ)[:300]}): start a new run")
+    return content
 
 
 def normal(value: Any) -> Any:

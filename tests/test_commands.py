@@ -111,7 +111,29 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
     assert json.loads((folder / "metrics.json").read_text())["epochs"] == 3
     assert len((folder / "metrics.csv").read_text().splitlines()) == 4
 
-    judged = run("evaluate", "ckpt=one/checkpoints/best.ckpt", "run_dir=judged")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"}
+    for words, code, said in (
+        (["resume=one"], 0, "this run is finished after 3 epochs"),
+        ([*command, "trainer.max_epochs=3", "resume=one"], 0, "this run is finished"),
+        (["resume=one", "trainer=cpu"], 0, "this run is finished"),
+        (["resume=one", "backbone.width=16"], 2, "is another run: backbone.width was 8, is 16"),
+        (["resume=one", "backbone=resnet34"], 2, "is another run: backbone.depth was 18, is 34"),
+        (["resume=one", "recipe.optimizer.lr=1"], 2, "is another run: recipe.optimizer.lr was 0.001, is 1"),
+        (["resume=one", "trainer.max_epoch=9"], 2, "no key trainer.max_epoch. Nearest: trainer.max_epochs"),
+        (["resume=one", "trainer.max_epochs=abc"], 2, "must be a whole number"),
+    ):
+        gone_on = run("train", *words)
+        assert gone_on.returncode == code, gone_on.stderr
+        assert said in gone_on.stdout + gone_on.stderr
+        assert before == {path: path.read_bytes() for path in before}
+
+    moved = image_folder.rename(image_folder.with_name("elsewhere"))
+    further = run("train", "resume=one", f"data.root={moved}", "trainer.max_epochs=4")
+    assert further.returncode == 0, further.stderr
+    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 4
+    moved.rename(image_folder)
+
+    judged = run("evaluate", "ckpt=one/checkpoints/best.ckpt", f"data.root={image_folder}", "data=image_folder", "run_dir=judged")
     assert judged.returncode == 0, judged.stderr
     figures = json.loads((tmp_path / "judged" / "metrics.json").read_text())
     assert figures["test"] == json.loads((folder / "metrics.json").read_text())["test"]

@@ -1,0 +1,106 @@
+"""Which config a run is gone on with: its own, with what may differ on the machine where it goes on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from runs.checks import check, groups, near
+from structures import InputError
+
+PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy")
+"""Keys of ``trainer=`` that say where a run runs, rather than what it learns."""
+
+FREE = ("trainer.", "callbacks", "logger", "run_dir", "resume")
+FREE_OF_DATA = ("root", "workers", "cache")
+"""What may differ: the machine and its paths, and for how long."""
+
+
+def divide(words: list[str]) -> tuple[list[str], list[str]]:
+    """A command line's words for Hydra, and the changes to the config of the run that is to be resumed.
+
+    Such keys are the run's own: the default choices, which Hydra would compose, may not have them.
+    """
+    if not any(word.startswith("resume=") and word not in ("resume=", "resume=null") for word in words):
+        return words, []
+    chosen = groups("train") | {"experiment"}
+    stay = [w for w in words if "=" not in w or w.startswith(("resume=", "-")) or w.split("=")[0] in chosen]
+    return stay, [word for word in words if word not in stay]
+
+
+def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """The config of the run to go on with, changed by the command line, and its folder.
+
+    Raises:
+        InputError: If there is no run to go on with, or the command line asks for another one.
+    """
+    folder = Path(cfg.resume)
+    if not (folder / "config.yaml").is_file():
+        raise InputError(f"resume={folder} is no run folder: it has no config.yaml")
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise InputError(f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir")
+    saved: Any = OmegaConf.load(folder / "config.yaml")
+    proposed = change(choose(saved, cfg), divide(sys.argv[1:])[1])
+    proposed.resume, proposed.run_dir = str(folder), None
+    refuse_another_run(flat(saved), flat(proposed), folder)
+    check(OmegaConf.to_container(proposed), "train")  # type: ignore[arg-type]
+    return proposed, folder
+
+
+def choose(saved: DictConfig, cfg: DictConfig) -> DictConfig:
+    """`saved` with the parts that the command line chose."""
+    words = [word.split("=")[0] for word in divide(sys.argv[1:])[0] if "=" in word and not word.startswith("-")]
+    proposed = saved.copy()
+    for group in set(groups("train")) & (set(groups("train")) if "experiment" in words else set(words)):
+        if group == "trainer":
+            proposed.trainer |= {key: cfg.trainer[key] for key in PLACEMENT}
+        elif group in cfg:
+            proposed[group] = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)[group])  # type: ignore[index, call-overload]
+    return proposed
+
+
+def change(proposed: DictConfig, words: list[str]) -> DictConfig:
+    """`proposed` with every ``key=value`` of `words`."""
+    known = set(walk(OmegaConf.to_container(proposed), ""))
+    for override in OverridesParser.create().parse_overrides(words):
+        key = override.key_or_group
+        if override.is_delete() or key not in known:
+            raise InputError(f"{override.input_line}: the resumed run has no key {key}.{near(key, known)}")
+        OmegaConf.update(proposed, key, override.value(), merge=True)
+    return proposed
+
+
+def refuse_another_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path) -> None:
+    differ = [key for key in sorted(set(saved) | set(proposed)) if saved.get(key) != proposed.get(key)]
+    fixed = [key for key in differ if not may_differ(key)]
+    if fixed:
+        said = ", ".join(f"{key} was {saved.get(key)!r}, is {proposed.get(key)!r}" for key in fixed[:5])
+        raise InputError(
+            f"resume={folder} is another run: {said}. Leave that out to go on with it, "
+            f"or start a new one with backbone.weights={folder}/checkpoints/best.ckpt"
+        )
+
+
+def may_differ(key: str) -> bool:
+    return key.startswith(FREE) or (key.startswith("data.") and key.rsplit(".", 1)[-1] in FREE_OF_DATA)
+
+
+def flat(node: Any) -> dict[str, Any]:
+    """{dotted key: plain value} of all leaves; lists are leaves."""
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    return {key: value for key, value in walk(plain, "").items() if not isinstance(value, dict) or not value}
+
+
+def walk(node: Any, path: str) -> dict[str, Any]:
+    """Every node below `node` by its dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        full = f"{path}.{key}" if path else str(key)
+        found[full] = value
+        if isinstance(value, dict):
+            found |= walk(value, full)
+    return found
