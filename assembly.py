@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from backbones.base import Backbone
 from datamodules.base import Data
-from structures import InputError, Spec
+from structures import InputError, Spec, reason
 from tasks.base import Task
 
 ROOT = Path(__file__).parent.resolve()
@@ -102,11 +105,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zipfile, pickle and torch raise a dozen kinds; all mean that this can't be read
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that torch did not write
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} can't be read as a checkpoint ({reason}): it is cut short, or something else"
+            f"{path} can't be read as a checkpoint: it holds objects rather than plain values, or something else altogether"
+        ) from error
+    except Exception as error:  # zipfile and torch raise a dozen kinds; all mean that this can't be read
+        raise InputError(
+            f"{path} can't be read as a checkpoint ({type(error).__name__}): it is cut short, or something else"
         ) from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
         raise InputError(
@@ -122,9 +130,15 @@ def load_task(path: str | Path) -> Task:
         InputError: If the file can't be used.
     """
     content = read_checkpoint(path)
-    config = OmegaConf.create(content["config"])
-    config.backbone.weights = "none"  # they are in the checkpoint
-    task = assemble_task(config, Spec.from_dict(content["spec"]))
+    spec = Spec.from_dict(content["spec"])
+    try:
+        config = OmegaConf.create(content["config"])
+        config.backbone.weights = "none"  # they are in the checkpoint
+        task = assemble_task(config, spec)
+    except (OmegaConfBaseException, TypeError, KeyError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} holds a config that no task can be made of ({reason(error)})") from error
     task.config = content["config"]
     try:
         task.load_state_dict(content["state_dict"])

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
@@ -22,6 +23,8 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 from structures import IGNORE, Prediction, Spec
 
 FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+MOST_LINES = 8
+CHIEF = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # of many curves, those that decide
 SMALLEST = 224  # pictures smaller than this are enlarged before anything is written on them
 
 
@@ -131,10 +134,7 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
     for axes in grid[len(cells) :]:
         axes.axis("off")
     if spec.target == "mask":
-        palette = zip(spec.class_names, colours(spec.num_classes), strict=True)
-        patches = [
-            Patch(color=(c[0] / 255, c[1] / 255, c[2] / 255), label=name) for name, c in palette if name != "background"
-        ]
+        patches = [Patch(color=(c[0] / 255, c[1] / 255, c[2] / 255), label=name) for name, c in mask_legend(spec)]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     return figure
 
@@ -148,6 +148,8 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
         if len(names) == 2 and prefix == "train/":
             names = ["train/loss"]  # a single loss is its own sum
         names = [name for name in names if name != "val/score"]  # it is one of the others
+        if len(names) > MOST_LINES:
+            names = [name for name in names if name.rsplit("/", 1)[-1] in CHIEF]
         for name in names:
             points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
             if points:
@@ -156,8 +158,9 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        if names and len(names) <= 12 and prefix != "lr":
-            axes.legend(fontsize=7)
+        if names and prefix != "lr":
+            axes.legend(fontsize=6 if len(names) > 4 else 7, framealpha=0.6)
+        axes.margins(y=0.08)
     return figure
 
 
@@ -222,11 +225,24 @@ def save(figure: Figure, path: Path) -> None:
     part.replace(path)
 
 
-def banner(image: Tensor, words: str) -> Tensor:
-    """An image uint8 (3, H, W) with a line of text above it."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    size = max(12, image.shape[2] // 24)
-    strip = Image.new("RGB", (image.shape[2], size + size // 2), (20, 20, 20))
-    ImageDraw.Draw(strip).text((size // 3, size // 6), words, fill=(255, 255, 255), font=ImageFont.truetype(FONT, size))
+def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> Tensor:
+    """An image uint8 (3, H, W) with a line of text above it, every word in its colour; as small as it must be to fit."""
+    width = image.shape[2]
+    line = "  ".join(word for word, _ in words)
+    size = max(12, width // 24)
+    font = ImageFont.truetype(FONT, size)
+    while size > 7 and font.getlength(line) > width - size:
+        size -= 1
+        font = ImageFont.truetype(FONT, size)
+    strip = Image.new("RGB", (width, size + size // 2), (20, 20, 20))
+    left = size / 3
+    for word, colour in words:
+        ImageDraw.Draw(strip).text((left, size // 6), word, fill=colour, font=font)
+        left += font.getlength(f"{word}  ")
     return torch.cat([torch.from_numpy(np.array(strip)).permute(2, 0, 1), image], 1)
+
+
+def mask_legend(spec: Spec) -> list[tuple[str, tuple[int, int, int]]]:
+    """The names of the classes that are drawn, in their colours."""
+    named = zip(spec.class_names, colours(spec.num_classes), strict=True)
+    return [(name, colour) for name, colour in named if name != "background"]

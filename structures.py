@@ -31,6 +31,13 @@ class InputError(ValueError):
     """
 
 
+def reason(error: Exception, limit: int = 120) -> str:
+    """The first line of what an error says, for a message; its kind where it says nothing that reads."""
+    lines = str(error).strip().splitlines()
+    said = lines[0].strip() if lines else ""
+    return said[:limit] if len(said) > 4 and not said.isdigit() else type(error).__name__
+
+
 class Batch(TypedDict, total=False):
     """What a datamodule delivers, in raw units; the task normalises."""
 

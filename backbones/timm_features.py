@@ -46,6 +46,10 @@ class TimmFeatures(Backbone):
             raise InputError(f"timm's {name} gives no features by stride: {error}") from error
         info = self.net.feature_info
         self.order = list(info.reduction())
+        if len(set(self.order)) < len(self.order):
+            raise InputError(
+                f"backbone.name={name}: its features lie at the strides {self.order}, some of them twice: choose a pyramid, such as resnet18"
+            )
         self.channels = dict(zip(self.order, info.channels(), strict=True))
         self.stages = find_stages(self.net, info.module_name())
         if weights not in ("none", "pretrained"):

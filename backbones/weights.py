@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Match
-from structures import InputError
+from structures import InputError, reason
 
 State = dict[str, Tensor]
 FORMS = "none, a file (.pt, .pth, .th, .ckpt, .safetensors), a timm tag such as resnet18.a1_in1k, or a torchvision tag such as ResNet18_Weights.IMAGENET1K_V1"
@@ -177,8 +177,7 @@ def read_file(path: Path) -> State:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile and safetensors raise a dozen kinds; all mean the same to a reader
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} can't be read as weights ({reason}): give {FORMS}") from error
+        raise InputError(f"{path} can't be read as weights ({type(error).__name__}): give {FORMS}") from error
     for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -214,8 +213,7 @@ def from_hub(source: str, fetch: Callable[[], Any], folder: Callable[[], str]) -
     except InputError:
         raise
     except Exception as error:  # every client has its own errors for "no network"
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"the weights {source} are not in the cache and could not be downloaded ({type(error).__name__}: {reason}). "
+            f"the weights {source} are not in the cache and could not be downloaded ({type(error).__name__}: {reason(error)}). "
             f"Go online once, copy the cache folder {folder()} from a machine that has them, or give a file"
         ) from error

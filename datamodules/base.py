@@ -118,7 +118,7 @@ class Data(LightningDataModule, ABC):
             found = dict.fromkeys(required, found["train"])
         self.splits = {name: Items(self, found[name], random=name == "train") for name in splits if found.get(name)}
         required = [name for name in required if name in splits]
-        self.require(required)
+        self.require(required, [name for name, items in found.items() if items])
         if self.given and (self.spec.class_names, self.spec.channels) != (self.given.class_names, self.given.channels):
             raise InputError(
                 f"the checkpoint knows {list(self.given.class_names)} in {self.given.channels} channels, "
@@ -128,19 +128,18 @@ class Data(LightningDataModule, ABC):
             self.augment.suits(self.spec)
         self.check()
         if self.skipped:
-            self.require(required)
+            self.require(required, list(self.splits))
             self.notes.append(
                 f"{len(self.skipped)} items can't be used and were left out, see skipped.txt; the first: {self.skipped[0]}"
             )
 
-    def require(self, splits: Sequence[str]) -> None:
-        """Refuse data in which one of `splits` is empty, or training has a single item."""
+    def require(self, splits: Sequence[str], there: Sequence[str]) -> None:
+        """Refuse data in which one of `splits` is empty, or training has a single item; `there` are those that are not."""
         for name in splits:
             if not self.splits.get(name):
-                there = ", ".join(split for split, items in self.splits.items() if len(items))
                 raise InputError(
-                    f"there is no item to use as {name} (there are {there or 'none at all'}): "
-                    f"give more data, or another data.splits{self.first_skipped()}"
+                    f"there is no item to use as {name} (there is {', '.join(there) or 'none at all'}): "
+                    f"give more data, or choose another split{self.first_skipped()}"
                 )
         if "train" in self.splits and len(self.splits["train"]) < 2:
             raise InputError(
@@ -200,6 +199,10 @@ class Data(LightningDataModule, ABC):
             self.splits[name].leave_out(set(found))
         if not self.given:
             self.spec = replace(self.spec, counts=tuple(counts.tolist()))
+            if "train" in self.splits and not sum(self.spec.counts):
+                raise InputError(
+                    f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
+                )
 
     @property
     def can_stand_still(self) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from tifffile import TiffFile
 from torch import Tensor
 
-from structures import InputError
+from structures import InputError, reason
 
 TIFF = {".tif", ".tiff"}
 GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -33,8 +33,7 @@ def statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-    return InputError(f"{path} can't be read as an image ({reason}): mend or remove it")
+    return InputError(f"{path} can't be read as an image ({reason(error)}): mend or remove it")
 
 
 def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tensor:

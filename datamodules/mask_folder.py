@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,7 +91,7 @@ class MaskFolder(ImageData):
 
     def read(self) -> dict[str, list[Item]]:
         folders = split_folders(self.root) or {"train": self.root}
-        pairs = {split: pair(folder) for split, folder in folders.items()}
+        pairs = {split: self.pairs(folder) for split, folder in folders.items()}
         everything = [couple for members in pairs.values() for couple in members]
         if not everything:
             raise InputError(
@@ -112,17 +113,38 @@ class MaskFolder(ImageData):
             {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
         )
 
+    def pairs(self, folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
+        """Images and their masks: one of the same name, or all in the folder that an image has for itself."""
+        own = sorted(child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES))
+        if own and not child_folder(folder, IMAGES):
+            return [made for child in own if (made := self.attempt(alone, child))]
+        images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
+        masks = {name if name in images else ENDING.sub("", name): path for name, path in masks.items()}
+
+        def couple(name: str) -> tuple[Path, tuple[Path, ...]]:
+            if name not in masks:
+                raise InputError(f"{images[name]} has no mask of the same name: add one or remove the image")
+            if name not in images:
+                raise InputError(f"{masks[name]} has no image of the same name: add it or remove the mask")
+            return images[name], (masks[name],)
+
+        return [made for name in sorted(images | masks) if (made := self.attempt(couple, name))]
+
     def guess(self, masks: list[Path]) -> dict[int, str]:
         """Background and object, where the masks hold 0 and one other value; anything else must be said."""
-        found: set[int] = set()
-        for mask in masks:
-            found |= set(read_mask(mask).unique().tolist())
+
+        def values(mask: Path) -> set[int]:
+            return set(read_mask(mask).unique().tolist())
+
+        with ThreadPoolExecutor() as pool:
+            found = set().union(*(part for part in pool.map(lambda mask: self.attempt(values, mask), masks) if part))
         if len(found) == 2 and 0 in found:
             other = max(found)
             self.notes.append(
                 f"mask value 0 is taken as background and {other} as object; say data.values='{{0: object, {other}: background}}' if it is the other way round"
             )
             return {0: "background", other: "object"}
+        self.refuse_skipped()
         example = ", ".join(
             f"{value}: {'background' if value == 0 else f'class{i}'}" for i, value in enumerate(sorted(found)[:6])
         )
@@ -195,25 +217,6 @@ def ordered(names: object) -> list[str]:
     """Distinct class names as they come, without ``ignore``, ``background`` first."""
     distinct = [name for name in dict.fromkeys(names) if name != "ignore"]  # type: ignore[call-overload]
     return sorted(distinct, key=lambda name: name != "background")
-
-
-def pair(folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
-    """Images and their masks: one of the same name, or all in the folder that an image has for itself."""
-    own = sorted(child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES))
-    if own and not child_folder(folder, IMAGES):
-        return [alone(child) for child in own]
-    images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
-    masks = {name if name in images else ENDING.sub("", name): path for name, path in masks.items()}
-    lonely = sorted(set(images) - set(masks))
-    if lonely:
-        raise InputError(
-            f"{len(lonely)} images in {folder} have no mask of the same name, such as {images[lonely[0]]}: add or remove them"
-        )
-    if spare := sorted(set(masks) - set(images)):
-        raise InputError(
-            f"{len(spare)} masks in {folder} have no image of the same name, such as {masks[spare[0]]}: add or remove them"
-        )
-    return [(images[name], (masks[name],)) for name in sorted(images)]
 
 
 def alone(folder: Path) -> tuple[Path, tuple[Path, ...]]:

@@ -21,11 +21,13 @@ from structures import InputError
 class Voc(BoxData):
     """``Annotations/*.xml``, ``JPEGImages/*`` and ``ImageSets/Main/{train,val,test}.txt`` in `root` or one folder below it.
 
-    A box is taken as x1, y1, x2, y2 in pixels, as written. Boxes without area are dropped, counted and said; boxes that lap
+    A box is taken as x1, y1, x2, y2 in pixels, as written: today's tools write edges counted from 0, the sets of 2007 to 2012 pixels
+    counted from 1, which differs by half a pixel. Boxes without area are dropped, counted and said; boxes that lap
     over the edge are cut at it.
 
     Args:
         root: The folder of the data.
+        difficult: Keep the objects that are marked so; VOC's own evaluation leaves them out.
         size: Longest side in pixels; None keeps images of up to 800.
         channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
         window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
@@ -44,6 +46,7 @@ class Voc(BoxData):
     def __init__(
         self,
         root: str,
+        difficult: bool = True,
         size: int | None = None,
         channels: int | None = None,
         window: list[float] | None = None,
@@ -68,6 +71,7 @@ class Voc(BoxData):
             augment=augment,
             on_bad=on_bad,
         )
+        self.difficult = difficult
 
     def read(self) -> dict[str, list[Item]]:
         base = find_base(self.root)
@@ -75,7 +79,7 @@ class Voc(BoxData):
         images = {p.stem: p for p in sorted((base / "JPEGImages").iterdir()) if p.suffix.lower() in SUFFIXES}
 
         def pair(stem: str) -> tuple[Path, Objects]:
-            objects = read_xml(base, stem)
+            objects = read_xml(base, stem, self.difficult)
             if stem not in images:
                 raise InputError(
                     f"{objects.file} has no image in {base / 'JPEGImages'}: add the image or remove the XML"
@@ -100,10 +104,10 @@ def find_base(root: Path) -> Path:
 def read_lists(base: Path) -> dict[str, list[str]]:
     """{split: image names}, from ImageSets/Main; everything as ``train`` where there are no lists."""
     files = sorted((base / "ImageSets" / "Main").glob("*.txt"))
-    found = {split: file.read_text().split() for file in files if (split := split_name(file.stem))}
+    found = {split: names_in_list(base, file) for file in files if (split := split_name(file.stem))}
     whole = base / "ImageSets" / "Main" / "trainval.txt"
     if "train" not in found and whole.is_file():
-        found["train"] = whole.read_text().split()
+        found["train"] = names_in_list(base, whole)
     lists = found or {"train": sorted(file.stem for file in (base / "Annotations").glob("*.xml"))}
     if not any(lists.values()):
         raise InputError(f"{base} names no image: ImageSets/Main is empty, or Annotations has no XML file")
@@ -113,8 +117,18 @@ def read_lists(base: Path) -> dict[str, list[str]]:
     return lists
 
 
-def read_xml(base: Path, stem: str) -> Objects:
-    """Parse ``Annotations/stem.xml``.
+def names_in_list(base: Path, file: Path) -> list[str]:
+    """The images that a list names, a line each; the official lists of a class have a flag -1, 0 or 1 behind the name."""
+    names = []
+    for line in file.read_text().splitlines():
+        name, _, flag = line.strip().rpartition(" ")
+        flagged = flag in ("-1", "0", "1") and not (base / "Annotations" / f"{line.strip()}.xml").is_file()
+        names.append(name.strip() if flagged and name else line.strip())
+    return [name for name in names if name]
+
+
+def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
+    """Parse ``Annotations/stem.xml``; without the objects that are marked difficult unless they are asked for.
 
     Raises:
         InputError: If it is missing, no XML, or has an object without a name or with a box that is no four numbers.
@@ -126,6 +140,8 @@ def read_xml(base: Path, stem: str) -> Objects:
         tree = ElementTree.parse(file).getroot()
         names, boxes = [], []
         for thing in tree.iter("object"):
+            if not difficult and thing.findtext("difficult", "0").strip() == "1":
+                continue
             box = tuple(float(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax"))
             name = thing.findtext("name", "").strip()
             if not name or not all(math.isfinite(side) for side in box):

@@ -64,7 +64,8 @@ class Predictor:
                     answer = self.own_size({key: value.cpu() for key, value in answer.items()}, places[i])
                     record = {"path": name, **self.plain(answer)}
                     if "mask" in answer:
-                        record["mask"] = str(self.save_mask(answer["mask"], folder / "masks", done))
+                        mask = self.save_mask(answer["mask"], folder / "masks" / f"{done:05d}_{Path(name).stem}.png")
+                        record["mask"] = str(mask.relative_to(folder))
                     lines.write(json.dumps(record) + "\n")
                     if pictures:
                         path = folder / "pictures" / f"{done:05d}_{Path(name).stem}.png"
@@ -112,10 +113,9 @@ class Predictor:
             "probabilities": odds,
         }
 
-    def save_mask(self, mask: Tensor, folder: Path, number: int) -> Path:
+    def save_mask(self, mask: Tensor, path: Path) -> Path:
         """A mask as a PNG of class numbers."""
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{number:05d}.png"
+        path.parent.mkdir(exist_ok=True)
         Image.fromarray(mask.to(torch.uint8).numpy()).save(path)
         return path
 
@@ -132,6 +132,8 @@ class Predictor:
             return
         image = original(Path(name))
         drawn = drawing.draw(image, answer, self.spec, self.threshold)
-        if "probabilities" in answer:
-            drawn = drawing.banner(drawn, words)
+        if "mask" in answer:
+            drawn = drawing.banner(drawn, drawing.mask_legend(self.spec))
+        elif "probabilities" in answer:
+            drawn = drawing.banner(drawn, [(words, (255, 255, 255))])
         Image.fromarray(drawn.permute(1, 2, 0).numpy()).save(path)

@@ -26,6 +26,8 @@ def find_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
     Raises:
         InputError: If the folder holds another run, or what is to be resumed is no run.
     """
+    if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}, got {cfg.seed!r}")
     if cfg.resume:
         cfg, folder = reopen(cfg)
         os.environ[CHILD_OF] = str(folder.resolve())

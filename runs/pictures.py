@@ -119,7 +119,7 @@ class Pictures(Callback):
         if "scores" in answer:
             keep = answer["scores"] >= SHOWN_SCORE
             answer = {key: value[keep] for key, value in answer.items()}
-        title = word + drawing.caption(answer, spec)
+        title = word.rstrip(": ") if "mask" in answer else word + drawing.caption(answer, spec)
         return partial(drawing.show, signal=signal, answer=answer, spec=spec, title=title)
 
 

@@ -7,19 +7,20 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runs.checkpoints import WholeFiles
+from runs.progress import Progress
 from structures import InputError
 
 
 def make_trainer(
     max_epochs: int = 8,
-    accelerator: str = "auto",
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: int | str | list[int] = "auto",
     num_nodes: int = 1,
     strategy: str = "auto",
@@ -73,7 +74,7 @@ def make_trainer(
         logger=logger,
         plugins=[WholeFiles()],
         enable_model_summary=False,
-        enable_progress_bar=any(type(callback).__name__ == "Progress" for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
         log_every_n_steps=1,
     )
     try:

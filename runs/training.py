@@ -169,7 +169,7 @@ def same_data(checkpoint: Path, task: Task) -> dict[str, Any]:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
-            f"{checkpoint} can't be read ({str(error).splitlines()[0][:100]}): start anew with another run_dir"
+            f"{checkpoint} can't be read ({type(error).__name__}): start anew with another run_dir"
         ) from error
     old, new = content["spec"], task.spec.to_dict()
     differ = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if normal(old.get(key)) != normal(new[key])]
@@ -213,6 +213,4 @@ def best_row(rows: list[dict[str, Any]]) -> dict[str, float | None]:
 
 def start(seed: int) -> None:
     """Seed everything that a run draws from before its first batch (initial weights)."""
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed must be from 0 to {2**32 - 1}, got {seed}")
     seed_everything(seed, workers=False, verbose=False)

@@ -133,7 +133,9 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
     assert json.loads((folder / "metrics.json").read_text())["epochs"] == 4
     moved.rename(image_folder)
 
-    judged = run("evaluate", "ckpt=one/checkpoints/best.ckpt", f"data.root={image_folder}", "data=image_folder", "run_dir=judged")
+    judged = run(
+        "evaluate", "ckpt=one/checkpoints/best.ckpt", f"data.root={image_folder}", "data=image_folder", "run_dir=judged"
+    )
     assert judged.returncode == 0, judged.stderr
     figures = json.loads((tmp_path / "judged" / "metrics.json").read_text())
     assert figures["test"] == json.loads((folder / "metrics.json").read_text())["test"]
