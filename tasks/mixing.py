@@ -36,7 +36,7 @@ class Mixing:
         x, target = batch["input"], batch["target"]
         shares = (one_hot(target, self.num_classes) if target.ndim == 1 else target).float()
         cuts = bool(self.cutmix) and (not self.mixup or bool(torch.rand(()) < 0.5))
-        alpha = torch.tensor(self.cutmix if cuts else self.mixup)
+        alpha = torch.tensor(float(self.cutmix if cuts else self.mixup))
         share = float(Beta(alpha, alpha).sample())
         if cuts:
             mixed, share = cut(x, share)
