@@ -111,13 +111,15 @@ def comparisons(runs: Path, weights: Path) -> Iterator[Comparison]:
 
 
 def few(source: Path, target: Path, count: int) -> Path:
-    """A copy of an image folder with the first `count` training images a class and the whole test split."""
+    """A copy of an image folder with `count` training images a class, the next 20 to validate with, and the whole test split."""
     if not target.is_dir():
         shutil.copytree(source / "test", target / "test")
         for folder in sorted((source / "train").iterdir()):
-            (target / "train" / folder.name).mkdir(parents=True)
-            for path in sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))[:count]:
-                shutil.copy(path, target / "train" / folder.name)
+            paths = sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))
+            for split, chosen in (("train", paths[:count]), ("val", paths[count : count + 20])):
+                (target / split / folder.name).mkdir(parents=True)
+                for path in chosen:
+                    shutil.copy(path, target / split / folder.name)
     return target
 
 
@@ -178,7 +180,7 @@ HEAD = """# Does transfer pay?
 
 Written by `benchmarks/transfer.py`, whatever came out. Every row is the same command with another `recipe=`; all but `scratch`
 also have `backbone.weights=`, and all run for as many epochs. The score decides by the best validation epoch. Seeds differ in
-initial weights, order, random changes and, where validation is taken from training, in the split; the test images are the same.
+initial weights, order and random changes; the images of every split are the same.
 Seconds are of a whole run on one core, the reading of the data and the test included.
 """
 
