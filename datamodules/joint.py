@@ -47,6 +47,9 @@ class JointData(Data):
         ndim, channels = next(iter(shapes.values()))
         self.spec = Spec(ndim, channels, target="parts", parts=specs)
         self.splits = {name: [] for name in splits if any(name in part.splits for part in self.parts.values())}  # type: ignore[misc]
+        for split in self.splits:
+            if lacking := [name for name, part in self.parts.items() if split not in part.splits]:
+                self.notes.append(f"{', '.join(lacking)} has no {split} split and is left out of its mean")
         if "train" in splits:
             longest = max(part.batches("train").round_length() for part in self.parts.values())
             for part in self.parts.values():

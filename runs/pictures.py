@@ -82,9 +82,10 @@ class Pictures(Callback):
         table = folder.parent / "metrics.csv"
         if table.is_file():
             drawing.save(drawing.curves(read_rows(table)), folder / "curves.png")
-        found = {f"{name}_": (task.curves[name], spec) for name, spec in task.spec.parts.items()} or {
-            "": (task.curves, task.spec)
+        joint = {
+            f"{name}_": (task.curves[name], task.spec.parts[name]) for name in task.spec.parts if name in task.curves
         }
+        found = joint or {"": (task.curves, task.spec)}
         for name, (details, spec) in found.items():
             if "confusion" in details:
                 drawing.save(drawing.confusion(details["confusion"], spec.class_names), folder / f"{name}confusion.png")

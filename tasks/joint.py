@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
@@ -45,6 +46,7 @@ class Joint(Task):
         self.parts = nn.ModuleDict({name: make(backbone, spec.parts[name]) for name, make in tasks.items()})
         for part in self.parts.values():
             del part.backbone  # registered once, here
+        self.seen: set[str] = set()
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in tasks}
 
     def encode(self, batch: Any) -> Any:
@@ -64,6 +66,18 @@ class Joint(Task):
         present = {name: part for name, part in batch.items() if part is not None}  # the shorter sets end earlier
         for name, predictions in self(present).items():
             self.parts[name].update(stage, predictions, present[name])
+            self.seen.add(name)
+
+    def judged(self) -> list[str]:
+        """The parts that had something to judge, in any process; a part's data may have no test split."""
+        flags = torch.tensor([name in self.seen for name in self.parts], dtype=torch.int32, device=self.device)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+        return [name for name, flag in zip(self.parts, flags.tolist(), strict=True) if flag]
+
+    def report(self, stage: str) -> None:
+        super().report(stage)
+        self.seen.clear()
 
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
         raise NotImplementedError("joint data is judged part by part, see judge")
@@ -72,10 +86,11 @@ class Joint(Task):
         return [part.meters[stage] for part in self.parts.values()]
 
     def results(self, stage: str) -> dict[str, float]:
-        """``part/metric`` for every part, and the mean of the parts' scores."""
-        found = {name: part.results(stage) for name, part in self.parts.items()}
+        """``part/metric`` for every part that was judged, and the mean of their scores."""
+        found = {name: self.parts[name].results(stage) for name in self.judged()}
         flat = {f"{name}/{key}": value for name, results in found.items() for key, value in results.items()}
-        return flat | {"mean": sum(found[name][part.score] for name, part in self.parts.items()) / len(found)}
+        scores = [results[self.parts[name].score] for name, results in found.items()]
+        return flat | {"mean": sum(scores) / len(scores) if scores else float("nan")}
 
     def details(self, stage: str) -> dict[str, Any]:
-        return {name: part.details(stage) for name, part in self.parts.items()}
+        return {name: self.parts[name].details(stage) for name in self.judged()}

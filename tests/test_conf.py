@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from assembly import allowed
-from runs.checks import HYDRA, check, check_node, configurable, fits, near, signature
+from runs.checks import HYDRA, check, check_node, configurable, fits, known_keys, near, signature
 from structures import InputError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -34,9 +34,7 @@ def whole(file: Path) -> dict:
         if isinstance(entry, str) and entry != "_self_" and "@" not in entry:
             base |= whole(file.with_name(f"{entry}.yaml"))
         elif isinstance(entry, dict):
-            base |= {key: {} for key in entry}
-        elif isinstance(entry, str) and "@" in entry:
-            base[entry.split("@")[1].split(".")[0]] = {}
+            base |= {key.rsplit("@")[-1].split(".")[0]: {} for key in entry}
     return base | {key: value for key, value in content.items() if key != "defaults"}
 
 
@@ -88,3 +86,9 @@ def test_unknown_and_missing_keys() -> None:
     with pytest.raises(InputError, match=r"backbone is missing: say backbone=\.\.\., one of resnet101"):
         check({"data": {}}, "train")
     assert "resnet18" in near("resnet81", {"resnet18", "resnet50"})
+
+
+def test_a_key_of_that_very_name_elsewhere_is_the_nearest() -> None:
+    for word in ("lr", "recipe.lr"):
+        assert "Nearest: recipe.optimizer.lr" in near(word, known_keys("train"))
+    assert "Nearest: data.batch_size" in near("batch_size", known_keys("train"))

@@ -72,7 +72,7 @@ def test_a_value_with_no_class(mask_folder: Path) -> None:
         prepared(mask_folder)
 
 
-@pytest.mark.parametrize(("kind", "said"), [("images", "have no image"), ("masks", "have no mask")])
+@pytest.mark.parametrize(("kind", "said"), [("images", "has no image"), ("masks", "has no mask")])
 def test_missing_pair(mask_folder: Path, kind: str, said: str) -> None:
     (mask_folder / kind / "3.png").unlink()
     with pytest.raises(InputError, match=said):
