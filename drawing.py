@@ -161,6 +161,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
         if names and prefix != "lr":
             axes.legend(fontsize=6 if len(names) > 4 else 7, framealpha=0.6)
         axes.margins(y=0.08)
+        axes.set_xlim(0.5, max((int(row["epoch"]) for row in rows), default=1) + 0.5)
     return figure
 
 
