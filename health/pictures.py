@@ -26,7 +26,7 @@ def file_facts(path: Path) -> Facts:
     with contextlib.suppress(InputError):
         header = read_header(path)
         height, width = header.shown
-        facts |= {"size": [width, height], "bits": header.bits, "pages": header.pages, "turned": header.orientation}
+        facts |= {"size": [width, height], "bits": header.bits, "turned": header.orientation}
         if header.bits > 8:
             values = np.asarray(decode(path, 1), np.float64)
             values = values[np.isfinite(values)]
@@ -63,7 +63,7 @@ def spread(sizes: list[tuple[int, int]]) -> str:
 
 
 def findings(chart: Chart) -> Iterator[Finding]:
-    """One colour, alpha, grey in colour files, deep and multi-page files, orientation."""
+    """One colour, alpha, grey in colour files, deep files, orientation; of pages the reader itself tells."""
     yield from depth(chart)
     of = {
         name: [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if test(facts)]
@@ -96,12 +96,6 @@ def findings(chart: Chart) -> Iterator[Finding]:
             "note",
             f"{share} pictures are colour files with grey content",
             todo="data.channels=1 reads them as grey and saves time" if share == "all" else "",
-        )
-    if names["pages"]:
-        yield Finding(
-            "note",
-            f"{count(len(names['pages']), 'file has', 'files have')} several pages: the first is read",
-            names["pages"],
         )
     if names["turned"]:
         yield Finding(
@@ -140,6 +134,5 @@ TESTS = {
     "opaque": lambda facts: facts.get("alpha") == [255, 255],
     "clear": lambda facts: facts.get("alpha", [255])[0] < 255,
     "grey": lambda facts: facts.get("grey") and facts.get("mode") != "P",
-    "pages": lambda facts: facts.get("pages", 1) > 1,
     "turned": lambda facts: facts.get("turned", 1) != 1,
 }
