@@ -85,5 +85,5 @@ def gaps(chart: Chart) -> Iterator[Finding]:
             inside = "" if folder == "." else f"{folder}/"
             yield Finding(
                 "note",
-                f"{missing} of {span} numbers are missing in {inside}{prefix}{min(numbers)} to {max(numbers)}: right where some were left out on purpose",
+                f"{missing} of {span} numbers {'is' if missing == 1 else 'are'} missing in {inside}{prefix}{min(numbers)} to {max(numbers)}: right where that was on purpose",
             )

@@ -90,7 +90,7 @@ def findings(chart: Chart) -> Iterator[Finding]:
         )
         yield Finding(
             "warning",
-            f"{count(len(longest), 'clip is', 'clips are')} more than {UNEVEN} times as long as the median: only their middle is used",
+            f"{count(len(longest), 'clip is', 'clips are')} more than {UNEVEN} times as long as the median: only the middle is used",
             longest,
             "cut them into pieces, or say data.seconds=...",
         )
