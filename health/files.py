@@ -36,26 +36,31 @@ def findings(chart: Chart) -> Iterator[Finding]:
 
 def unusable(chart: Chart) -> Iterator[Finding]:
     """What the reader can't use, one finding a kind of trouble."""
-    wrong = [facts["error"] for facts in chart.facts.values() if "error" in facts]
-    if chart.data:
-        wrong += chart.data.skipped
-    if wrong:
+    if messages := wrong(chart):
         yield Finding(
             "error",
-            f"{count(len(wrong), 'item')} can't be used",
-            tuple(message.replace(f"{chart.root}/", "") for message in wrong),
+            f"{count(len(messages), 'item')} can't be used",
+            tuple(messages),
             "mend or remove them, or train without them: data.on_bad=skip",
         )
 
 
+def wrong(chart: Chart) -> list[str]:
+    """What the reader said of every item that it can't use."""
+    messages = [facts["error"] for facts in chart.facts.values() if "error" in facts]
+    messages += chart.data.skipped if chart.data else []
+    return [message.replace(f"{chart.root}/", "") for message in messages]
+
+
 def lies(chart: Chart) -> Iterator[Finding]:
-    """Files whose first bytes say something else than their suffix."""
+    """Files whose first bytes say something else than their suffix, but for empty ones that were told of already."""
     names = [name for name in chart.tree if family(name)]
     with ThreadPoolExecutor() as pool:
         truths = pool.map(lambda name: lie(chart.root / name), names)
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    told = "\n".join(wrong(chart))
     for name, truth in zip(names, truths, strict=True):
-        if truth:
+        if truth and not (truth == "empty" and name in told):
             found[PurePosixPath(name).suffix, truth].append(name)
     for (suffix, truth), members in sorted(found.items()):
         readable = truth in KINDS
