@@ -12,12 +12,13 @@ from health.chart import Chart
 from health.findings import Finding, count
 from health.sniff import KINDS, family, lie
 from health.tables import SPLITS
+from health.tree import JUNK
 
 MOST_MISSING = 0.25  # of a numbered series; where more are missing, it was never meant to be whole
 
 
 def findings(chart: Chart) -> Iterator[Finding]:
-    """Unreadable files, suffixes that lie, empty files, capitals, gaps in the numbering."""
+    """Unreadable files, suffixes that lie, empty files, capitals, gaps in the numbering, empty class folders."""
     if chart.refused:
         yield Finding("error", chart.refused)
     yield from unusable(chart)
@@ -32,6 +33,7 @@ def findings(chart: Chart) -> Iterator[Finding]:
             capital,
         )
     yield from gaps(chart)
+    yield from hollow(chart)
 
 
 def unusable(chart: Chart) -> Iterator[Finding]:
@@ -92,3 +94,22 @@ def gaps(chart: Chart) -> Iterator[Finding]:
                 "note",
                 f"{missing} of {span} numbers {'is' if missing == 1 else 'are'} missing in {inside}{prefix}{min(numbers)} to {max(numbers)}: right where that was on purpose",
             )
+
+
+def hollow(chart: Chart) -> Iterator[Finding]:
+    """Folders beside those of the classes that hold nothing to read, and so make no class."""
+    if chart.guess.format not in ("image_folder", "audio_folder"):
+        return
+    held = {str(p) for name in chart.tree if family(name) == chart.guess.family for p in PurePosixPath(name).parents}
+    inside = [path for path in sorted(chart.root.iterdir()) if path.is_dir()]
+    splits = [path for path in inside if path.name.lower() in SPLITS]
+    classes = [path for split in splits for path in sorted(split.iterdir()) if path.is_dir()] if splits else inside
+    shown = [chart.shown(str(path)) for path in classes if path.name not in JUNK and not path.name.startswith(".")]
+    where = tuple(name for name in shown if name not in held)
+    if where:
+        yield Finding(
+            "warning",
+            f"{count(len(where), 'class folder is', 'class folders are')} without a {chart.guess.family}",
+            where,
+            "fill them, or remove them: they make no class",
+        )
