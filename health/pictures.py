@@ -47,10 +47,12 @@ def pixel_facts(image: Tensor) -> Facts:
 
 
 def describe(chart: Chart) -> list[str]:
-    """Sizes, colours and kinds of file, the most frequent first."""
+    """Sizes, numbers of channels other than grey's and RGB's, colours and kinds of file, the most frequent first."""
     facts = [facts for _, _, facts in chart.seen()]
     sizes = [tuple(f.get("size") or f["shape"][:0:-1]) for f in facts]
     said = [frequent(f"{width}x{height} pixels" for width, height in sizes) if len(set(sizes)) <= 3 else spread(sizes)]
+    if any(f["shape"][0] not in (1, 3) for f in facts):
+        said.append(frequent(f"{f['shape'][0]} channels" for f in facts))
     said += [frequent(str(f[key]) for f in facts if f.get(key)) for key in ("mode", "kind")]
     return ["; ".join(part for part in said if part)]
 
