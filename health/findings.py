@@ -29,10 +29,15 @@ class Finding:
     where: tuple[str, ...] = ()
     todo: str = ""
 
+    @property
+    def cut(self) -> bool:
+        """Whether there are more places than the text names."""
+        return len(self.where) > SHOWN
+
     def lines(self) -> list[str]:
         """As text: what it is with the first places, a line each where those are sentences, and what to do."""
         places = [brief(place) for place in self.where[:SHOWN]]
-        more = [f"and {len(self.where) - SHOWN} more"] if len(self.where) > SHOWN else []
+        more = [f"and {len(self.where) - SHOWN} more"] if self.cut else []
         todo = [f"-> {self.todo}"] if self.todo else []
         if any(len(place.split()) > SENTENCE for place in places):
             return [f"{self.what}:", *(f"- {place}" for place in places), *more, *todo]

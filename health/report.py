@@ -39,6 +39,7 @@ def text(
         lines += [line for part in rest for line in indented(part, 14, " " * 11)]
     lines += [""] * bool(findings)
     lines.append(f"  {summary(findings)}")
+    lines += ["  json=PATH writes the places that are not named here, too"] * any(f.cut for f in findings)
     lines += [f"  pictures of it: {sheet}"] * bool(sheet)
     lines += ["", "Train on it:", f"  {command}"] if command else []
     return "\n".join(lines)
