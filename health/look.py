@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +64,10 @@ class Order:
 
     @property
     def sheet_path(self) -> Path:
-        return Path(self.sheet or Path("outputs", "doctor", self.folder.resolve().name or "root", "sheet.png"))
+        """Where the sheet goes: by default a folder of its own for every path, though two may end alike."""
+        folder = self.folder.resolve()
+        mark = hashlib.blake2b(str(folder).encode(), digest_size=3).hexdigest()
+        return Path(self.sheet or Path("outputs", "doctor", f"{folder.name or 'root'}-{mark}", "sheet.png"))
 
     def written(self) -> list[Path]:
         """Files that are made here, and are no data."""
