@@ -10,7 +10,7 @@ import numpy as np
 from datamodules.splits import Item
 from health.chart import Chart, classes_of
 from health.findings import Finding, count
-from health.similar import SIDE, near_pairs
+from health.similar import BANDS, IMAGES, SIDE, SOUNDS, TIMES, near_pairs
 from health.tables import read_columns
 
 LEAK = 0.1  # share of val or test that is known from training, from which a score is no score
@@ -53,9 +53,11 @@ def near(chart: Chart, same: list[Members]) -> list[Members]:
     seen = [(split, item, facts["thumb"]) for split, item, facts in chart.seen() if "thumb" in facts]
     if not seen:
         return []
-    thumbs = np.stack([np.frombuffer(thumb, np.uint8).reshape(SIDE, SIDE) for _, _, thumb in seen])
+    sound = chart.guess.family == "sound"
+    thumbs = np.stack([np.frombuffer(thumb, np.uint8) for _, _, thumb in seen])
+    thumbs = thumbs.reshape(-1, *((BANDS, TIMES) if sound else (SIDE, SIDE)))
     order = list(chart.splits)
-    pairs = near_pairs(thumbs, [order.index(split) for split, _, _ in seen])
+    pairs = near_pairs(thumbs, [order.index(split) for split, _, _ in seen], SOUNDS if sound else IMAGES)
     return [[seen[i][:2], seen[j][:2]] for i, j in pairs if frozenset((seen[i][1].name, seen[j][1].name)) not in known]
 
 

@@ -1,11 +1,16 @@
 """Twins are found whatever was done to them; strangers are not taken for twins."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from health.similar import SIDE, hashes, near_pairs, rest
+from datamodules.sounds import fit_length, read_sound
+from health.similar import SIDE, SOUNDS, hashes, near_pairs, rest
 from health.thumbs import digest, thumb
 
 
@@ -48,13 +53,43 @@ def test_rest_is_0_for_equals_and_1_for_strangers() -> None:
     assert hashes(one).shape == (1, 63)
 
 
-def test_a_sound_is_known_by_its_spectrogram() -> None:
-    time = torch.arange(6000) / 8000
-    song = torch.sin(2 * torch.pi * (300 + 400 * time) * time)[None] * torch.hann_window(6000)
-    other = torch.sin(2 * torch.pi * (900 - 400 * time) * time)[None] * torch.hann_window(6000)
-    padded = torch.nn.functional.pad(0.4 * song, (0, 2000))
-    thumbs = np.stack([thumb(s) for s in (song, other, padded)])
-    assert near_pairs(thumbs, [0, 1, 1]) == [(0, 2)]
+def song(seed: int) -> torch.Tensor:
+    """A sound (1, 8000) of six tones that come one after another, silence at its end."""
+    tones = 300 + 3000 * torch.rand(6, generator=torch.Generator().manual_seed(seed))
+    time = torch.arange(1000) / 8000
+    parts = [torch.sin(2 * torch.pi * tone * time) * torch.hann_window(1000) for tone in tones]
+    return torch.nn.functional.pad(torch.cat(parts), (0, 2000))[None]
+
+
+def later(sound: torch.Tensor, samples: int) -> torch.Tensor:
+    return torch.nn.functional.pad(sound, (samples, 0))[:, : sound.shape[1]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: 0.4 * s,
+        lambda s: later(s, 160),
+        lambda s: torch.cat([s[:, 40:], torch.zeros(1, 40)], 1),
+        lambda s: (s * 127).round() / 127,
+        lambda s: s + 0.003 * torch.randn(s.shape, generator=torch.Generator().manual_seed(1)),
+    ],
+    ids=["quieter", "later", "cut", "8 bits", "noise"],
+)
+def test_a_sound_is_known_by_its_spectrogram(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    thumbs = np.stack([thumb(s) for s in (song(0), song(1), change(song(0)))])
+    assert near_pairs(thumbs, [0, 1, 1], SOUNDS) == [(0, 2)]
+
+
+def test_steady_noises_are_no_twins() -> None:
+    noises = [0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(seed)) for seed in range(20)]
+    assert near_pairs(np.stack([thumb(n) for n in noises]), [i % 2 for i in range(20)], SOUNDS) == []
+
+
+def test_no_take_of_a_digit_is_a_twin_of_another(real: Path) -> None:
+    paths = sorted((real / "fsdd" / "recordings").glob("[0-3]_*.wav"))
+    thumbs = np.stack([thumb(fit_length(read_sound(path, 8000), 5700)) for path in paths])
+    assert near_pairs(thumbs, range(len(paths)), SOUNDS) == []
 
 
 def test_digests_know_shape_and_content() -> None:
