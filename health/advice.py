@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from health.chart import Chart
+from health.labels import heavy
 from health.look import Order
+from health.pictures import narrower
 from health.videos import Clips
 from health.words import quoted
 
@@ -31,9 +34,19 @@ def command_line(order: Order, chart: Chart, settings: dict[str, Any]) -> str:
         return ""
     words = [f"task={task_of(chart)}", f"data={chart.guess.format}", f"data.root={flow(order.root)}"]
     words += [f"data.{key}={flow(value)}" for key, value in settings.items()] + order.said
+    words += remedies(order, chart)
     if any("error" in facts for facts in chart.facts.values()) or chart.data.skipped:
         words += [] if any(word.startswith("data.on_bad=") for word in order.said) else ["data.on_bad=skip"]
     return " ".join(["python", "train.py", *map(shlex.quote, words)])
+
+
+def remedies(order: Order, chart: Chart) -> Iterator[str]:
+    """What was found and a key can mend: a window that a few values stretch, classes of which one outnumbers another."""
+    window = narrower(chart) if chart.guess.family == "picture" else ()
+    if window and not any(word.startswith("data.window=") for word in order.said):
+        yield f"data.window=[{','.join(f'{value:g}' for value in window)}]"
+    if chart.data and chart.data.kind == "label" and heavy(chart):
+        yield "task.class_weights=balanced"
 
 
 def task_of(chart: Chart) -> str:

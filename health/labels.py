@@ -36,11 +36,7 @@ def findings(chart: Chart) -> Iterator[Finding]:
 
 def imbalance(chart: Chart) -> Iterator[Finding]:
     kind = chart.data.kind if chart.data else "label"
-    numbers = {
-        chart.class_names[label]: n
-        for label, n in chart.classes().get("train", {}).items()
-        if label < len(chart.class_names) and chart.class_names[label] != "background"
-    }
+    numbers = numbers_of(chart)
     what = {"boxes": "boxes", "mask": "pixels"}.get(kind, "items")
     few = {name: number for name, number in numbers.items() if number < FEW and kind != "mask"}
     if few:
@@ -53,16 +49,36 @@ def imbalance(chart: Chart) -> Iterator[Finding]:
     if len(numbers) < 2:
         return
     most, least = max(numbers, key=lambda name: numbers[name]), min(numbers, key=lambda name: numbers[name])
-    ratio = numbers[most] / max(1, numbers[least])
+    ratio = ratio_of(numbers)
     said = f"{most} has {ratio:.0f} times the training {what} of {least} ({numbers[most]:,} and {numbers[least]:,})"
     if ratio > UNEVEN[kind]:
         yield Finding(
             "warning",
             f"heavy imbalance: {said}",
-            todo="judge by the figures of each class rather than by one number; gather more of the rare ones or weigh them",
+            todo="judge by the figures of each class rather than by one number; gather more of the rare ones or weigh them"
+            + (", as the command below does" if kind == "label" else ""),
         )
     elif ratio > 3:
         yield Finding("note", f"uneven classes: {said}")
+
+
+def numbers_of(chart: Chart) -> dict[str, int]:
+    """{class: training items, boxes or pixels of it}, the background left out."""
+    return {
+        chart.class_names[label]: number
+        for label, number in chart.classes().get("train", {}).items()
+        if label < len(chart.class_names) and chart.class_names[label] != "background"
+    }
+
+
+def ratio_of(numbers: dict[str, int]) -> float:
+    """How many times the commonest class outnumbers the rarest."""
+    return max(numbers.values(), default=1) / max(1, min(numbers.values(), default=1))
+
+
+def heavy(chart: Chart) -> bool:
+    """Whether one class outnumbers another so far that training should know."""
+    return chart.data is not None and ratio_of(numbers_of(chart)) > UNEVEN[chart.data.kind]
 
 
 def absent(chart: Chart) -> Iterator[Finding]:

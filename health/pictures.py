@@ -121,14 +121,24 @@ def depth(chart: Chart) -> Iterator[Finding]:
             clipped,
             "say another data.window",
         )
-    low, high = min(values[1] for _, values in seen), max(values[2] for _, values in seen)
-    if high - low < NARROW * (window[1] - window[0]):
+    if better := narrower(chart):
+        low, high = better
         yield Finding(
             "warning",
             f"999 of 1,000 values lie in {low:g} to {high:g}, a small part of the window {window[0]:g} to {window[1]:g}: few grey levels are left for them",
             tuple(name for name, values in seen if values[3] > high + (high - low) or values[0] < low - (high - low)),
             f"data.window=[{low:g},{high:g}]",
         )
+
+
+def narrower(chart: Chart) -> tuple[float, ...]:
+    """The window that nearly all values lie in, where it is a small part of the one in use; else empty."""
+    ranges = [facts["range"] for _, _, facts in chart.seen() if facts.get("range")]
+    window = chart.data.spec.window if chart.data else ()
+    if not ranges or not window:
+        return ()
+    low, high = min(values[1] for values in ranges), max(values[2] for values in ranges)
+    return (low, high) if high - low < NARROW * (window[1] - window[0]) else ()
 
 
 TESTS = {

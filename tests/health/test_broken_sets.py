@@ -90,6 +90,7 @@ def test_imbalance_and_few(see: See, tmp_path: Path) -> None:
             if i < 3:
                 picture(tmp_path / "set" / "val" / name / f"{i}.png", seed=9000 + 100 * number + i)
     report = see(tmp_path / "set")
+    assert report["command"].endswith(" task.class_weights=balanced")
     assert "heavy imbalance: common has 15 times the training items of rare (60 and 4)" in said(report, "warning")
     assert "1 class has fewer than 5 training items: rare 4" in said(report, "warning")
 
@@ -114,7 +115,9 @@ def test_sixteen_bits(see: See, tmp_path: Path) -> None:
         path = tmp_path / "deep" / ("train" if i < 8 else "val") / ("a", "b")[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(path)
-    stretched = said(see(tmp_path / "deep"), "warning")
+    report = see(tmp_path / "deep")
+    stretched = said(report, "warning")
+    assert " 'data.window=[0,2" in report["command"]
     assert "a small part of the window 0 to 65535: few grey levels are left" in stretched
     assert "train/b/3.png data.window=[" in stretched
     clipped = said(see(tmp_path / "deep", window=[0, 1000]), "warning")
