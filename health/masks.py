@@ -63,13 +63,15 @@ def findings(chart: Chart) -> Iterator[Finding]:
     """Rare classes, objects that touch, lap over each other or are hardly there."""
     pixels = chart.classes().get("train")
     if pixels and pixels.total():
-        for label, name in enumerate(chart.class_names):
-            share = pixels[label] / pixels.total()
-            if 0 < share < RARE:
-                yield Finding(
-                    "note",
-                    f"{name} is {100 * share:.2g} % of the pixels: a score over all pixels says nothing about it, look at its IoU",
-                )
+        shares = {name: pixels[label] / pixels.total() for label, name in enumerate(chart.class_names)}
+        if rare := [f"{name} is {100 * share:.2g} %" for name, share in shares.items() if 0 < share < RARE]:
+            told = ", ".join(rare[:6]) + (
+                f" and {count(len(rare) - 6, 'class', 'classes')} more" if len(rare) > 6 else ""
+            )
+            yield Finding(
+                "note",
+                f"{told} of the pixels: a score over all pixels says nothing about {'it' if len(rare) == 1 else 'them'}, look at the IoU of each class",
+            )
     seen = [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if "areas" in facts]
     total = sum(len(facts["areas"]) for _, facts in seen)
     for key, words, todo in (

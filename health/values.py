@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datamodules.images import read_mask
 from health.detect import MASKS
-from health.findings import Finding
+from health.findings import Finding, count
 from health.sniff import family
 from health.tree import Tree
 from structures import InputError
 
 MOST = 60  # more values than that are no classes
+MANY = 10  # masks from which a value that one alone holds is hardly a class
+SHARED = 0.02  # of the masks that hold a value, at least, where it is a class
+LOSSY = {".jpg", ".jpeg", ".webp"}
 IGNORE = 255  # beside small numbers, by custom, what neither loss nor score looks at
 
 
@@ -26,7 +29,42 @@ def settle(root: Path, tree: Tree) -> tuple[dict[str, Any], list[Finding]]:
         root / name for name in tree if family(name) == "picture" and PurePosixPath(name).parent.name.lower() in MASKS
     ]
     colours = any(needs_colours(file) for file in files[:50])
-    found = count_values(files, colours)
+    masks = count_values(files, colours)
+    classes = shared(masks)
+    found = sum((Counter({v: n for v, n in held.items() if v in classes}) for held in masks.values()), Counter[int]())
+    settings, findings = name_values(found, colours)
+    return settings, [*findings, *strays(root, masks, classes, colours)]
+
+
+def shared(masks: dict[Path, Counter[int]]) -> set[int]:
+    """The values that several masks hold; all of them where there are few masks, or where that would leave nothing to tell apart."""
+    everything = {value for held in masks.values() for value in held}
+    sound = [held for path, held in masks.items() if path.suffix.lower() not in LOSSY]
+    if len(sound) < MANY:
+        return everything
+    times = Counter(value for held in sound for value in held)
+    classes = {value for value, number in times.items() if number >= max(2, SHARED * len(sound))}
+    return classes if len(classes) > 1 else everything
+
+
+def strays(root: Path, masks: dict[Path, Counter[int]], classes: set[int], colours: bool) -> Iterator[Finding]:
+    """Masks with values that hardly another mask has."""
+    odd = {path: sorted(set(held) - classes) for path, held in masks.items() if set(held) - classes}
+    if odd:
+        yield Finding(
+            "warning",
+            f"{count(len(odd), 'mask holds', 'masks hold')} values that hardly another mask has, which are taken for no classes",
+            tuple(
+                f"{path.relative_to(root)} ({', '.join(str(word(value, colours)) for value in values[:3])}"
+                + (f" and {len(values) - 3} more)" if len(values) > 3 else ")")
+                for path, values in odd.items()
+            ),
+            "save masks without loss and mend stray pixels, or name the values in data.values",
+        )
+
+
+def name_values(found: Counter[int], colours: bool) -> tuple[dict[str, Any], list[Finding]]:
+    """The setting ``values`` for the values `found`, with their pixels, and what a person should know about it."""
     if len(found) < 2 or len(found) > MOST:
         return {}, [strange(found)] if found else []
     if len(found) == 2:
@@ -80,21 +118,18 @@ def needs_colours(path: Path) -> bool:
     return False
 
 
-def count_values(files: Iterable[Path], colours: bool) -> Counter[int]:
-    """How many pixels have which value, over all masks that can be read."""
+def count_values(files: Sequence[Path], colours: bool) -> dict[Path, Counter[int]]:
+    """How many pixels have which value, in every mask that can be read."""
 
-    def values(path: Path) -> dict[int, int]:
+    def values(path: Path) -> Counter[int]:
         try:
             found, numbers = read_mask(path, colours).unique(return_counts=True)
         except InputError:
-            return {}  # opening the item says why
-        return dict(zip(found.tolist(), numbers.tolist(), strict=True))
+            return Counter()  # opening the item says why
+        return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
 
-    total: Counter[int] = Counter()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for part in pool.map(values, files):
-            total.update(part)
-    return total
+        return dict(zip(files, pool.map(values, files), strict=True))
 
 
 def word(value: int, colours: bool) -> int | str:

@@ -174,6 +174,20 @@ def test_masks_that_are_none(see: See, mask_folder: Path) -> None:
     assert "too many to be classes: were they saved as JPEG" in said(see(mask_folder), "error")
 
 
+def test_values_of_one_mask_alone_are_no_classes(see: See, tmp_path: Path) -> None:
+    for i in range(14):
+        picture(tmp_path / "set" / "images" / f"{i}.png", (40, 30), seed=i)
+        mask = np.zeros((30, 40), np.uint8)
+        mask[5:12, 5 + i : 12 + i], mask[20:25] = 100, 200
+        mask[0, 0] = 77 if i == 3 else 0
+        (tmp_path / "set" / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "set" / "masks" / f"{i}.png")
+    report = see(tmp_path / "set")
+    assert "{0: background, 100: class100, 200: class200}" in report["command"]
+    assert "1 mask holds values that hardly another mask has" in said(report, "warning")
+    assert "masks/3.png (77)" in said(report, "warning")
+
+
 def test_a_mask_is_missing(see: See, mask_folder: Path) -> None:
     (mask_folder / "masks" / "2.png").unlink()
     report = see(mask_folder)
