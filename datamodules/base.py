@@ -199,7 +199,7 @@ class Data(LightningDataModule, ABC):
             self.splits[name].leave_out(set(found))
         if not self.given:
             self.spec = replace(self.spec, counts=tuple(counts.tolist()))
-            if "train" in self.splits and not sum(self.spec.counts):
+            if len(self.splits.get("train", ())) and not sum(self.spec.counts):
                 raise InputError(
                     f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
                 )

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from datamodules.image_data import ImageData
-from datamodules.images import Header, read_header, upright_boxes
+from datamodules.images import read_header
 from datamodules.items import Sample
 from datamodules.splits import Item
+from datamodules.upright import Header, upright_boxes
 from structures import InputError
 
 Box = tuple[float, float, float, float]
@@ -60,7 +61,7 @@ class BoxData(ImageData):
         if not names:
             raise InputError(f"{self.root} has no object in its training images: there is nothing to detect")
         self.spec = self.make_spec(names, self.look([path for members in pairs.values() for path, _ in members]))
-        self.dropped, self.cut = Counter[str](), 0
+        self.dropped, self.cut = Counter[str](), Counter[str]()
         found: dict[str, list[Item]] = {split: [] for split in pairs}
         for split, members in pairs.items():
             for path, objects in members:
@@ -72,11 +73,14 @@ class BoxData(ImageData):
         return self.divide(found)
 
     def note_dropped(self) -> None:
-        if self.dropped:
-            where = ", ".join(f"{name} ({count})" for name, count in sorted(self.dropped.items())[:5])
-            self.notes.append(f"{self.dropped.total()} boxes without area (or turned inside out) were dropped: {where}")
-        if self.cut:
-            self.notes.append(f"{self.cut} boxes lapped over the edge of their image and were cut there")
+        for counts, what in (
+            (self.dropped, "without area (or turned inside out) dropped"),
+            (self.cut, "lapping over the edge of their image cut there"),
+        ):
+            if counts:
+                where = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())[:5])
+                more = f" and {len(counts) - 5} more images" if len(counts) > 5 else ""
+                self.notes.append(f"boxes {what}: {counts.total()}, in {where}{more}")
 
     def target(self, objects: Objects, path: Path, names: list[str]) -> Any:
         """Boxes and labels of one image in its upright pixels."""
@@ -106,9 +110,10 @@ class BoxData(ImageData):
             )
         cut = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
         keep = ((cut[:, 2:] - cut[:, :2]) > 0).all(1)
-        self.cut += int(((boxes - cut).abs() > 0.5)[keep].any(1).sum())  # less is rounding
+        if lapping := int(((boxes - cut).abs() > 0.5)[keep].any(1).sum()):  # less is rounding
+            self.cut[path.name] += lapping
         if not keep.all():
-            self.dropped[objects.file.name] += int((~keep).sum())
+            self.dropped[path.name] += int((~keep).sum())
         return cut, keep
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:

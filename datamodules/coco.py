@@ -13,11 +13,12 @@ from torch import Generator, Tensor
 from datamodules.augment import Augment
 from datamodules.box_data import BoxData, Objects, names_in, stored_frame
 from datamodules.file_data import outside
-from datamodules.images import read_header, upright
+from datamodules.images import read_header
 from datamodules.items import Sample
 from datamodules.outlines import draw
 from datamodules.placing import apply
 from datamodules.splits import Item, Splits, split_name
+from datamodules.upright import upright
 from structures import InputError
 
 PLACES = ("", "images", "{split}", "images/{split}", "{split}/images", "{stem}", "images/{stem}")
@@ -98,12 +99,16 @@ class Coco(BoxData):
         """Every image of a JSON file with its objects."""
         categories = {category["id"]: str(category["name"]) for category in content["categories"]}
         by_image: dict[Any, list[dict]] = {image["id"]: [] for image in content["images"]}
-        for annotation in content["annotations"]:
-            if annotation.get("image_id") not in by_image:
+
+        def sort(annotation: dict[str, Any]) -> None:
+            if annotation["image_id"] not in by_image:
                 raise InputError(
-                    f"{file}: annotation {annotation.get('id')} is of image {annotation.get('image_id')}, which is not listed"
+                    f"{file}: annotation {annotation.get('id')} is of image {annotation['image_id']}, which is not listed: list the image or remove it"
                 )
             by_image[annotation["image_id"]].append(annotation)
+
+        for annotation in content["annotations"]:
+            self.attempt(sort, annotation)
         folders = self.folders(split, file)
 
         def pair(image: dict[str, Any]) -> tuple[Path, Objects]:
@@ -216,6 +221,11 @@ def find_json(root: Path) -> dict[str, Path]:
     return {split: same[0] for split, same in found.items()}
 
 
+def has_keys(entry: Any, needed: set[str]) -> bool:
+    """Whether an entry of a list is a mapping with these keys, ids being numbers or text."""
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), int | str) for key in needed)
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """The three lists of a COCO file, every id once."""
     try:
@@ -228,7 +238,7 @@ def read_json(file: Path) -> dict[str, Any]:
         ("categories", {"id", "name"}),
     ):
         entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(e, dict) and needed <= set(e) for e in entries):
+        if not isinstance(entries, list) or not all(has_keys(e, needed) for e in entries):
             raise InputError(f"{file} is no COCO file: {key} must be a list, each with {' and '.join(sorted(needed))}")
     for key in ("images", "categories"):
         twice = [i for i, count in Counter(str(e["id"]) for e in content[key]).items() if count > 1]

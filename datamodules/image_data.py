@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from datamodules.file_data import FileData
-from datamodules.images import Header, extremes, read_header, read_image, statistics
+from datamodules.images import extremes, read_header, read_image, statistics
 from datamodules.placing import Placement, apply, place
 from datamodules.splits import Splits
+from datamodules.upright import Header
 from structures import InputError, Spec
 
 
@@ -91,9 +92,9 @@ class ImageData(FileData):
         return Spec(2, channels, names, mean, std, size, resize, window=window, target=self.kind)
 
     def common_channels(self, headers: dict[Path, Header]) -> int:
-        """1 where all are grey, the number of files with more than RGB and alpha, else 3."""
+        """1 where all are grey, as many as the files have where that is another number, else 3."""
         found = {header.channels for header in headers.values()}
-        many = {count for count in found if count not in (1, 3, 4)}
+        many = {count for count in found if count not in (1, 3)}
         if len(many) == 1 and not found - many:
             return many.pop()
         if many:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from imagecodecs import png_decode
 from PIL import Image, ImageOps
-from tifffile import TiffFile
 from torch import Tensor
 
+from datamodules.tiff import decode_deep, deep_header
+from datamodules.upright import Header, upright_array
 from structures import InputError, reason
 
 TIFF = {".tif", ".tiff"}
@@ -88,6 +87,8 @@ def decode(path: Path, channels: int) -> np.ndarray:
     if path.suffix.lower() in TIFF and (array := decode_deep(path, channels)) is not None:
         return array
     with Image.open(path) as image:
+        if deep_colour(image, path):
+            return upright_array(png_decode(path.read_bytes()), image.getexif().get(0x0112, 1))
         turned = ImageOps.exif_transpose(image)
         if turned.mode.startswith("I") or turned.mode == "F":
             return np.asarray(turned)
@@ -96,41 +97,12 @@ def decode(path: Path, channels: int) -> np.ndarray:
         return np.asarray(turned.convert("L" if channels == 1 else "RGB"))
 
 
-def decode_deep(path: Path, channels: int) -> np.ndarray | None:
-    """A TIFF file's first page where Pillow would cut its depth or can't hold its channels, else None.
-
-    Grey pages, where there are exactly as many as `channels`, are those channels.
-    """
-    with TiffFile(path) as file:
-        axes, page, sides = file.series[0].axes, file.pages.first, file.series[0].shape
-        if len(axes) == 3 and axes[1:] == "YX" and sides[0] == channels > 1:
-            axes = "CYX"
-        if not is_deep(axes, page):
-            return None
-        array = file.series[0].asarray()
-    for axis in reversed([i for i, name in enumerate(axes) if name not in "YXSC"]):
-        array = array.take(0, axis=axis)  # depth, time, pages
-    kept = [name for name in axes if name in "YXSC"]
-    array = np.moveaxis(array, [kept.index("Y"), kept.index("X")], [0, 1])
-    array = array.reshape(*array.shape[:2], -1)
-    turn = page.tags.get(274)
-    tensor = upright(
-        torch.from_numpy(array.transpose(2, 0, 1).astype(safe_type(array.dtype))), turn.value if turn else 1
-    )
-    array = tensor.permute(1, 2, 0).numpy()
-    return array[..., 0] if array.shape[2] == 1 else array
-
-
-def is_deep(axes: str, page: Any) -> bool:
-    """Whether a TIFF file holds more than 8-bit grey, palette, RGB, RGBA or CMYK."""
-    return "C" in axes or page.samplesperpixel > 4 or (page.bitspersample > 8 and page.photometric.value in (0, 1, 2))
-
-
-def safe_type(dtype: np.dtype) -> np.dtype:
-    """A type that torch knows and that holds every value of `dtype`."""
-    if dtype == np.uint8:
-        return dtype
-    return np.dtype(np.int32 if dtype.kind in "iu" and dtype.itemsize < 4 else np.float64)
+def deep_colour(image: Image.Image, path: Path) -> bool:
+    """Whether this is a PNG file with 16 bits a sample in colour, of which Pillow would keep the upper 8."""
+    if image.format != "PNG" or image.mode not in ("RGB", "RGBA"):
+        return False
+    with path.open("rb") as file:
+        return file.read(25)[24] == 16  # the depth stands in the first block
 
 
 def full_range(dtype: np.dtype) -> tuple[float, float]:
@@ -180,23 +152,6 @@ def read_mask(path: Path, colours: bool = False) -> Tensor:
     return torch.from_numpy(array.astype(np.int32))
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a file's first bytes say: stored width and height, EXIF orientation (1 to 8), channels, bits a sample, pages."""
-
-    width: int
-    height: int
-    orientation: int
-    channels: int
-    bits: int
-    pages: int = 1
-
-    @property
-    def shown(self) -> tuple[int, int]:
-        """Height and width once upright."""
-        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
-
-
 def read_header(path: Path) -> Header:
     """Size, orientation, channels and depth without decoding.
 
@@ -212,43 +167,6 @@ def read_header(path: Path) -> Header:
                 *image.size,
                 orientation=turn if turn in range(1, 9) else 1,
                 channels=1 if image.mode in GREY else 3,
-                bits=DEEP.get(image.mode, 8),
+                bits=16 if deep_colour(image, path) else DEEP.get(image.mode, 8),
                 pages=getattr(image, "n_frames", 1),
             )
-
-
-def deep_header(path: Path) -> Header | None:
-    """The header of a TIFF file that Pillow can't hold, else None."""
-    with TiffFile(path) as file:
-        series, page = file.series[0], file.pages.first
-        if not is_deep(series.axes, page):
-            return None
-        sides = dict(zip(series.axes, series.shape, strict=True))
-        channels = sides.get("S", 1) * sides.get("C", 1)
-        pages = math.prod(length for axis, length in sides.items() if axis not in "YXSC")
-        turn = page.tags.get(274)
-        return Header(sides["X"], sides["Y"], turn.value if turn else 1, channels, page.bitspersample, pages)
-
-
-def upright(mask: Tensor, orientation: int) -> Tensor:
-    """Turn a stored picture (..., H, W) the way its EXIF orientation (1 to 8) asks for."""
-    if orientation in (5, 6, 7, 8):
-        mask = mask.transpose(-1, -2)
-    if orientation in (2, 3, 6, 7):
-        mask = mask.flip(-1)
-    if orientation in (3, 4, 7, 8):
-        mask = mask.flip(-2)
-    return mask
-
-
-def upright_boxes(boxes: Tensor, header: Header) -> Tensor:
-    """Boxes (K, 4), x1, y1, x2, y2 in the stored picture's pixels, in the upright picture's."""
-    x1, y1, x2, y2 = boxes.unbind(1)
-    if header.orientation in (5, 6, 7, 8):
-        x1, y1, x2, y2 = y1, x1, y2, x2
-    height, width = header.shown
-    if header.orientation in (2, 3, 6, 7):
-        x1, x2 = width - x2, width - x1
-    if header.orientation in (3, 4, 7, 8):
-        y1, y2 = height - y2, height - y1
-    return torch.stack([x1, y1, x2, y2], 1)

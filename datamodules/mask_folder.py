@@ -12,10 +12,11 @@ from torch import Generator, Tensor
 from datamodules.augment import Augment
 from datamodules.file_data import find_files
 from datamodules.image_data import ImageData
-from datamodules.images import SUFFIXES, read_header, read_mask, upright
+from datamodules.images import SUFFIXES, read_header, read_mask
 from datamodules.items import Sample
 from datamodules.placing import apply
 from datamodules.splits import Item, Splits, split_folders
+from datamodules.upright import upright
 from structures import IGNORE, InputError
 
 IMAGES = ("images", "image", "imgs", "img")

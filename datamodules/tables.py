@@ -12,6 +12,7 @@ from datamodules.splits import Item, split_name
 from structures import InputError
 
 Row = dict[str, str]
+ROLES = "path|label|split|group"
 COLUMNS = {"path": "path", "label": "label", "split": "split", "group": "group"}
 
 
@@ -45,9 +46,10 @@ class Table:
         self.columns = COLUMNS | dict(columns)
         self.file = find_table(root, name)
         self.header, self.rows = read_rows(self.file)
-        if missing := [column for column in needed if column not in self.header]:
+        named = [column for role, column in columns.items() if column != COLUMNS[role]]  # a default may be absent
+        if missing := [column for column in dict.fromkeys([*needed, *named]) if column not in self.header]:
             raise InputError(
-                f"{self.file} has no column {missing[0]!r}; it has {self.header}: say data.columns.path=... and data.columns.label=..."
+                f"{self.file} has no column {missing[0]!r}; it has {self.header}: say which is which, data.columns.{ROLES}=..."
             )
         if not self.rows:
             raise InputError(f"{self.file} has no rows: there is nothing to train on")

@@ -125,7 +125,7 @@ class Yolo(BoxData):
 
     def note_bare(self) -> None:
         if self.bare:
-            self.notes.append(f"{self.bare} images have no text file and count as images without objects")
+            self.notes.append(f"images without a text file, which count as images without objects: {self.bare}")
 
 
 def entries(value: Any) -> list[str]:

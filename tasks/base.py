@@ -31,6 +31,7 @@ class Task(LightningModule, ABC):
 
     Attributes:
         score: The metric that decides, higher is better.
+        linear_head: Whether the head is a single linear layer, which bears higher rates than a deep one.
         targets: The kinds of target (`Spec.target`) that this task can learn from.
         axes: The numbers of axes that it takes.
         keeps: Whether a sleeping backbone's features may be kept.
@@ -40,6 +41,7 @@ class Task(LightningModule, ABC):
     """
 
     score: str
+    linear_head = False
     targets: tuple[str, ...]
     axes: tuple[int, ...] = (1, 2, 3)
     keeps = True

@@ -44,6 +44,7 @@ class Classification(Task):
     """
 
     score = "accuracy"
+    linear_head = True
     targets: tuple[str, ...] = ("label", "labels")
     weights: Tensor | None
 

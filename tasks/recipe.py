@@ -30,12 +30,13 @@ class Recipe:
         clip: Longest gradient (L2 norm over all parameters); 0 leaves gradients alone.
         stage_decay: The head has the full rate, and every stage towards the stem this much of the one before; 1 is the same
             rate for all. Source: Howard & Ruder, 2018 (arXiv:1801.06146), section 3.2.
+        deep_head: Factor of all rates where the head is more than a linear layer, which bears less.
         plan: Which stages sleep, and until when.
         ema: Decay of a moving average of all weights, which is judged and kept as the best; 0 is off, 0.999 a usual value.
         find_lr: Try out rates before the first step and take the one at which the loss falls fastest.
 
     Raises:
-        InputError: If a share is outside 0..1, or `clip` or `stage_decay` is negative.
+        InputError: If a share is outside 0..1, or `clip`, `stage_decay` or `deep_head` is negative.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW
@@ -43,6 +44,7 @@ class Recipe:
     floor: float = 0.01
     clip: float = 1.0
     stage_decay: float = 1.0
+    deep_head: float = 1.0
     plan: Plan = field(default_factory=Plan)
     ema: float = 0.0
     find_lr: bool = False
@@ -51,7 +53,7 @@ class Recipe:
         for name in ("warmup", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"recipe.{name} is a share from 0 to 1, got {getattr(self, name)}")
-        for name in ("clip", "stage_decay"):
+        for name in ("clip", "stage_decay", "deep_head"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"recipe.{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
@@ -90,7 +92,8 @@ class Recipe:
         groups = []
         for depth, (name, members) in enumerate(stages.items()):
             wakes = self.plan.wakes(depth, len(stages) - 1, epochs) if name != "head" else 0
-            rate = self.rate * self.stage_decay ** (len(stages) - 1 - depth)
+            highest = self.rate * (1.0 if task.linear_head else self.deep_head)
+            rate = highest * self.stage_decay ** (len(stages) - 1 - depth)
             kernels, rest = split(members, lambda parameter: parameter.ndim > 1)
             shared = {"lr": rate, "wakes": wakes}
             groups.append({"params": kernels, "name": name, **shared})

@@ -20,6 +20,8 @@ DATA_BASES = {
     "datamodules.items",
     "datamodules.file_data",
     "datamodules.placing",
+    "datamodules.tiff",
+    "datamodules.upright",
     "datamodules.tables",
     "datamodules.class_folders",
     "datamodules.sound_data",

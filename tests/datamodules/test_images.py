@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -133,3 +134,44 @@ def test_a_colour_mask(tmp_path: Path) -> None:
     assert read_mask(path, colours=True).unique().tolist() == [0, 255 << 16 | 128 << 8 | 1]
     with pytest.raises(InputError, match="is a colour picture"):
         read_mask(path)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_in_colour(tmp_path: Path, channels: int) -> None:
+    """Pillow keeps the upper 8 bits of these, which of a 12-bit camera are next to nothing."""
+    deep = np.stack([RAMP.astype(np.uint16) * (i + 1) for i in range(channels)], axis=2)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(deep))
+    tifffile.imwrite(
+        tmp_path / "a.tif", deep, photometric="rgb", extrasamples=["unassalpha"] if channels == 4 else None
+    )
+    for name in ("a.png", "a.tif"):
+        header = read_header(tmp_path / name)
+        assert (header.bits, header.channels) == (16, 3)
+        image = read_image(tmp_path / name, 3, (0, 765))
+        assert torch.equal(image, torch.from_numpy((deep[..., :3] / 3).round().astype(np.uint8)).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+def test_eight_bit_tiff_of_two_and_four_channels(tmp_path: Path, count: int, photometric: str) -> None:
+    if photometric == "rgb" and count == 2:
+        pytest.skip("RGB has three channels at least")
+    bands = np.stack([np.full((6, 5), 40 * (i + 1), np.uint8) for i in range(count)], axis=2)
+    extra = ["unspecified"] * (count - (3 if photometric == "rgb" else 1))
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric=photometric, planarconfig="contig", extrasamples=extra)
+    assert read_header(tmp_path / "a.tif").channels == count
+    assert read_image(tmp_path / "a.tif", count)[:, 0, 0].tolist() == [40 * (i + 1) for i in range(count)]
+
+
+def test_three_grey_pages_are_no_colours(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 200, 90)]
+    path = save(tmp_path / "p.tif", pages[0], save_all=True, append_images=pages[1:])
+    assert (read_image(path, 3) == 10).all()
+
+
+def test_packed_tiff(tmp_path: Path) -> None:
+    bands = np.random.default_rng(0).integers(0, 4096, (7, 12, 9), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "p.tif", bands, photometric="minisblack", planarconfig="separate", compression="lzw")
+    assert torch.equal(
+        read_image(tmp_path / "p.tif", 7, (0, 255)), torch.from_numpy(bands.clip(0, 255).astype(np.uint8))
+    )

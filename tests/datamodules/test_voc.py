@@ -7,7 +7,7 @@ import torch
 from drawn import annotate, picture
 from PIL import Image
 
-from datamodules.images import Header, upright, upright_boxes
+from datamodules.upright import Header, upright, upright_boxes
 from datamodules.voc import Voc
 from structures import InputError
 
@@ -45,7 +45,7 @@ def test_no_lists_and_one_folder_down(voc: Path) -> None:
 def test_boxes_without_area_are_dropped_counted_and_said(voc: Path) -> None:
     annotate(voc, "0", [("cat", 5, 5, 5, 5), ("cat", 9, 5, 3, 20), ("dog", 1, 1, 9, 9)])
     data = prepared(voc)
-    assert data.notes == ["2 boxes without area (or turned inside out) were dropped: 0.xml (2)"]
+    assert data.notes == ["boxes without area (or turned inside out) dropped: 2, in 0.png (2)"]
     assert data.splits["train"].sample(0)[1]["boxes"].tolist() == [[1, 1, 9, 9]]
 
 
@@ -142,7 +142,7 @@ def test_bccd(real: Path) -> None:
     assert {split: len(items) for split, items in found.items()} == {"train": 205, "val": 87, "test": 72}
     assert sum(len(item.target["boxes"]) for items in found.values() for item in items) == 4888 - 2
     assert data.notes == [
-        "2 boxes without area (or turned inside out) were dropped: BloodImage_00338.xml (1), BloodImage_00343.xml (1)"
+        "boxes without area (or turned inside out) dropped: 2, in BloodImage_00338.jpg (1), BloodImage_00343.jpg (1)"
     ]
 
 

@@ -68,7 +68,7 @@ def test_a_polygon_is_its_box_and_no_file_is_no_object(tmp_path: Path) -> None:
     targets = [item.target for item in data.splits["train"].items]
     assert torch.allclose(targets[0]["boxes"], torch.tensor([[4.0, 2, 20, 18]]))
     assert [len(t["boxes"]) for t in targets] == [1, 0, 0, 1]
-    assert "1 images have no text file" in data.notes[0]
+    assert "images without a text file, which count as images without objects: 1" in data.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_boxes(see: See, voc: Path) -> None:
     (voc / "Annotations" / "2.xml").unlink()
     annotate(voc, "3", [])
     report = see(voc)
-    assert "1 boxes without area (or turned inside out) were dropped: 0.xml (1)" in said(report, "warning")
-    assert "1 boxes lapped over the edge" in said(report, "warning")
+    assert "boxes without area (or turned inside out) dropped: 1, in 0.png (1)" in said(report, "warning")
+    assert "boxes lapping over the edge of their image cut there: 1" in said(report, "warning")
     assert "1 box is drawn twice JPEGImages/0.png" in said(report, "warning")
     wrong = said(report, "error")
     assert "3 items can't be used" in wrong
