@@ -121,7 +121,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 def parted(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
     """`items` without, and with, about `share` (0 to 1) of every stratum; whole groups, where there are groups."""
     if share and any(item.group for item in items):
-        return by_group(items, max(2, round(1 / share)), 0, seed)
+        return pick(items, nearest_share(parts_of_groups(items, max(2, round(1 / share)), seed), share * len(items)))
     taken: set[int] = set()
     for members in strata(items, seed):
         taken.update(members[: min(len(members) - 1, max(1, round(share * len(members)))) if share else 0])
@@ -131,7 +131,12 @@ def parted(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], 
 def folded(items: Sequence[Item], folds: int, fold: int, seed: int) -> tuple[list[Item], list[Item]]:
     """`items` without, and with, part `fold` of `folds`: every item is in one part, every stratum and group as in `parted`."""
     if any(item.group for item in items):
-        return by_group(items, folds, fold, seed)
+        parts = parts_of_groups(items, folds, seed)
+        if len(parts) < folds:
+            raise InputError(
+                f"there are only {len(parts)} groups for data.splits.folds={folds}: groups are never cut; lower it"
+            )
+        return pick(items, parts[fold])
     if len(items) < folds:
         raise InputError(f"data.splits.folds={folds}, but there are only {len(items)} items to share out: lower it")
     order = [index for members in strata(items, seed) for index in members]
@@ -149,15 +154,25 @@ def strata(items: Sequence[Item], seed: int) -> list[list[int]]:
     ]
 
 
-def by_group(items: Sequence[Item], folds: int, fold: int, seed: int) -> tuple[list[Item], list[Item]]:
-    """Part `fold` of `folds` of whole groups, its strata as even as they can be."""
+def nearest_share(parts: list[set[int]], goal: float) -> set[int]:
+    """So many of the small parts that together they come nearest to `goal` items; one at least."""
+    first, *others = sorted(parts, key=len)
+    taken = set(first)
+    for part in others[:-1]:  # the largest stays behind
+        if abs(len(taken) + len(part) - goal) < abs(len(taken) - goal):
+            taken |= part
+    return taken
+
+
+def parts_of_groups(items: Sequence[Item], folds: int, seed: int) -> list[set[int]]:
+    """The indices of `folds` parts (of as many as there are groups, at most) of whole groups, strata as even as they can be."""
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import, and seldom needed
 
     groups = [item.group or item.name for item in items]
     number = len(set(groups))
-    if number < 2 or fold >= number:
+    if number < 2:
         raise InputError(
-            f"there are only {number} groups ({', '.join(sorted(set(groups))[:5])}) for {folds} parts: groups are never cut"
+            f"all items are of one group ({groups[0]}), and groups are never cut: give the splits, or another group"
         )
     counts = Counter(str(item.stratum) for item in items)
     kinds = [str(item.stratum) if counts[str(item.stratum)] >= folds else "rare" for item in items]
@@ -165,8 +180,8 @@ def by_group(items: Sequence[Item], folds: int, fold: int, seed: int) -> tuple[l
     parts = StratifiedGroupKFold(min(folds, number), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that some stratum has few members is no news to its owner
-        _, taken = list(parts.split(kinds, kinds if len(set(kinds)) > 1 else [0] * len(kinds), groups))[fold]
-    return pick(items, set(taken.tolist()))
+        found = parts.split(kinds, kinds if len(set(kinds)) > 1 else [0] * len(kinds), groups)
+        return [set(taken.tolist()) for _, taken in found]
 
 
 def pick(items: Sequence[Item], taken: set[int]) -> tuple[list[Item], list[Item]]:

@@ -33,7 +33,7 @@ class Pictures(Callback):
             raise InputError(f"callbacks.pictures.count must be at least 1, got {count}")
         self.count = count
         self.seen: list[tuple[Any, Any]] = []
-        self.inputs_done = False
+        self.inputs_done: set[bool] = set()
 
     def folder(self, trainer: Trainer) -> Path:
         folder = Path(trainer.default_root_dir) / "pictures"
@@ -41,10 +41,13 @@ class Pictures(Callback):
         return folder
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if self.inputs_done or not trainer.is_global_zero:
+        still = trainer.current_epoch < trainer.datamodule.still_epochs  # type: ignore[attr-defined]
+        if still in self.inputs_done or not trainer.is_global_zero:
             return
-        self.inputs_done = True
+        self.inputs_done.add(still)  # drawn anew when the items begin to change
         path = self.folder(trainer)
+        with torch.random.fork_rng(devices=[]):  # the step mixes the same items again
+            batch = batch if still else pl_module.mix(batch)
         for name, part, spec in parts(batch, pl_module.spec):
             cells = [self.cell(part, i, answer, spec, "") for i, answer in enumerate(targets(part)[: self.count])]
             drawing.save(drawing.sheet(cells, spec), path / f"{name}inputs.png")
@@ -116,6 +119,7 @@ class Pictures(Callback):
     def cell(self, batch: Batch, i: int, answer: Prediction, spec: Spec, word: str) -> Any:
         axes = tuple(slice(0, side) for side in batch["sizes"][i])
         signal = batch["input"][i][(slice(None), *axes)].cpu()
+        signal = signal.round().clamp(0, 255).to(torch.uint8) if spec.ndim == 2 else signal
         answer = {key: value.cpu() for key, value in answer.items()}
         if "scores" in answer:
             keep = answer["scores"] >= SHOWN_SCORE
@@ -141,5 +145,8 @@ def targets(batch: Batch) -> list[Prediction]:
     if target.ndim == 1:
         return [{"labels": label.reshape(1)} for label in target]
     if target.ndim == 2:
-        return [{"labels": row.nonzero().flatten()} for row in target]
+        shares = {"probabilities": target.float()} if target.is_floating_point() else {}  # mixed items
+        return [
+            {"labels": row.nonzero().flatten(), **{k: v[i] for k, v in shares.items()}} for i, row in enumerate(target)
+        ]
     return [{"mask": mask[: size[0], : size[1]]} for mask, size in zip(target, sizes, strict=True)]

@@ -84,5 +84,15 @@ def test_refusals(arguments: dict, said: str) -> None:
 def test_too_few_to_share_out() -> None:
     with pytest.raises(InputError, match="only 3 items"):
         Splits(test=0, folds=4).complete(items([0, 1, 0]), 0)
-    with pytest.raises(InputError, match="only 1 groups"):
+    with pytest.raises(InputError, match="all items are of one group .a."):
         Splits(0.2, 0).complete(items([0, 1, 0], ["a"] * 3), 0)
+
+
+def test_groups_of_uneven_size_come_near_the_share_that_was_asked_for() -> None:
+    groups = ["large"] * 30 + [f"g{i}" for i in range(30)]
+    for seed in range(5):
+        found = Splits(0.1, 0.1).complete(items([0] * 60, groups), seed)
+        assert 4 <= len(found["test"]) <= 8
+        assert 4 <= len(found["val"]) <= 8
+    with pytest.raises(InputError, match="only 3 groups for data.splits.folds=4"):
+        Splits(test=0, folds=4).complete(items([0] * 9, ["a", "b", "c"] * 3), 0)
