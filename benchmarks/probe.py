@@ -1,6 +1,6 @@
 """How much cheaper is an epoch of a probe, once the features are kept? Against a whole epoch forward and backward, in one run each.
 
-    python benchmarks/probe.py [--count 300] [--size 128] [--epochs 3]
+    python -m benchmarks.probe [--count 300] [--size 128] [--epochs 3]
 
 Drawn pictures, ResNet-18, this machine's processor. Seconds of training alone, as a callback times them; the aim is a ratio of 20.
 """

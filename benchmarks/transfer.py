@@ -1,6 +1,6 @@
 """Does transfer pay? Every recipe against training from scratch, by the same command, for as many epochs, with several seeds.
 
-    RESMET_DATA=DIR python benchmarks/transfer.py [--weights DIR] [--runs DIR] [--out docs/transfer.md] [--seeds 3]
+    RESMET_DATA=DIR python -m benchmarks.transfer [--weights DIR] [--runs DIR] [--out docs/transfer.md] [--seeds 3]
 
 Needs the data sets clothing, mnist_idx, mnist_png, membrane and nuclei_fluo in RESMET_DATA, and cifar10/resnet56.th in the folder
 of weights. Writes what it finds, whatever that is. Runs that `--runs` already holds are not run again.
