@@ -18,7 +18,7 @@ from health.tree import stamp
 from health.words import say
 from structures import InputError
 
-WORRYING = re.compile(r"were (dropped|cut|left out)|was left out")
+WORRYING = re.compile(r"dropped:|cut there:|(were|was) left out")
 """What in a reader's note says that it changed what it read."""
 
 
