@@ -79,7 +79,7 @@ class FindRate(Callback):
             task.recipe = task.recipe.at_rate(rate)
 
     def search(self, trainer: Trainer, task: Task) -> float | None:
-        log.info(f"learning rate: trying {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
+        log.info(f"trying learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
         with torch.random.fork_rng():
             sweep = self.sweep(trainer, deepcopy(task).to(trainer.strategy.root_device))
         rate, before = sweep.best(), task.recipe.rate

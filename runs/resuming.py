@@ -57,7 +57,8 @@ def choose(saved: DictConfig, cfg: DictConfig) -> DictConfig:
     proposed = saved.copy()
     for group in set(groups("train")) & (set(groups("train")) if "experiment" in words else set(words)):
         if group == "trainer":
-            proposed.trainer |= {key: cfg.trainer[key] for key in PLACEMENT}
+            for key in PLACEMENT:
+                proposed.trainer[key] = cfg.trainer[key]
         elif group in cfg:
             proposed[group] = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)[group])  # type: ignore[index, call-overload]
     return proposed

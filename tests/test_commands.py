@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,12 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
 def test_a_signal_has_its_exit_code_and_leaves_a_checkpoint(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     words = [sys.executable, str(ROOT / "train.py"), *TINY, "trainer.max_epochs=200", "run_dir=run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    heard = partial(
+        signal.signal, sent, signal.SIG_DFL
+    )  # what was started in the background inherits deafness to SIGINT
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as process:
         said = ""
         for line in process.stderr:
             said += line
