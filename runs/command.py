@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runs.checks import CONF, check, choices, known_keys, near, owners
 from runs.resuming import divide
-from structures import InputError
+from structures import InputError, RunError
 
-DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
@@ -50,6 +50,11 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
             main(cfg)
         except InputError as error:  # in a sweep, the other runs go on
             refuse(error)
+        except RunError as error:
+            failed.append(error)
+            if trace:
+                traceback.print_exc()
+            print(f"{name}.py: {which_job()}{error}", file=sys.stderr)
         except Exception as error:
             failed.append(error)
             traceback.print_exc()

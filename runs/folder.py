@@ -98,6 +98,14 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def write_if_possible(path: Path, text: str) -> None:
+    """`write_whole` for what can be written again later: a full disk is said, and the run goes on."""
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        log.warning(f"{path} could not be written ({error.strerror}): the run goes on")
+
+
 def start_log(path: Path) -> None:
     """What the program says goes to the console and to a file."""
     log.setLevel(logging.INFO)
