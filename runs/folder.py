@@ -35,6 +35,7 @@ def find_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
 
 
 def as_text(cfg: DictConfig, folder: str) -> str:
+    ranks.remembered(folder)
     return OmegaConf.to_yaml({"config": OmegaConf.to_container(cfg, resolve=True), "folder": folder})
 
 
@@ -42,14 +43,14 @@ def decide(cfg: DictConfig) -> tuple[DictConfig, str]:
     """The config and the folder, for `find_folder`."""
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}, got {cfg.seed!r}")
-    if before := ranks.heard_before("run"):  # torchrun started the processes anew: it is the same run
-        cfg.run_dir, cfg.resume = str(OmegaConf.create(before).folder), AUTO
+    if before := ranks.remembered():  # torchrun started the processes anew: it is the same run
+        cfg.run_dir, cfg.resume = before, AUTO
     if cfg.resume == AUTO:
         return continue_or_begin(cfg)
     if cfg.resume:
         cfg, folder = reopen(cfg)
         return cfg, str(folder)
-    return cfg, str(claim(cfg.run_dir, task_name(cfg)))
+    return cfg, str(free_folder(cfg.run_dir, task_name(cfg)))
 
 
 def continue_or_begin(cfg: DictConfig) -> tuple[DictConfig, str]:
@@ -62,7 +63,7 @@ def continue_or_begin(cfg: DictConfig) -> tuple[DictConfig, str]:
         runs = sorted((Path("outputs") / task_name(cfg)).glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
         known = [path.parent for path in runs if same_run(cfg, path.parent)][-1:]
     if not known:
-        return cfg, str(claim(cfg.run_dir, task_name(cfg)))
+        return cfg, str(free_folder(cfg.run_dir, task_name(cfg)))
     if not same_run(cfg, known[0]):
         cfg.resume = str(known[0])
         refuse_another_run(flat(OmegaConf.load(known[0] / "config.yaml")), flat(cfg), known[0])

@@ -1,27 +1,29 @@
 """The processes of one run: which of them this is, and what the first of them decides for all.
 
-Lightning starts processes itself (they inherit this one's environment), or torchrun, SLURM or a person starts them (then they meet at a
-store on the first one's machine). Whoever started them: the config is composed once, and one folder is written to.
+Lightning starts processes itself (they inherit this one's environment), or torchrun or SLURM starts them (they meet in a process group),
+or a person starts one on each machine, with ``MASTER_ADDR``, ``MASTER_PORT`` and ``NODE_RANK`` set (they meet at a store on the first).
+Whoever started them: the config is composed once, and one folder is written to.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 REFUSED = "refused"
 MARK = "RESMET_TOLD_"
-WAIT = 600.0
-"""Seconds for which a process waits for the first one to decide."""
+REMEMBERED = "resmet/run"
+WAIT = timedelta(seconds=int(os.environ.get("RESMET_WAIT", "600")))
+"""For so long a process waits for another, before it takes it to be gone; ``RESMET_WAIT`` gives other seconds."""
 
 STARTED = dict(os.environ)
 """The environment that this process was started in; Lightning adds to it."""
 
-_store: Any = None
+_open: list[Any] = []
+"""Whether anything was said yet, and the store that is kept open."""
 
 
 def rank() -> int:
@@ -29,9 +31,7 @@ def rank() -> int:
     for name in ("RANK", "SLURM_PROCID") if launched() else ():
         if name in STARTED:
             return int(STARTED[name])
-    return int(STARTED.get("NODE_RANK", "0")) + int(
-        STARTED.get("LOCAL_RANK", "0")
-    )  # whether above 0 is all that matters
+    return int(STARTED.get("NODE_RANK", "0")) + int(STARTED.get("LOCAL_RANK", "0"))  # whether above 0 is all that matters
 
 
 def launched() -> bool:
@@ -46,76 +46,87 @@ def shared(name: str, make: Callable[[], str]) -> str:
     """The text that the first process of a run makes, in all of them."""
     if rank() > 0:
         return hear(name)
-    text = make()
+    try:
+        text = make()
+    except Exception:
+        tell(name, REFUSED)
+        raise
     tell(name, text)
     return text
 
 
 def tell(name: str, text: str) -> None:
     """Let the other processes of this run `hear` it."""
+    _open.append(name)
+    if launched():
+        broadcast(text)
+    elif "NODE_RANK" in STARTED and "MASTER_ADDR" in STARTED and "LOCAL_RANK" not in STARTED:
+        store(True).set(name, text)
     os.environ[MARK + name.upper()] = text
-    if store := meeting():
-        store.set(key(name), text)
 
 
 def hear(name: str) -> str:
     """What the first process said under `name`; leaves with 2 where that was refused."""
-    if (text := os.environ.get(MARK + name.upper())) is not None:
-        return text
-    store, until = meeting(), time.monotonic() + WAIT
-    while store and time.monotonic() < until:
-        if store.check([key(name)]):
-            return store.get(key(name)).decode()
-        if store.check([key(REFUSED)]):
-            sys.exit(2)
-        time.sleep(0.1)
-    sys.exit(f"process {rank()} heard nothing of the first process of its run within {WAIT:.0f} s")
+    if launched():
+        text = broadcast(None)
+    elif "LOCAL_RANK" in STARTED and MARK + name.upper() in STARTED:
+        text = STARTED[MARK + name.upper()]
+    else:
+        text = store(False).get(name).decode()
+        os.environ[MARK + name.upper()] = text
+    if text == REFUSED:
+        sys.exit(2)
+    return text
 
 
 def refused() -> None:
     """Let the others end too: what was asked can't be done, and the first process has said why."""
-    if rank() == 0 and (store := meeting()):
-        store.set(key(REFUSED), "")
+    if rank() == 0 and not _open:
+        tell("config", REFUSED)
 
 
-def heard_before(name: str) -> str | None:
-    """What was said under `name` before torchrun started the processes anew; None where this is their first start."""
-    count, store = restarts(), meeting() if restarts() else None
-    for earlier in range(count - 1, -1, -1):
-        if store and store.check([f"resmet/{earlier}/{name}"]):
-            return store.get(f"resmet/{earlier}/{name}").decode()
-    return None
+def broadcast(text: str | None) -> str:
+    """The first process's `text`, in the process group that Lightning will find and use."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(**group(), timeout=WAIT)
+    box = [text]
+    torch.distributed.broadcast_object_list(box, 0, device=torch.device("cpu"))
+    return str(box[0])
 
 
-def restarts() -> int:
-    """How often torchrun has started the processes of this run anew."""
-    return int(STARTED.get("TORCHELASTIC_RESTART_COUNT", "0"))
+def group() -> dict[str, Any]:
+    """Where the processes meet, and how they talk: over NCCL between cards, else over Gloo."""
+    import torch
+
+    ways = {"backend": "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"}
+    if "TORCHELASTIC_RUN_ID" in STARTED:
+        return ways
+    from lightning.fabric.plugins.environments import SLURMEnvironment
+
+    cluster = SLURMEnvironment(auto_requeue=False)
+    where = f"tcp://{cluster.main_address}:{cluster.main_port}"
+    return ways | {"init_method": where, "rank": cluster.global_rank(), "world_size": cluster.world_size()}
 
 
-def key(name: str) -> str:
-    return f"resmet/{restarts()}/{name}"
+def store(opens: bool) -> Any:
+    """The store at which machines meet that a person started one by one."""
+    from torch.distributed import TCPStore
+
+    if not _open or not isinstance(_open[-1], TCPStore):
+        host, port = STARTED["MASTER_ADDR"], int(STARTED["MASTER_PORT"]) + 1
+        _open.append(TCPStore(host, port, is_master=opens, wait_for_workers=False, timeout=WAIT))
+    return _open[-1]
 
 
-def meeting() -> Any:
-    """The store at which processes meet that do not inherit an environment; None where this run has none."""
-    global _store
-    if _store is None and (where := address()):
-        from torch.distributed import TCPStore
+def remembered(text: str | None = None) -> str | None:
+    """What a first process said here before torchrun started the processes anew, or `text` from now on; None outside torchrun."""
+    if STARTED.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    from torch.distributed import TCPStore
 
-        host, port, hosts = where
-        _store = TCPStore(host, port, is_master=hosts, wait_for_workers=False, timeout=timedelta(seconds=WAIT))
-    return _store
-
-
-def address() -> tuple[str, int, bool] | None:
-    """Host and port of the store, and whether this process has to open it."""
-    if STARTED.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        return STARTED["MASTER_ADDR"], int(STARTED["MASTER_PORT"]), False
-    if launched() and "TORCHELASTIC_RUN_ID" not in STARTED:
-        from lightning.fabric.plugins.environments import SLURMEnvironment
-
-        cluster = SLURMEnvironment(auto_requeue=False)
-        return cluster.main_address, cluster.main_port + 1, rank() == 0
-    if ("MASTER_ADDR" in STARTED and "NODE_RANK" in STARTED) or launched():
-        return STARTED["MASTER_ADDR"], int(STARTED["MASTER_PORT"]) + 1, rank() == 0
-    return None
+    agent = TCPStore(STARTED["MASTER_ADDR"], int(STARTED["MASTER_PORT"]), is_master=False, timeout=WAIT)
+    if text is not None:
+        agent.set(REMEMBERED, text)
+    return agent.get(REMEMBERED).decode() if agent.check([REMEMBERED]) else None

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runs.checkpoints import WholeFiles
 from runs.progress import Progress
+from runs.ranks import WAIT
 from structures import InputError
 
 
@@ -112,7 +113,7 @@ def ddp(unused: bool) -> Any:
     """Several processes that average their gradients. Evaluation shards differ in length, so a forward must not wait for others."""
     from lightning.pytorch.strategies import DDPStrategy
 
-    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused)
+    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused, timeout=WAIT)
 
 
 def fast_precision(accelerator: str) -> str:
