@@ -66,12 +66,12 @@ class WholeFiles(TorchCheckpointIO):
     def attempt(self, checkpoint: dict[str, Any], target: Path) -> None:
         try:
             write(checkpoint, target, self.keep if target.name == LAST else 0)
-        except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError where the disk is full
+        except (OSError, RuntimeError) as error:
             self.error = error
             free = shutil.disk_usage(target.parent).free / 2**20 if target.parent.is_dir() else 0
             there = "the one before is safe" if target.is_file() else "there is none yet"
             log.warning(
-                f"{target} could not be written ({reason(error)}; {free:.0f} MB free): {there}. "
+                f"{target} could not be written ({cause(error)}; {free:.0f} MB free): {there}. "
                 f"Make room, or let the folder be written to{'' if self.stop else '; the run goes on'}"
             )
 
@@ -79,11 +79,16 @@ class WholeFiles(TorchCheckpointIO):
         error, self.error = self.error, None
         if error and self.stop:
             raise RunError(
-                f"a checkpoint could not be written ({reason(error)}) and callbacks.saving.on_failure=stop: make room, then resume"
+                f"a checkpoint could not be written ({cause(error)}) and callbacks.saving.on_failure=stop: make room, then resume"
             )
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def cause(error: Exception) -> str:
+    """Why a write failed; torch's writer hides what the disk said behind a position in the file."""
+    return reason(error) if isinstance(error, OSError) else "the disk took only a part of it"
 
 
 def write(checkpoint: dict[str, Any], target: Path, keep: int) -> None:

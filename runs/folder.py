@@ -174,6 +174,7 @@ def start_log(path: Path) -> None:
     """What the program says goes to the console and to a file."""
     log.setLevel(logging.INFO)
     log.propagate = False
+    logging.raiseExceptions = False  # a line that a full disk does not take is no reason for a trace
     for handler in log.handlers[:]:
         log.removeHandler(handler)
         handler.close()

@@ -32,6 +32,7 @@ class Progress(ProgressBar):
         self.enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.began = time.monotonic()
         console = Console(stderr=True)
         if not (self.enabled and console.is_terminal):
             return

@@ -31,7 +31,9 @@ def rank() -> int:
     for name in ("RANK", "SLURM_PROCID") if launched() else ():
         if name in STARTED:
             return int(STARTED[name])
-    return int(STARTED.get("NODE_RANK", "0")) + int(STARTED.get("LOCAL_RANK", "0"))  # whether above 0 is all that matters
+    return int(STARTED.get("NODE_RANK", "0")) + int(
+        STARTED.get("LOCAL_RANK", "0")
+    )  # whether above 0 is all that matters
 
 
 def launched() -> bool:
