@@ -42,7 +42,9 @@ def full_to_the_end(kind: str, whole: Path, place: Path) -> Outcome:
         folder = disk / "run"
         process = start(kind, folder, "every=0.3s")
         wait_until(process, folder, "epoch 1/")
-        fill(disk)
+        while process.poll() is None:  # also what is freed
+            fill(disk)
+            time.sleep(0.02)
         code = process.wait()
         (disk / "filler").unlink()
         end(kind, folder)
@@ -52,7 +54,7 @@ def full_to_the_end(kind: str, whole: Path, place: Path) -> Outcome:
 
 def fill(disk: Path) -> None:
     """Take all the room that there is."""
-    with (disk / "filler").open("wb", buffering=0) as file:
+    with (disk / "filler").open("ab", buffering=0) as file:
         try:
             while True:
                 file.write(b"\0" * 65536)
