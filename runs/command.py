@@ -55,9 +55,14 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
             traceback.print_exc()
 
     try:
+        if name == "train":
+            from runs.sweeping import asked, sweep
+
+            if asked(sys.argv[1:]):
+                sys.exit(sweep(sys.argv))
         sys.argv[1:] = divide(sys.argv[1:])[0]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, InputError) as error:
         refuse(error)
     except ValueError as error:  # Hydra's for a word such as =3
         refuse(InputError(f"{' '.join(whole[1:])} is not understood ({error}): say key=value, or group=choice"))
