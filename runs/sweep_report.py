@@ -82,7 +82,7 @@ def write_chart(folder: Path, trials: Sequence[Trial], space: Space) -> None:
 
     axes_shown = space.axes[: MOST_PANELS - 1]
     panels = 1 + len(axes_shown)
-    columns = min(COLUMNS, panels)
+    columns = 2 if panels == 4 else min(COLUMNS, panels)
     rows = -(-panels // columns)
     drawing = Figure(figsize=(4.2 * columns, 3.3 * rows + 0.4), layout="constrained")
     grid = list(drawing.subplots(rows, columns, squeeze=False).flatten())

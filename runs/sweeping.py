@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -136,7 +136,10 @@ def build_search(words: list[str]) -> Search:
     for node in (cfg.sweep, cfg.sweep.launcher):
         if node._target_ not in ours:
             raise InputError(f"a sweep may not build {node._target_}: choose from conf/sweep/")
-    return instantiate(cfg.sweep, _convert_="all")
+    try:
+        return instantiate(cfg.sweep, _convert_="all")
+    except InstantiationException as error:
+        raise error.__cause__ or error from None  # what the constructor itself said
 
 
 def check_trials(space: Space, more: list[str]) -> DictConfig:
@@ -154,7 +157,8 @@ def check_trials(space: Space, more: list[str]) -> DictConfig:
             check(plain(cfg), "train")
         except (HydraException, OmegaConfBaseException, InputError) as error:
             named = " ".join(f"{key}={value}" for key, value in values.items())
-            raise InputError(f"{f'trial {named}: ' if named else ''}{explain(error, 'train')}") from error
+            text = explain(error, "train")
+            raise InputError(text if text.startswith(named) else f"trial {named}: {text}") from error
         configs = configs or [cfg]
     return configs[0]
 
