@@ -31,6 +31,13 @@ class InputError(ValueError):
     """
 
 
+class RunError(RuntimeError):
+    """What went wrong in the middle of a run. The commands print the message alone and exit with 1.
+
+    A message says what went wrong, what is safe, and what would help.
+    """
+
+
 def reason(error: Exception, limit: int = 120) -> str:
     """The first line of what an error says, for a message; its kind where it says nothing that reads."""
     lines = str(error).strip().splitlines()

@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader
 
-from datamodules.collating import collate
 from datamodules.items import Items, Sample, size_of, tally, try_load
+from datamodules.loading import Loader, refuse_unreadable
+from datamodules.machine import free_memory, world_position
 from datamodules.sampling import Batches
 from datamodules.splits import Item
 from structures import InputError, Spec
@@ -45,6 +45,8 @@ class Data(LightningDataModule, ABC):
         ndim: Axes of the input.
         notes: What a person should know about what was read.
         skipped: What is wrong with every item that was left out.
+        lost: The part of `skipped` that could be read when the run began.
+        position: The epoch and the batch that training starts at.
         still_epochs: Epochs at the start in which training items are not changed.
     """
 
@@ -74,6 +76,8 @@ class Data(LightningDataModule, ABC):
         self.on_bad, self.balanced = on_bad, balanced
         self.notes: list[str] = []
         self.skipped: list[str] = []
+        self.lost: list[str] = []
+        self.position = (0, 0)
         self.still_epochs = 0
         self.given: Spec | None = None
         self.foreign = False
@@ -222,18 +226,27 @@ class Data(LightningDataModule, ABC):
         labels = [item.target for item in self.splits[split].items] if self.balanced else None
         return Batches(len(self.splits[split]), self.batch_size, self.seed, rank, world, self.length, labels)
 
-    def loader(self, split: str) -> DataLoader:
+    def loader(self, split: str) -> Any:
         """Batches of one split; in order and complete unless it is ``train``."""
         cores = os.cpu_count() or 1
         workers = self.workers if self.workers is not None else (0 if self.whole else cores)
-        return DataLoader(
-            self.splits[split],
-            batch_sampler=self.batches(split),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-        )
+        batches = self.batches(split)
+        if split == "train":
+            batches.begin(*self.position)
+        return Loader(self.splits[split], batches, workers, self.lose)
+
+    def begin(self, epoch: int, batch: int) -> None:
+        """Go on in the middle: the training loader that is made next starts at this batch of this epoch."""
+        self.position = (epoch, batch)
+
+    def lose(self, messages: list[str]) -> None:
+        """Take note of items that could be read when the run began and can't be any more."""
+        if self.on_bad == "stop":
+            refuse_unreadable(messages)
+        for message in messages:
+            if message not in self.skipped:
+                self.skipped.append(message)
+                self.lost.append(message)
 
     def train_dataloader(self) -> Any:
         return self.loader("train")
@@ -243,18 +256,3 @@ class Data(LightningDataModule, ABC):
 
     def test_dataloader(self) -> Any:
         return self.loader("test")
-
-
-def free_memory() -> int:
-    """Bytes of memory that can be had now."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 1 << 30
-
-
-def world_position() -> tuple[int, int]:
-    """This process's rank and the number of processes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

@@ -7,10 +7,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from structures import IGNORE, Batch
+from structures import IGNORE, Batch, InputError
+
+UNREADABLE = "unreadable"
+"""Under this key a batch brings what is wrong with items that it lacks."""
 
 
-def collate(samples: list[tuple[Tensor, Any, str]]) -> Batch:
+def collate(samples: Sequence[tuple[Tensor, Any, str] | InputError]) -> Any:
+    """A batch of what could be read, and under `UNREADABLE` what is wrong with the rest."""
+    whole = [sample for sample in samples if not isinstance(sample, InputError)]
+    batch: Any = join(whole) if whole else {}
+    if len(whole) < len(samples):
+        batch[UNREADABLE] = [str(sample) for sample in samples if isinstance(sample, InputError)]
+    return batch
+
+
+def join(samples: Sequence[tuple[Tensor, Any, str]]) -> Batch:
     """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`)."""
     signals, targets, names = zip(*samples, strict=True)
     sizes = [tuple(signal.shape[1:]) for signal in signals]

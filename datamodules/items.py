@@ -41,6 +41,22 @@ class Items(Dataset):
             signal, target = self.data.augment(signal, target, Generator().manual_seed(seed))
         return signal, target, self.items[index].name
 
+    def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, Any, str] | InputError]:
+        """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.
+
+        While training, the next item that can be read stands in where ``data.on_bad=skip``, so that steps keep their size.
+        """
+        found: list[tuple[Tensor, Any, str] | InputError] = []
+        for epoch, index in draws:
+            stand_ins = range(index, index + len(self)) if self.random and self.data.on_bad == "skip" else [index]
+            for stand_in in stand_ins:
+                try:
+                    found.append(self[epoch, stand_in % len(self)])
+                    break
+                except InputError as error:
+                    found.append(error)
+        return found
+
     def leave_out(self, wrong: set[int]) -> None:
         """Forget the items at these indices."""
         left = [index for index in range(len(self.items)) if index not in wrong]

@@ -61,6 +61,10 @@ class JointData(Data):
     def load(self, item: Item) -> Sample:
         raise NotImplementedError("joint data is loaded part by part")
 
+    def begin(self, epoch: int, batch: int) -> None:
+        for part in self.parts.values():
+            part.begin(epoch, batch)
+
     def describe(self) -> str:
         return "; ".join(f"{name}: {part.describe()}" for name, part in self.parts.items())
 

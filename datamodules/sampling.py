@@ -40,6 +40,7 @@ class Batches:
         self.rank, self.world, self.length = rank, world, length
         self.members = [np.flatnonzero(np.asarray(labels) == label) for label in sorted(set(labels or ()))]
         self.epoch = 0
+        self.start = (0, 0)
 
     @property
     def sampler(self) -> Batches:
@@ -48,6 +49,13 @@ class Batches:
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def begin(self, epoch: int, batch: int) -> None:
+        """Start at the `batch`-th batch of `epoch`; later epochs are whole. The length stays that of a whole epoch.
+
+        Call it before the first iterator is made: worker processes draw ahead at once.
+        """
+        self.epoch, self.start = epoch, (epoch, batch)
 
     def round_length(self) -> int:
         """Batches that take every item once, over all processes."""
@@ -68,7 +76,8 @@ class Batches:
             return
         each = self.round_length()
         rounds = -(-(self.length or each) // each)
-        for i in range(self.rank, len(self) * self.world, self.world):
+        skipped = self.start[1] if self.epoch == self.start[0] else 0
+        for i in range(self.rank + skipped * self.world, len(self) * self.world, self.world):
             yield self.batch(self.epoch * rounds + i // each, i % each)
 
     def own_items(self) -> range:

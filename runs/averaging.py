@@ -57,6 +57,10 @@ class Average(Callback):
             pl_module.load_state_dict(self.weights)
             self.weights = {}
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.weights:  # in the middle of a validation
+            checkpoint["state_dict"] = self.weights
+
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "average": self.average}
 

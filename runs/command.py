@@ -15,11 +15,12 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from runs import ranks
 from runs.checks import CONF, check, choices, known_keys, near, owners
-from runs.resuming import divide
-from structures import InputError
+from runs.resuming import AUTO, divide
+from structures import InputError, RunError
 
-DONE, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
@@ -38,37 +39,63 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
         refused.append(error)
         if trace:
             traceback.print_exc()
-        print(f"{name}.py: {which_job()}{explain(error, name)}", file=sys.stderr)
+        if ranks.rank() == 0:  # the others say the same
+            print(f"{name}.py: {which_job()}{explain(error, name)}", file=sys.stderr)
 
     whole = sys.argv[:]
 
-    def checked(cfg: DictConfig) -> None:
-        sys.argv[:] = whole  # processes that a run starts take the whole line
+    def attempt(cfg: DictConfig) -> None:
         try:
-            if not cfg.get("resume"):  # else the config is that of the run to go on with, checked where it is read
-                check(plain(cfg), name)
             main(cfg)
         except InputError as error:  # in a sweep, the other runs go on
             refuse(error)
+        except RunError as error:
+            failed.append(error)
+            if trace:
+                traceback.print_exc()
+            print(f"{name}.py: {which_job()}{error}", file=sys.stderr)
         except Exception as error:
             failed.append(error)
             traceback.print_exc()
 
-    try:
-        if name == "train":
-            from runs.sweeping import asked, sweep
+    def checked(cfg: DictConfig) -> None:
+        sys.argv[:] = whole
+        try:
+            if cfg.get("resume") in (
+                None,
+                AUTO,
+            ):  # else the config is that of the run to go on with, checked where it is read
+                check(plain(cfg), name)
+        except InputError as error:
+            refuse(error)
+            return
+        ranks.tell("config", OmegaConf.to_yaml(cfg, resolve=True))
+        attempt(cfg)
 
-            if asked(sys.argv[1:]):
-                sys.exit(sweep(sys.argv))
-        sys.argv[1:] = divide(sys.argv[1:])[0]
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
+    try:
+        leave_for_sweep(name)
+        if ranks.rank() > 0:  # what the first process composed
+            attempt(OmegaConf.create(ranks.hear("config")))  # type: ignore[arg-type]
+        else:
+            sys.argv[1:] = divide(sys.argv[1:])[0]
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
     except (HydraException, OmegaConfBaseException, InputError) as error:
         refuse(error)
     except ValueError as error:  # Hydra's for a word such as =3
         refuse(InputError(f"{' '.join(whole[1:])} is not understood ({error}): say key=value, or group=choice"))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    if refused:
+        ranks.refused()
     sys.exit(FAILED if failed else REFUSED if refused else DONE)
+
+
+def leave_for_sweep(name: str) -> None:
+    """Where the command line asks for a sweep of trainings: do that, and leave with its exit code."""
+    from runs.sweeping import asked, sweep
+
+    if name == "train" and asked(sys.argv[1:]):
+        sys.exit(sweep(sys.argv))
 
 
 def plain(cfg: DictConfig) -> dict:
@@ -78,6 +105,8 @@ def plain(cfg: DictConfig) -> dict:
 
 def sweep_folder() -> str | None:
     """Where this run of a sweep writes; None outside a sweep."""
+    if not HydraConfig.initialized():  # a process that was told its config
+        return None
     hydra_config = HydraConfig.get()
     return (
         hydra_config.runtime.output_dir

@@ -6,33 +6,65 @@ import logging
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from runs import ranks
 from runs.command import sweep_folder
-from runs.resuming import reopen
+from runs.resuming import AUTO, begun, flat, refuse_another_run, reopen, same_run
 from structures import InputError
 
-CHILD_OF = "RESMET_RUN_DIR"
-"""Set for the processes that a run starts itself, so that they write into its folder rather than into new ones."""
+LOCK = ".lock"
+LOCKS: list[Any] = []
+"""Open files, each of which holds a folder."""
 
 log = logging.getLogger("resmet")
 
 
 def find_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """The config to run and the folder to write to. Nothing is written yet: see `open_folder`.
+    """The config to run and the folder to write to, the same in all processes. Nothing is written yet: see `open_folder`.
 
     Raises:
         InputError: If the folder holds another run, or what is to be resumed is no run.
     """
+    text = ranks.shared("run", lambda: OmegaConf.to_yaml(dict(zip(("config", "folder"), decide(cfg), strict=True))))
+    decided: Any = OmegaConf.create(text)
+    return decided.config, Path(decided.folder)
+
+
+def decide(cfg: DictConfig) -> tuple[DictConfig, str]:
+    """The config and the folder, for `find_folder`."""
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to {2**32 - 1}, got {cfg.seed!r}")
+    if before := ranks.heard_before("run"):  # torchrun started the processes anew: it is the same run
+        cfg.run_dir, cfg.resume = str(OmegaConf.create(before).folder), AUTO
+    if cfg.resume == AUTO:
+        return continue_or_begin(cfg)
     if cfg.resume:
         cfg, folder = reopen(cfg)
-        os.environ[CHILD_OF] = str(folder.resolve())
-        return cfg, folder
-    return cfg, claim(cfg.run_dir, task_name(cfg))
+        return cfg, str(folder)
+    return cfg, str(claim(cfg.run_dir, task_name(cfg)))
+
+
+def continue_or_begin(cfg: DictConfig) -> tuple[DictConfig, str]:
+    """This very run where it was begun; else a new one in a free folder, or in that of one that died before its first checkpoint."""
+    cfg.resume = None
+    if cfg.run_dir:
+        named = place(cfg.run_dir, sweep_folder())
+        known = [named] if (named / "config.yaml").is_file() else []
+    else:
+        runs = sorted((Path("outputs") / task_name(cfg)).glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
+        known = [path.parent for path in runs if same_run(cfg, path.parent)][-1:]
+    if not known:
+        return cfg, str(claim(cfg.run_dir, task_name(cfg)))
+    if not same_run(cfg, known[0]):
+        cfg.resume = str(known[0])
+        refuse_another_run(flat(OmegaConf.load(known[0] / "config.yaml")), flat(cfg), known[0])
+    if begun(known[0]):
+        cfg.resume = str(known[0])
+    return cfg, str(known[0])
 
 
 def open_folder(folder: Path, name: str, cfg: DictConfig | None = None) -> None:
@@ -45,11 +77,32 @@ def open_folder(folder: Path, name: str, cfg: DictConfig | None = None) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock(folder)
         if cfg is not None:
             write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         start_log(folder / f"{name}.log")
     except OSError as error:
         raise InputError(f"run_dir={folder} can't be written ({error.strerror}): name another folder") from error
+
+
+def lock(folder: Path) -> None:
+    """Keep `folder` for this process until it ends; a job that was started twice writes once.
+
+    Raises:
+        InputError: If another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    file = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"{folder} is being written by another process: wait for it, or name another run_dir"
+        ) from None
+    LOCKS.append(file)
 
 
 def task_name(cfg: DictConfig) -> str:
@@ -59,21 +112,27 @@ def task_name(cfg: DictConfig) -> str:
 
 def claim(run_dir: str | None, kind: str) -> Path:
     """A folder that holds no run yet; a time-stamped one below ``outputs/<kind>`` where none was named."""
-    if is_child() and (parent := os.environ.get(CHILD_OF)):
-        return Path(parent)
+    return Path(ranks.shared("folder", lambda: str(free_folder(run_dir, kind))))
+
+
+def place(run_dir: str, sweep: str | None) -> Path:
+    """The folder of a run; one below `run_dir` for each run of a sweep."""
+    return Path(run_dir) / str(HydraConfig.get().job.num) if sweep else Path(run_dir)
+
+
+def free_folder(run_dir: str | None, kind: str) -> Path:
     sweep = sweep_folder()
     if run_dir:
-        folder = Path(run_dir) / str(HydraConfig.get().job.num) if sweep else Path(run_dir)
+        folder = place(run_dir, sweep)
     else:
         folder = Path(sweep) if sweep else unused(Path("outputs") / kind / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     if folder.exists() and not folder.is_dir():
         raise InputError(f"run_dir={folder} is a file: name a folder")
-    held = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
+    held = sorted(child.name for child in folder.iterdir() if child.name != LOCK) if folder.is_dir() else []
     if held:
         raise InputError(
             f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder, or go on with that run by resume={folder}"
         )
-    os.environ[CHILD_OF] = str(folder.resolve()) if not sweep else ""
     return folder
 
 
@@ -87,8 +146,8 @@ def unused(folder: Path) -> Path:
 
 
 def is_child() -> bool:
-    """Whether this process was started by another of the same run."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+    """Whether another process of the same run writes to the folder and speaks."""
+    return ranks.rank() > 0
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -96,6 +155,14 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     part.write_text(text)
     os.replace(part, path)
+
+
+def write_if_possible(path: Path, text: str) -> None:
+    """`write_whole` for what can be written again later: a full disk is said, and the run goes on."""
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        log.warning(f"{path} could not be written ({error.strerror}): the run goes on")
 
 
 def start_log(path: Path) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runs.checks import ROOT
-from runs.command import FAILED, TERMINATED
-from runs.folder import CHILD_OF
+from runs.command import FAILED
 from runs.job import attempt
+from runs.signals import TERMINATED
 from structures import InputError
+
+OF_TASKS = {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"}
+"""What says that SLURM has started the processes of a run; those of a trial on this machine are started by the trial."""
 
 
 class Handle:
@@ -44,7 +47,7 @@ class Process(Handle):
 
     def __init__(self, line: Sequence[str], logs: Path, number: int, lock: int, card: str | None) -> None:
         self.card = card
-        environment = {name: value for name, value in os.environ.items() if name != CHILD_OF}
+        environment = {name: value for name, value in os.environ.items() if name not in OF_TASKS}
         if card is not None:
             environment["CUDA_VISIBLE_DEVICES"] = card
         with (logs / f"{number}.out").open("ab") as out, (logs / f"{number}.err").open("ab") as err:
@@ -179,7 +182,7 @@ class Slurm:
             "mem_gb": memory_gb,
         }
         self.parameters = {key: value for key, value in asked.items() if value is not None}
-        path = f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}; unset {CHILD_OF}"
+        path = f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
         self.setup = [path, *setup]
 
     def start(self, line: Sequence[str], logs: Path, number: int, lock: int, beside: Sequence[Handle]) -> Job:

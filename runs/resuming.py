@@ -15,7 +15,10 @@ from structures import InputError
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy")
 """Keys of ``trainer=`` that say where a run runs, rather than what it learns."""
 
-FREE = ("trainer.", "callbacks", "logger", "run_dir", "resume")
+AUTO = "auto"
+
+FREE_OF_TRAINER = (*PLACEMENT, "max_epochs", "every", "precision")
+FREE = (*(f"trainer.{key}" for key in FREE_OF_TRAINER), "callbacks", "logger", "run_dir", "resume", "every")
 FREE_OF_DATA = ("root", "workers", "cache")
 """What may differ: the machine and its paths, and for how long."""
 
@@ -25,7 +28,7 @@ def divide(words: list[str]) -> tuple[list[str], list[str]]:
 
     Such keys are the run's own: the default choices, which Hydra would compose, may not have them.
     """
-    if not any(word.startswith("resume=") and word not in ("resume=", "resume=null") for word in words):
+    if not any(word.startswith("resume=") and word[7:] not in ("", "null", AUTO) for word in words):
         return words, []
     chosen = groups("train") | {"experiment"}
     stay = [w for w in words if "=" not in w or w.startswith(("resume=", "-")) or w.split("=")[0] in chosen]
@@ -41,7 +44,7 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
     folder = Path(cfg.resume)
     if not (folder / "config.yaml").is_file():
         raise InputError(f"resume={folder} is no run folder: it has no config.yaml")
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
+    if not begun(folder):
         raise InputError(f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir")
     saved: Any = OmegaConf.load(folder / "config.yaml")
     proposed = change(choose(saved, cfg), divide(sys.argv[1:])[1])
@@ -49,6 +52,28 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
     refuse_another_run(flat(saved), flat(proposed), folder)
     check(OmegaConf.to_container(proposed), "train")  # type: ignore[arg-type]
     return proposed, folder
+
+
+def begun(folder: Path) -> bool:
+    """Whether there is anything to go on from."""
+    return any((folder / "checkpoints").glob("last.ckpt")) or any((folder / "checkpoints").glob("previous-*.ckpt"))
+
+
+def same_run(cfg: DictConfig, folder: Path) -> bool:
+    """Whether `folder` holds a run of this very config, wherever it ran.
+
+    Raises:
+        InputError: If its config can't be read.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return False
+    try:
+        saved = flat(OmegaConf.load(path))
+    except Exception as error:
+        raise InputError(f"{path} can't be read ({type(error).__name__}): name another run_dir") from error
+    proposed = flat(cfg)
+    return all(may_differ(key) for key in set(saved) | set(proposed) if saved.get(key) != proposed.get(key))
 
 
 def choose(saved: DictConfig, cfg: DictConfig) -> DictConfig:

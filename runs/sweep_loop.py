@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import signal
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from runs import command
+from runs import command, signals
 from runs.launching import Handle
+from runs.resuming import begun
 from runs.searching import Search
 from runs.space import Space
 from runs.sweep_report import show, write_chart
@@ -20,7 +22,7 @@ from runs.trials import DONE, FAILED, PRUNED, REFUSED, RUNNING, STOPPED, Trial, 
 
 POLL = 0.2  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-STOPS = {command.INTERRUPTED, command.TERMINATED, -signal.SIGTERM, -signal.SIGINT}
+STOPS = {command.INTERRUPTED, signals.TERMINATED, -signal.SIGTERM, -signal.SIGINT}
 """Exit codes of a trial that somebody ended."""
 
 log = logging.getLogger("resmet")
@@ -73,7 +75,9 @@ class Loop:
         show(self.trials, self.folder)
         if self.signals:
             log.info(f"stopped by a signal; go on with resume={self.folder}")
-            return command.INTERRUPTED if self.signals[0] == signal.SIGINT else command.TERMINATED
+            if self.signals[0] == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
+                signals.requeue()
+            return command.INTERRUPTED if self.signals[0] == signal.SIGINT else signals.TERMINATED
         return exit_code(self.trials)
 
     def note(self, number: int, frame: FrameType | None) -> None:
@@ -112,7 +116,7 @@ class Loop:
             self.end(trial, DONE, 0)
         elif handle := self.search.launcher.find(trial.job, self.folder / "logs", trial.number):
             self.follow(trial, handle)
-        elif (folder / "checkpoints" / "last.ckpt").is_file() and (folder / "config.yaml").is_file():
+        elif begun(folder) and (folder / "config.yaml").is_file():
             self.start(trial, [f"resume={quoted(folder)}"])
         else:
             shutil.rmtree(folder, ignore_errors=True)  # it died before its first checkpoint

@@ -20,6 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from runs import ranks
 from runs.checks import CONF, check, load
 from runs.command import explain, plain
 from runs.folder import start_log, unused, write_whole
@@ -66,6 +67,10 @@ def sweep(argv: Sequence[str]) -> int:
     Raises:
         InputError: If some trial could not run, or the folder holds something else. Nothing has been made then.
     """
+    if ranks.launched():
+        raise InputError(
+            "a sweep starts the processes of its trials itself: start it once, not by torchrun, srun or with several tasks"
+        )
     program = [sys.executable, str(Path(argv[0]).resolve())]
     words = again(list(argv[1:]))
     flags = [word for i, word in enumerate(words) if word.startswith("-") or (i and words[i - 1] in PLACES)]

@@ -16,35 +16,51 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from runs.folder import write_whole
+from runs.folder import write_if_possible, write_whole
 from tasks.base import count
 
 PACKAGES = ("resmet", "torch", "torchvision", "lightning", "torchmetrics", "timm", "segmentation-models-pytorch")
 
 
 class EpochTable(Callback):
-    """Write ``metrics.csv`` anew after every epoch; a resumed run keeps the rows of the epochs that it has behind it."""
+    """Write ``metrics.csv`` anew after every epoch. A checkpoint has all rows, and the sums of the epoch that it is in."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
+        self.sums: dict[str, Tensor] = {}
+        self.items = 0
         self.train_seconds, self.samples = 0.0, 0
         self.began: float | None = None
         self.judged = False
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take over the rows that the checkpoint has behind it."""
-        if self.path.is_file() and not self.rows:
-            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= checkpoint["epoch"] + 1]
+    def state_dict(self) -> dict[str, Any]:
+        kept = ("rows", "sums", "items", "train_seconds", "samples")
+        return {name: getattr(self, name) for name in kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.sums = {name: value.to(pl_module.device) for name, value in self.sums.items()}
+        self.began = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = time.monotonic()
+        self.sums, self.items = {}, 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.samples += count(batch)
+        """Add up losses where they are; no number is read from the device."""
+        items = count(batch)
+        self.samples += items
+        self.items += items
+        for name, value in outputs["losses"].items():
+            self.sums[name] = value * items + self.sums.get(name, 0)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause()
@@ -58,6 +74,7 @@ class EpochTable(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause()
+        pl_module.log_dict(self.means(trainer))
         if not trainer.is_global_zero:
             return
         skipped = ("test/",) if self.judged else ("test/", "val/")  # Lightning keeps the figures of an earlier epoch
@@ -67,7 +84,15 @@ class EpochTable(Callback):
         rate = trainer.optimizers[0].param_groups[-1]["lr"]
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": rate, **figures}
         self.rows.append({name: repr(value) for name, value in row.items()})
-        write_whole(self.path, as_csv(self.rows))
+        write_if_possible(self.path, as_csv(self.rows))
+
+    def means(self, trainer: Trainer) -> dict[str, float]:
+        """Every loss over all items of the epoch, in all processes."""
+        names = sorted(self.sums)
+        sums = torch.stack([torch.as_tensor(float(self.items)), *(self.sums[name].double().cpu() for name in names)])
+        if trainer.world_size > 1:
+            sums = trainer.strategy.reduce(sums.to(trainer.strategy.root_device), reduce_op="sum").cpu()
+        return {f"train/{name}": float(total / sums[0]) for name, total in zip(names, sums[1:], strict=True)}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ def make_trainer(
     accumulate: int = 1,
     every: int = 1,
     limit: int | None = None,
+    batch_size: Literal["auto"] | None = None,
     unused: bool = False,
     run_dir: Path | None = None,
     callbacks: Sequence[Any] = (),
@@ -45,6 +46,7 @@ def make_trainer(
         accumulate: Batches whose gradients make one step of the optimizer.
         every: Epochs from one validation to the next.
         limit: Batches an epoch and stage, to try things out; None takes all.
+        batch_size: ``auto`` halves ``data.batch_size``, and doubles `accumulate`, where memory runs out in the first epoch.
         unused: Whether parameters may be without a gradient in some epochs; several processes must know.
         run_dir: Where things are written.
         callbacks: What runs beside the training.
@@ -78,9 +80,11 @@ def make_trainer(
         log_every_n_steps=1,
     )
     try:
-        return with_strategy(engine, strategy, unused, callbacks)
+        made = with_strategy(engine, strategy, unused, callbacks)
     except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+    made.automatic_batch = batch_size == "auto"  # type: ignore[attr-defined]
+    return made
 
 
 def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, callbacks: Sequence[Any]) -> Trainer:

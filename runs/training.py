@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
+from runs.attempts import Attempts, leave
 from runs.averaging import Average
-from runs.checkpoints import checkpoint_callbacks
-from runs.command import FAILED, INTERRUPTED, TERMINATED
+from runs.checkpoints import BEST, LAST
+from runs.continuing import Start, find_start, refuse_other_processes
 from runs.find_lr import FindRate
+from runs.guard import Guard
 from runs.report import write_report
+from runs.saving import Saving
+from runs.signals import Stopped
 from runs.tables import EpochTable, finite, peak_memory_mb, stage_figures, versions, write_json
-from structures import InputError
+from structures import InputError, RunError
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
@@ -59,37 +64,52 @@ def train(
 
     Raises:
         InputError: If the checkpoint to resume from does not belong to this data.
+        RunError: If the run had to be ended.
     """
     began = time.monotonic()
     table = EpochTable(folder)
-    extra = [
-        *checkpoint_callbacks(folder),
-        table,
-        Seeds(seed),
-        *chosen_by(task, data, folder, seed, resume),
-        *callbacks,
-    ]
+    watch = [kind() for kind in (Guard, Saving) if not any(isinstance(callback, kind) for callback in callbacks)]
+    extra = [table, Seeds(seed), *chosen_by(task, data, folder, seed, resume), *callbacks, *watch]
     service = logger(run_dir=folder) if logger else False
-    trainer = engine(run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
+    make = partial(engine, run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
+    trainer = make()
     task.keeps = task.keeps and data.can_stand_still
     data.still_epochs = task.still(trainer.max_epochs or 1)
-    last = folder / "checkpoints" / "last.ckpt"
-    if resume and finished(same_data(last, task), trainer, folder):
+    start = find_start(folder, task, data) if resume else None
+    if start and finished(start, trainer, folder):
         return
+    if start:
+        refuse_other_processes(start, trainer.world_size)
     opened()  # nothing is written before everything is made and checked
     introduce(task, data, folder)
     list_skipped(data, folder)
-    fit(trainer, task, data, last if resume else None, folder)
+    trainer = Attempts(task, data, folder, make).run(trainer, start)
     refuse_no_steps(trainer)
-    stage = test_best(trainer, task, data, folder)
-    if trainer.is_global_zero:
-        result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
-        result["seconds"] = round(time.monotonic() - began, 2)
-        write_json(folder / "metrics.json", result)
-        report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
-        score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
-        log.info(f"{stage} {task.score} {score} after {result['epochs']} epochs in {result['seconds']:.0f} s")
-        log.info(f"report: {report}")
+    with saying_where(folder):
+        stage = test_best(trainer, task, data, folder)
+        if trainer.is_global_zero:
+            list_skipped(data, folder)
+            result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
+            result["seconds"] = round(time.monotonic() - began, 2)
+            write_json(folder / "metrics.json", result)
+            report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
+            score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
+            log.info(f"{stage} {task.score} {score} after {result['epochs']} epochs in {result['seconds']:.0f} s")
+            log.info(f"report: {report}")
+
+
+@contextmanager
+def saying_where(folder: Path) -> Iterator[None]:
+    """What is left to do once the training is over, in case that a disk or a signal prevents it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or folder} could not be written ({error.strerror}): the training is done and its weights are safe; "
+            f"make room, then resume={folder} for the test and the report"
+        ) from error
+    except Stopped as stop:
+        leave(stop, folder)
 
 
 def chosen_by(task: Task, data: Any, folder: Path, seed: int, resume: bool) -> list[Callback]:
@@ -97,20 +117,6 @@ def chosen_by(task: Task, data: Any, folder: Path, seed: int, resume: bool) -> l
     average = [Average(task.recipe.ema)] if task.recipe.ema else []
     search = [FindRate(data, folder, seed)] if task.recipe.find_lr and not resume else []
     return [*search, *average, EqualStatistics()]
-
-
-def fit(trainer: Trainer, task: Task, data: Any, checkpoint: Path | None, folder: Path) -> None:
-    """Lightning's fit; a signal ends the program with its own exit code, 143 or 130, and says how to go on."""
-    code = 0
-    try:
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        code = TERMINATED if trainer.received_sigterm else 0
-    except SystemExit:
-        code = TERMINATED if trainer.received_sigterm else INTERRUPTED if trainer.interrupted else FAILED
-    if code:
-        kept = (folder / "checkpoints" / "last.ckpt").is_file()
-        log.info(f"stopped by a signal; go on with resume={folder}" if kept else "stopped before the first checkpoint")
-        sys.exit(code)
 
 
 def summary(trainer: Trainer, task: Task, table: EpochTable, stage: str) -> dict[str, Any]:
@@ -154,32 +160,15 @@ def loaded(task: Task) -> list[str]:
     return [str(task.backbone.match)] if task.backbone.match else []
 
 
-def finished(checkpoint: dict[str, Any], trainer: Trainer, folder: Path) -> bool:
+def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
     """Whether nothing is left to do; then it says so, and what came of the run stays as it is."""
-    done = checkpoint["epoch"] + 1
-    if done < (trainer.max_epochs or 1) or not (folder / "metrics.json").is_file():
+    done = start.epoch >= (trainer.max_epochs or 1) or start.stopped
+    if not done or not (folder / "metrics.json").is_file():
         return False
-    print(f"this run is finished after {done} epochs, see {folder}/report.html; for more say trainer.max_epochs=...")
+    print(
+        f"this run is finished after {start.epoch} epochs, see {folder}/report.html; for more say trainer.max_epochs=..."
+    )
     return True
-
-
-def same_data(checkpoint: Path, task: Task) -> dict[str, Any]:
-    """The checkpoint to go on from; refused where the data describes itself otherwise than the run's did."""
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{checkpoint} can't be read ({type(error).__name__}): start anew with another run_dir"
-        ) from error
-    old, new = content["spec"], task.spec.to_dict()
-    differ = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if normal(old.get(key)) != normal(new[key])]
-    if differ:
-        raise InputError(f"the data is not what this run was trained on ({'; '.join(differ)[:300]}): start a new run")
-    return content
-
-
-def normal(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def refuse_no_steps(trainer: Trainer) -> None:
@@ -192,8 +181,8 @@ def refuse_no_steps(trainer: Trainer) -> None:
 def test_best(trainer: Trainer, task: Task, data: Any, folder: Path) -> str:
     """Judge the best weights on the test split, or again on validation where there is none; returns which."""
     stage = "test" if "test" in data.splits else "val"
-    best = folder / "checkpoints" / "best.ckpt"
-    path = best if best.is_file() else folder / "checkpoints" / "last.ckpt"
+    paths = [folder / "checkpoints" / name for name in (BEST, LAST)]
+    path = next((path for path in paths if path.is_file()), None)  # else those in memory: no disk took them
     if stage == "test":
         trainer.test(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
     else:

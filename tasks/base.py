@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torchmetrics import Metric, MetricCollection
 
 from backbones.base import Backbone
@@ -35,6 +37,8 @@ class Task(LightningModule, ABC):
         targets: The kinds of target (`Spec.target`) that this task can learn from.
         axes: The numbers of axes that it takes.
         keeps: Whether a sleeping backbone's features may be kept.
+        slower: Factor of all learning rates, below 1 after a run went back.
+        sound: Asked before every step whether a loss and a gradient of this length may be followed.
 
     Raises:
         InputError: If the data carries another kind of target or has another number of axes.
@@ -68,6 +72,9 @@ class Task(LightningModule, ABC):
         self.config: dict[str, Any] = {}
         self.awake = len(backbone.stages)
         self.kept: Kept | None = None
+        self.slower = 1.0
+        self.halvings = 0
+        self.sound: Callable[[Tensor, Tensor], bool] | None = None
         self.meters = nn.ModuleDict()
         shape = (1, spec.channels, *[1] * spec.ndim)
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,) * spec.channels).reshape(shape), persistent=False)
@@ -114,13 +121,14 @@ class Task(LightningModule, ABC):
     def forward(self, batch: Batch) -> list[Prediction]:
         return self.predict(self.encode(batch), batch)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The loss to lower, and under ``losses`` what a table of the run shows."""
         batch = self.mix(batch) if self.kept is None else batch
         losses = self.losses(self.encode(batch), batch)
         total = torch.stack(list(losses.values())).sum()
-        shown = {f"train/{name}": value.detach() for name, value in losses.items()} | {"train/loss": total.detach()}
-        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=count(batch))
-        return total
+        self.total = total.detach()
+        shown = {name: value.detach() for name, value in losses.items()} | {"loss": self.total}
+        return {"loss": total, "losses": shown}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.judge("val", batch)
@@ -177,6 +185,9 @@ class Task(LightningModule, ABC):
             rest(self.backbone, self.awake)
         return self
 
+    def on_train_start(self) -> None:
+        self.on_train_epoch_start()  # a run that goes on in the middle of an epoch has no other start
+
     def on_train_epoch_start(self) -> None:
         self.follow_plan(self.current_epoch, self.epochs)
         if self.current_epoch >= self.still(self.epochs):
@@ -213,11 +224,17 @@ class Task(LightningModule, ABC):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
+        """Clip, and leave the step out where whoever watches says that its gradient must not be followed."""
+        norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
         if self.recipe.clip:
-            self.clip_gradients(optimizer, gradient_clip_val=self.recipe.clip, gradient_clip_algorithm="norm")
+            clip_grads_with_norm_(self.parameters(), self.recipe.clip, norm)
+        if self.sound is not None and not self.sound(self.total, norm):
+            optimizer.zero_grad(
+                set_to_none=True
+            )  # a weight without a gradient stays as it is, and so does its momentum
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"], checkpoint["spec"] = self.config, self.spec.to_dict()
+        checkpoint["config"], checkpoint["spec"], checkpoint["slower"] = self.config, self.spec.to_dict(), self.slower
 
 
 def count(batch: Any) -> int:

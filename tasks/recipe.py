@@ -16,7 +16,7 @@ from structures import InputError
 from tasks.freezing import Plan
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
+    pass
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,18 @@ class Recipe:
         """The same recipe with another learning rate."""
         return replace(self, optimizer=partial(self.optimizer, lr=rate))
 
-    def __call__(self, task: LightningModule, steps: int, epochs: int) -> dict[str, Any]:
+    def __call__(self, task: Any, steps: int, epochs: int) -> dict[str, Any]:
         """Optimizer and schedule for `task` over `steps` steps in `epochs` epochs, in Lightning's form."""
         optimizer = self.optimizer(self.groups(task, epochs))
         warmup = round(self.warmup * steps)
         factors: list[Callable[[int], float]] = [
             partial(
-                schedule, steps=steps, warmup=warmup, floor=self.floor, start=round(steps * group["wakes"] / epochs)
+                schedule,
+                steps=steps,
+                warmup=warmup,
+                floor=self.floor,
+                start=round(steps * group["wakes"] / epochs),
+                highest=task.slower,
             )
             for group in optimizer.param_groups
         ]
@@ -114,11 +119,11 @@ def split(items: Iterable[nn.Parameter], test: Callable[[nn.Parameter], bool]) -
     return passed, rest
 
 
-def schedule(step: int, steps: int, warmup: int, floor: float, start: int = 0) -> float:
-    """The rate's factor at `step`: up over `warmup` steps, then half a cosine down to `floor`.
+def schedule(step: int, steps: int, warmup: int, floor: float, start: int = 0, highest: float = 1.0) -> float:
+    """The rate's factor at `step`: up to `highest` over `warmup` steps, then half a cosine down to `floor` of it.
 
     What wakes at step `start` climbs over as many steps to where the others are by then.
     """
     climb = min(1.0, max(0, step - start + 1) / (warmup + 1))
     done = min(1.0, max(0, step - warmup) / max(1, steps - warmup))
-    return climb * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)
+    return highest * climb * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)

@@ -90,7 +90,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Run a script of the project as a person would, in a folder of its own."""
 
     def call(script: str, *words: str, **environment: str) -> subprocess.CompletedProcess:
-        inherited = {name: value for name, value in os.environ.items() if name != "RESMET_RUN_DIR"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_TOLD")}
         return subprocess.run(
             [sys.executable, str(ROOT / f"{script}.py"), *words],
             cwd=tmp_path,

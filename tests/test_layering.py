@@ -11,6 +11,8 @@ SCRIPTS = ("train", "evaluate", "predict", "doctor")
 DATA_BASES = {
     "datamodules.base",
     "datamodules.collating",
+    "datamodules.loading",
+    "datamodules.machine",
     "datamodules.image_data",
     "datamodules.images",
     "datamodules.sounds",

@@ -32,7 +32,7 @@ Sweep = Callable[..., subprocess.CompletedProcess]
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k != "RESMET_RUN_DIR"} | {"PYTHONPATH": str(ROOT)} | more
+    return os.environ | {"PYTHONPATH": str(ROOT)} | more
 
 
 @pytest.fixture

@@ -1,0 +1,156 @@
+"""Batches of one split from worker processes; those that die or hang are replaced, and no batch is lost or comes twice."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from datamodules.collating import UNREADABLE, collate
+from datamodules.items import Items
+from datamodules.sampling import Batches, Draw
+from structures import InputError, RunError
+
+POLL = 5.0
+"""Seconds after which workers that bring nothing are looked at."""
+
+PATIENCE = 300.0
+"""Seconds without a batch after which living workers are taken to hang."""
+
+REPLACEMENTS = 3
+"""Times that the workers may be replaced within one epoch."""
+
+log = logging.getLogger("resmet")
+
+
+class Loader:
+    """What a DataLoader gives, in the same order whatever becomes of its workers.
+
+    Args:
+        items: The items of a split.
+        batches: Which of them make up which batch.
+        workers: Processes that load; 0 loads here.
+        lost: Told of every item that could not be read, when its batch comes.
+
+    Raises:
+        RunError: While iterating, where workers were replaced too often.
+        InputError: While iterating, where an item can't be read any more and is not to be left out.
+    """
+
+    patience = PATIENCE
+
+    def __init__(self, items: Items, batches: Batches, workers: int, lost: Callable[[list[str]], None]) -> None:
+        self.dataset, self.batch_sampler, self.num_workers, self.lost = items, batches, workers, lost
+        self.collate_fn = collate
+        self.place = 0
+        self.crew: list[Any] = []
+        self.inner: DataLoader | None = None
+
+    @property
+    def sampler(self) -> Batches:
+        """Where Lightning looks for `set_epoch`."""
+        return self.batch_sampler
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.place, replaced = 0, 0
+        while True:
+            try:
+                yield from self.rest()
+                return
+            except RuntimeError as error:
+                if not (self.num_workers and "DataLoader" in str(error)) or isinstance(error, RunError):
+                    raise
+                replaced += 1
+                self.dismiss(error, replaced)
+
+    def rest(self) -> Iterator[Any]:
+        """The batches from `place` on."""
+        source = self.employ()
+        while True:
+            try:
+                batch = self.await_batch(source)
+            except StopIteration:
+                return
+            self.place += 1
+            if missing := batch.pop(UNREADABLE, None):
+                self.lost(missing)
+            if batch:  # else none of its items could be read
+                yield batch
+
+    def employ(self) -> Iterator[Any]:
+        """An iterator over what is left, with workers; those of the epoch before stay where they are well."""
+        before = multiprocessing.active_children()
+        if self.inner is None:
+            self.inner = DataLoader(
+                self.dataset,
+                batch_sampler=Rest(self),
+                num_workers=self.num_workers,
+                persistent_workers=self.num_workers > 0,
+                collate_fn=self.collate_fn,
+                pin_memory=torch.cuda.is_available(),
+                timeout=POLL if self.num_workers else 0,
+            )
+        source = iter(self.inner)
+        self.crew += [child for child in multiprocessing.active_children() if child not in before]
+        if self.num_workers and threading.current_thread() is threading.main_thread():
+            # torch would raise wherever the program is when a worker dies, such as in the middle of a step
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return source
+
+    def await_batch(self, source: Iterator[Any]) -> Any:
+        """The next batch; living workers may take long."""
+        began = time.monotonic()
+        while True:
+            try:
+                return next(source)
+            except RuntimeError as error:
+                if "timed out" not in str(error) or time.monotonic() - began > self.patience:
+                    raise
+
+    def dismiss(self, error: RuntimeError, replaced: int) -> None:
+        """End all workers; those of the next iterator are new."""
+        awaited = next(iter(Rest(self)), [])
+        names = ", ".join(self.dataset.items[index].name for _, index in awaited[:3])
+        hung = "timed out" in str(error)
+        what = f"hang for {self.patience:.0f} s" if hung else str(error).strip().splitlines()[0].rstrip(". ")
+        for child in self.crew:
+            child.kill()
+        self.inner, self.crew = None, []
+        said = f"the workers that load data {'' if hung else 'died: '}{what} (batch {self.place}: {names}, ...)"
+        if replaced > REPLACEMENTS:
+            raise RunError(
+                f"{said}; they were replaced {REPLACEMENTS} times in this epoch: lower data.workers or data.batch_size, "
+                "or look at these files"
+            )
+        log.warning(f"{said}; new ones go on with that batch")
+
+
+class Rest:
+    """What a loader has not given yet, for a DataLoader's ``batch_sampler``."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return islice(iter(self.loader.batch_sampler), self.loader.place, None)
+
+    def __len__(self) -> int:
+        return len(self.loader.batch_sampler)
+
+
+def refuse_unreadable(messages: list[str]) -> None:
+    """Stop a run in which a file turned unreadable."""
+    raise InputError(
+        f"{messages[0]} (it could be read when the run began; mend it and go on, or say data.on_bad=skip to do without)"
+    )

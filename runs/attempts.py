@@ -1,0 +1,148 @@
+"""Fitting, and what a run does by itself where fitting fails: go back, or try with less memory."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lightning.pytorch import Trainer
+
+from runs.checkpoints import copied
+from runs.continuing import Start, find_start
+from runs.folder import is_child
+from runs.guard import Rollback
+from runs.signals import Stopped, requeue
+from structures import InputError, RunError
+from tasks.base import Task
+
+log = logging.getLogger("resmet")
+
+
+class Attempts:
+    """Lightning's fit, again where that helps.
+
+    Args:
+        task: What is trained.
+        data: Prepared data.
+        folder: The run folder.
+        make: Makes a Trainer; takes ``accumulate``.
+    """
+
+    def __init__(self, task: Task, data: Any, folder: Path, make: Callable[..., Trainer]) -> None:
+        self.task, self.data, self.folder, self.make = task, data, folder, make
+        self.halvings = 0
+        self.first: dict[str, Any] | None = None
+
+    def run(self, trainer: Trainer, start: Start | None) -> Trainer:
+        """Fit from `start`, or from the beginning; returns the Trainer that came to the end.
+
+        Raises:
+            RunError: If it can't be gone on with.
+        """
+        if start:
+            for note in start.notes:
+                log.warning(f"note: {note}")
+            trainer = self.halve(trainer, start.halvings)
+        if automatic(trainer) and not start:
+            self.first = copied(self.task.state_dict())
+        while True:
+            self.data.begin(*((start.epoch, start.batch) if start else (0, 0)))
+            try:
+                self.fit(trainer, start)
+                return trainer
+            except Rollback as error:
+                trainer, start = self.go_back(trainer, error)
+            except (MemoryError, RuntimeError) as error:
+                if isinstance(error, RunError) or not out_of_memory(error):
+                    raise
+                trainer = self.with_less(trainer, error)
+
+    def fit(self, trainer: Trainer, start: Start | None) -> None:
+        """A signal ends the program with its own exit code, and says how to go on."""
+        self.task.halvings = self.halvings
+        path = start.path if start else None
+        try:
+            trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
+        except Stopped as stop:
+            leave(stop, self.folder)
+
+    def go_back(self, trainer: Trainer, error: Rollback) -> tuple[Trainer, Start]:
+        """From the last checkpoint, at a lower rate."""
+        slower = self.task.slower * error.slower
+        try:
+            start = find_start(self.folder, self.task, self.data)
+        except InputError as nothing:
+            raise RunError(f"{error}. There is no checkpoint to go back to: lower recipe.optimizer.lr") from nothing
+        self.task.slower = slower  # also below that of a checkpoint that is gone back to again
+        log.warning(
+            f"{error}. The run goes back to epoch {start.epoch + 1}, batch {start.batch}, at {slower:g} of its rate"
+        )
+        return self.renew(trainer), start
+
+    def with_less(self, trainer: Trainer, error: BaseException) -> Trainer:
+        """With half the batch and twice the accumulation, from the beginning."""
+        size, first_line = self.data.batch_size, str(error).strip().splitlines()[0][:160]
+        if not automatic(trainer) or trainer.current_epoch > 0 or self.first is None or not halve(self.data):
+            raise RunError(
+                f"out of memory at data.batch_size={size} ({first_line}): lower data.batch_size and raise trainer.accumulate alike, "
+                "choose a smaller data.size or backbone, or trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
+            ) from error
+        self.halvings += 1
+        log.warning(
+            f"out of memory at data.batch_size={size}: again with {self.data.batch_size}, accumulated to as many"
+        )
+        self.task.load_state_dict(self.first)
+        return self.renew(trainer)
+
+    def halve(self, trainer: Trainer, times: int) -> Trainer:
+        """As a run had done that is gone on with."""
+        for _ in range(times):
+            halve(self.data)
+        self.halvings = times
+        return self.renew(trainer) if times else trainer
+
+    def renew(self, trainer: Trainer) -> Trainer:
+        """A Trainer that knows nothing of the one before."""
+        own = trainer.accumulate_grad_batches
+        base = own // 2**self.task.halvings
+        self.task.kept = None
+        self.task.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return self.make(accumulate=base * 2**self.halvings)
+
+
+def automatic(trainer: Trainer) -> bool:
+    return getattr(trainer, "automatic_batch", False)
+
+
+def halve(data: Any) -> bool:
+    """Let `data`, or every part of it, make smaller batches; False where one is down to a single item."""
+    parts = list(getattr(data, "parts", {"": data}).values())
+    if any(part.batch_size < 2 for part in parts):
+        return False
+    for part in parts:
+        part.batch_size //= 2
+    return True
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there is no memory left, on a card or here."""
+    words = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
+def leave(stop: Stopped, folder: Path) -> NoReturn:
+    """Say how to go on, and end with the signal's exit code."""
+    if is_child():
+        sys.exit(0)  # the process that started this one speaks for all
+    log.info(f"stopped by {stop}; go on with resume={folder}")
+    if stop.requeue:
+        requeue()
+    sys.exit(stop.code)

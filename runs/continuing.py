@@ -1,0 +1,110 @@
+"""Going on with a run: the youngest checkpoint that can be read, and whether it belongs to this data and these processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runs.checkpoints import candidates
+from structures import InputError, reason
+from tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run goes on.
+
+    Attributes:
+        path: The checkpoint.
+        notes: What a person should know.
+        epoch: The epoch that comes next or is not done, from 0.
+        batch: The batch of it that comes next.
+        processes: How many processes trained it.
+        stopped: Whether early stopping had ended it.
+        halvings: How often the batch size was halved for want of memory.
+    """
+
+    path: Path
+    notes: tuple[str, ...]
+    epoch: int
+    batch: int
+    processes: int
+    stopped: bool
+    halvings: int
+
+
+def find_start(folder: Path, task: Task, data: Any) -> Start:
+    """The youngest checkpoint of a run folder that can be read.
+
+    Raises:
+        InputError: If there is none, or the data describes itself otherwise than the run's did.
+    """
+    notes: list[str] = []
+    for path in candidates(folder / "checkpoints"):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            position = content["position"]
+        except Exception as error:  # zipfile, pickle and torch raise a dozen kinds; all mean that this can't be read
+            notes.append(f"{path.name} can't be read ({type(error).__name__}: {reason(error, 60)})")
+            continue
+        refuse_other_data(content, task, data)
+        task.slower = content["slower"]
+        if notes:
+            notes.append(f"the run goes on from {path.name}, epoch {position['epoch'] + 1}, batch {position['batch']}")
+        keys = ("epoch", "batch", "processes", "stopped", "halvings")
+        return Start(path, tuple(notes), **{key: position[key] for key in keys})
+    raise InputError(
+        f"{folder}/checkpoints holds nothing to go on from ({'; '.join(notes) or 'no last.ckpt'}): start anew with another run_dir"
+    )
+
+
+def refuse_other_data(content: dict[str, Any], task: Task, data: Any) -> None:
+    """Stop where the data is not what the run was trained on."""
+    old, new = content["spec"], task.spec.to_dict()
+    differ = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if plain(old.get(key)) != plain(new[key])]
+    was = content.get("items", {})
+    differ += [
+        f"{split}: items have other names or sizes than those of the run"
+        for split, mark in marks(data).items()
+        if was.get(split, mark) != mark
+    ]
+    if differ:
+        raise InputError(
+            f"the data is not what this run was trained on ({'; '.join(differ)[:300]}): bring it back, or start a new run"
+        )
+
+
+def marks(data: Any) -> dict[str, str]:
+    """A fingerprint of every split: its items' names below the data's root, and the sizes of their files in bytes."""
+    if hasattr(data, "parts"):
+        return {f"{name}/{split}": mark for name, part in data.parts.items() for split, mark in marks(part).items()}
+    root, found = str(getattr(data, "root", "")), {}
+    for split, items in data.splits.items():
+        digest = hashlib.sha256()
+        for item in items.items:
+            size = os.path.getsize(item.name) if os.path.isfile(item.name) else 0
+            digest.update(f"{item.name.removeprefix(root)}\0{size}\n".encode())
+        found[split] = digest.hexdigest()
+    return found
+
+
+def refuse_other_processes(start: Start, world: int) -> None:
+    """Stop where a position in the middle of an epoch means other items."""
+    if start.batch and start.processes != world:
+        raise InputError(
+            f"this run was stopped in the middle of epoch {start.epoch + 1} by {start.processes} processes, now there are {world}, "
+            f"which would repeat some items and lose others: go on with trainer.devices={start.processes}; "
+            "at the end of an epoch their number may change"
+        )
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, as a checkpoint may have them."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
