@@ -29,9 +29,13 @@ def find_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
     Raises:
         InputError: If the folder holds another run, or what is to be resumed is no run.
     """
-    text = ranks.shared("run", lambda: OmegaConf.to_yaml(dict(zip(("config", "folder"), decide(cfg), strict=True))))
+    text = ranks.shared("run", lambda: as_text(*decide(cfg)))
     decided: Any = OmegaConf.create(text)
     return decided.config, Path(decided.folder)
+
+
+def as_text(cfg: DictConfig, folder: str) -> str:
+    return OmegaConf.to_yaml({"config": OmegaConf.to_container(cfg, resolve=True), "folder": folder})
 
 
 def decide(cfg: DictConfig) -> tuple[DictConfig, str]:
