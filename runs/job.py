@@ -24,8 +24,7 @@ def attempt(line: Sequence[str], logs: str, number: int) -> int:
     folder, rank = Path(logs), int(os.environ.get("SLURM_PROCID") or os.environ.get("SUBMITIT_LOCAL_GLOBALID") or 0)
     name = str(number) if rank == 0 else f"{number}.{rank}"
     noticed: list[int] = []
-    for notice in NOTICES:
-        signal.signal(notice, lambda number, frame: noticed.append(number))
+    before = {notice: signal.signal(notice, lambda sent, frame: noticed.append(sent)) for notice in NOTICES}
     with (folder / f"{name}.out").open("ab") as out, (folder / f"{name}.err").open("ab") as err:
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
         asked = False
@@ -34,6 +33,8 @@ def attempt(line: Sequence[str], logs: str, number: int) -> int:
                 process.send_signal(signal.SIGTERM)
                 asked = True
             time.sleep(POLL)
+    for notice, handler in before.items():
+        signal.signal(notice, handler)
     if rank == 0:
         leave(folder / f"{number}.exit", process.returncode)
     return process.returncode

@@ -112,9 +112,11 @@ class Loop:
     def go_on(self, trial: Trial) -> None:
         """Take up a trial that was cut short: it may be done by now, or still in the queue."""
         folder = self.folder / str(trial.number)
+        left = trial.state == RUNNING  # the sweep died, not the trial
+        handle = self.search.launcher.find(trial.job, self.folder / "logs", trial.number) if left else None
         if (folder / "metrics.json").is_file():
             self.end(trial, DONE, 0)
-        elif handle := self.search.launcher.find(trial.job, self.folder / "logs", trial.number):
+        elif handle and handle.poll() not in STOPS:
             self.follow(trial, handle)
         elif begun(folder) and (folder / "config.yaml").is_file():
             self.start(trial, [f"resume={quoted(folder)}"])

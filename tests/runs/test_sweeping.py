@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 from PIL import Image
 
 from runs.command import explain
-from runs.launching import Local
+from runs.job import attempt
+from runs.launching import Job, Local
 from runs.searching import Optuna
 from runs.space import Space, read_space
 from runs.sweep_loop import quoted
@@ -291,6 +292,46 @@ def test_jobs_of_a_queue(sweep: Sweep, tmp_path: Path) -> None:
     table = rows(tmp_path / "s")
     assert [(row["state"], row["code"]) for row in table] == [("done", "0"), ("failed", "-9")]
     assert starts(tmp_path / "s") == [1, 1]
+
+
+class Queued:
+    """What submitit knows of a job."""
+
+    def __init__(self, state: str) -> None:
+        self.job_id, self.state, self.cancelled = "17", state, False
+
+    def done(self) -> bool:
+        return self.state not in ("PENDING", "RUNNING")
+
+    def cancel(self, check: bool) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_file", "code"),
+    [
+        ("RUNNING", None, None),
+        ("RUNNING", "0", 0),
+        ("COMPLETED", "2", 2),
+        ("TIMEOUT", None, 143),
+        ("OUT_OF_MEMORY", None, 1),
+    ],
+)
+def test_how_a_queued_trial_stands(tmp_path: Path, state: str, exit_file: str | None, code: int | None) -> None:
+    if exit_file:
+        (tmp_path / "3.exit").write_text(exit_file)
+    job = Job(Queued(state), tmp_path, 3)
+    assert job.poll() == code
+    assert job.said == ("" if exit_file or code is None else f"job 17 ended as {state}, see {tmp_path}/submitit")
+
+
+def test_a_queued_trial_is_asked_by_a_file(tmp_path: Path) -> None:
+    for state, cancelled in (("PENDING", True), ("RUNNING", False)):
+        queued = Queued(state)
+        Job(queued, tmp_path, 3).stop(signal.SIGTERM)
+        assert queued.cancelled is cancelled
+    assert attempt([sys.executable, "-c", "import time; time.sleep(60)"], str(tmp_path), 3) == -signal.SIGTERM
+    assert (tmp_path / "3.exit").read_text() == "-15"
 
 
 def test_cards_are_dealt_out(tmp_path: Path) -> None:
