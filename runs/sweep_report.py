@@ -134,7 +134,8 @@ def by_value(panel: Axes, scored: Sequence[Trial], axis: Axis) -> None:
     numbers = {trial.number: as_number(trial.values.get(axis.key, "")) for trial in scored}
     if all(value is not None for value in numbers.values()) and len(set(numbers.values())) > 2:
         places: dict[int, Any] = dict(numbers)
-        if min(places.values()) > 0 and (axis.log or max(places.values()) >= 30 * min(places.values())):
+        far = bool(axis.values) and min(places.values()) > 0 and max(places.values()) >= 30 * min(places.values())
+        if axis.log or far:
             panel.set_xscale("log")
     else:
         places = side_by_side(panel, scored, axis)

@@ -40,9 +40,14 @@ def asked(words: Sequence[str]) -> bool:
     flags = {word.split("=")[0] for word in words if word.startswith("-")}
     if flags - {*SWEEP, *PLACES}:
         return False
-    old = [Path(word[7:]) for word in words if word.startswith("resume=")]
     about = any(word.split("=")[0].split(".")[0].split("/")[0] == "sweep" for word in words)
-    return bool(flags & set(SWEEP)) or about or any((folder / "sweep.yaml").is_file() for folder in old)
+    return bool(flags & set(SWEEP)) or about or bool(old_sweeps(words))
+
+
+def old_sweeps(words: Sequence[str]) -> list[Path]:
+    """Folders of sweeps that are to be gone on with."""
+    named = [Path(word[7:].strip("'\"")) for word in words if word.startswith("resume=")]
+    return [folder for folder in named if (folder / "sweep.yaml").is_file()]
 
 
 def sweep(argv: Sequence[str]) -> int:
@@ -79,10 +84,10 @@ def again(words: list[str]) -> list[str]:
     Raises:
         InputError: If words of a sweep are said without ``-m``.
     """
-    old = [word[7:] for word in words if word.startswith("resume=") and (Path(word[7:]) / "sweep.yaml").is_file()]
+    old = old_sweeps(words)
     own = [word for word in words if not word.startswith(("resume=", "run_dir=", "sweep.", "sweep=", "sweep/", "-"))]
     if old and not own:
-        said = read_said(Path(old[0]))
+        said = read_said(old[0])
         return [*said["flags"], *said["words"], *said["chosen"], *words]
     if not any(word in SWEEP for word in words):
         raise InputError("sweep, or the folder of a sweep, is said of many runs at once: say -m too")
