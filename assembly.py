@@ -92,7 +92,7 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     task.recipe = build(cfg.recipe)
     task.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if spec.ndim == 2:
-        task.to(memory_format=torch.channels_last)
+        task.to(memory_format=task.layout)
     return task
 
 

@@ -104,6 +104,7 @@ def run(
     recipe: Recipe | None = None,
     every: str = "1h",
     accumulate: int = 1,
+    batch_size: str | None = None,
     workers: int = 0,
     **data_keys: object,
 ) -> Path:
@@ -121,7 +122,14 @@ def run(
 
     def engine(**more: object):
         return make_trainer(
-            **{"max_epochs": epochs, "accelerator": "cpu", "precision": "32-true", "accumulate": accumulate} | more
+            **{
+                "max_epochs": epochs,
+                "accelerator": "cpu",
+                "precision": "32-true",
+                "accumulate": accumulate,
+                "batch_size": batch_size,
+            }
+            | more
         )
 
     train(task, data, folder, nothing, engine, [*callbacks, Saving(every=every)], None, seed=0, resume=resume)
