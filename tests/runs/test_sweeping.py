@@ -230,7 +230,7 @@ def test_a_sweep_that_was_killed_outright_goes_on(sweep: Sweep, tmp_path: Path) 
 
 def test_a_hopeless_trial_is_ended(sweep: Sweep, tmp_path: Path) -> None:
     """After two trials, one at a bad rate is below the median at its second epoch, and is not trained to its eighth."""
-    words = ("recipe.optimizer.lr=0.01,1000", "sweep=optuna", "sweep.startup=2", "sweep.trials=5", "seed=1")
+    words = ("recipe.optimizer.lr=0.01,1000", "sweep=optuna", "sweep.startup=2", "sweep.trials=4", "seed=1")
     done = sweep("-m", *words, "trainer.max_epochs=8", "run_dir=s", QUICK_PACE="0.25")
     assert done.returncode == 0, done.stderr
     pruned = [row for row in rows(tmp_path / "s") if row["state"] == "pruned"]
