@@ -37,16 +37,27 @@ class EpochTable(Callback):
         self.judged = False
 
     def state_dict(self) -> dict[str, Any]:
-        kept = ("rows", "sums", "items", "train_seconds", "samples")
-        return {name: getattr(self, name) for name in kept}
+        kept = {name: getattr(self, name) for name in ("rows", "train_seconds", "samples")}
+        return kept | {"items": self.gathered(self.items), "sums": {n: self.gathered(v) for n, v in self.sums.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
             setattr(self, name, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.sums = {name: value.to(pl_module.device) for name, value in self.sums.items()}
+        mine = 1 if trainer.is_global_zero else 0  # what a checkpoint has is the sum over all processes
+        self.items *= mine
+        self.sums = {name: mine * torch.as_tensor(value).to(pl_module.device) for name, value in self.sums.items()}
         self.began = time.monotonic()
+
+    def gathered(self, value: Any) -> Any:
+        """The sum of a number over all processes, which all ask for it at the same time."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return value
+        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+        total = torch.as_tensor(value).to(device, torch.float64, copy=True)
+        torch.distributed.all_reduce(total)
+        return type(value)(total) if isinstance(value, int) else total
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = time.monotonic()
@@ -60,7 +71,7 @@ class EpochTable(Callback):
         self.samples += items
         self.items += items
         for name, value in outputs["losses"].items():
-            self.sums[name] = value * items + self.sums.get(name, 0)
+            self.sums[name] = value.double() * items + self.sums.get(name, 0)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause()
@@ -74,7 +85,7 @@ class EpochTable(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause()
-        pl_module.log_dict(self.means(trainer))
+        pl_module.log_dict(self.means())
         if not trainer.is_global_zero:
             return
         skipped = ("test/",) if self.judged else ("test/", "val/")  # Lightning keeps the figures of an earlier epoch
@@ -86,13 +97,10 @@ class EpochTable(Callback):
         self.rows.append({name: repr(value) for name, value in row.items()})
         write_if_possible(self.path, as_csv(self.rows))
 
-    def means(self, trainer: Trainer) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Every loss over all items of the epoch, in all processes."""
-        names = sorted(self.sums)
-        sums = torch.stack([torch.as_tensor(float(self.items)), *(self.sums[name].double().cpu() for name in names)])
-        if trainer.world_size > 1:
-            sums = trainer.strategy.reduce(sums.to(trainer.strategy.root_device), reduce_op="sum").cpu()
-        return {f"train/{name}": float(total / sums[0]) for name, total in zip(names, sums[1:], strict=True)}
+        items = self.gathered(self.items)
+        return {f"train/{name}": float(self.gathered(total)) / items for name, total in sorted(self.sums.items())}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
