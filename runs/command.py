@@ -73,12 +73,13 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
         attempt(cfg)
 
     try:
+        leave_for_sweep(name)
         if ranks.rank() > 0:  # what the first process composed
             attempt(OmegaConf.create(ranks.hear("config")))  # type: ignore[arg-type]
         else:
             sys.argv[1:] = divide(sys.argv[1:])[0]
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, InputError) as error:
         refuse(error)
     except ValueError as error:  # Hydra's for a word such as =3
         refuse(InputError(f"{' '.join(whole[1:])} is not understood ({error}): say key=value, or group=choice"))
@@ -87,6 +88,14 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
     if refused:
         ranks.refused()
     sys.exit(FAILED if failed else REFUSED if refused else DONE)
+
+
+def leave_for_sweep(name: str) -> None:
+    """Where the command line asks for a sweep of trainings: do that, and leave with its exit code."""
+    from runs.sweeping import asked, sweep
+
+    if name == "train" and asked(sys.argv[1:]):
+        sys.exit(sweep(sys.argv))
 
 
 def plain(cfg: DictConfig) -> dict:

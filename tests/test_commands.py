@@ -32,6 +32,8 @@ def test_help_answers(run: Run, script: str) -> None:
         (["trainer.max_epoch=3"], 2),
         (["+trainer.max_epoch=3"], 2),
         (["task=detecton"], 2),
+        (["-m", "seed=1,2", "trainer.max_epoch=3"], 2),
+        (["-m", "seed=1,2", "sweep=optuna", "sweep.trial=3"], 2),
     ],
 )
 def test_answers_come_before_torch(words: list[str], code: int) -> None:
@@ -183,9 +185,14 @@ def test_two_processes_judge_a_small_set(run: Run, tmp_path: Path, image_folder:
 
 def test_a_sweep_leaves_a_folder_a_run(run: Run, tmp_path: Path, image_folder: Path) -> None:
     data = ("data=image_folder", f"data.root={image_folder}", "data.size=32", *TINY, "trainer.max_epochs=1")
-    done = run("train", "-m", *data, "seed=1,2", "run_dir=sweep")
+    done = run("train", "-m", *data, "seed=1,2", "run_dir=sweep", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
-    assert sorted(path.parent.name for path in tmp_path.glob("sweep/*/metrics.json")) == ["0", "1"]
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0", "1", "logs"]
+    table = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in table[1:]] == [["0", "done"], ["1", "done"]]
+    best = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["best"]
+    result = json.loads((tmp_path / best["folder"] / "metrics.json").read_text())
+    assert (best["score"], best["test"]) == (result["val"]["score"], result["test"]["score"])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"PK\x03\x04 cut"])

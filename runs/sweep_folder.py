@@ -1,0 +1,99 @@
+"""The folder of a sweep: which one it is, and whether what it holds is this sweep or another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runs.folder import unused
+from runs.resuming import AUTO
+from runs.searching import Search
+from runs.space import Space
+from runs.trials import read_trials
+from structures import InputError
+
+Said = dict[str, Any]
+"""``sweep.yaml``: what was asked for."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for: words of the trials, words of the sweep, and where."""
+
+    space: Space
+    sweep: list[str]
+    flags: list[str]  # --config-dir and its folder, for every trial
+    run_dir: str | None
+    resume: str | None
+
+
+def describe(request: Request, search: Search, program: list[str]) -> Said:
+    """``sweep.yaml``: the words, and apart from them what makes it this sweep rather than another."""
+    kind = type(search).__name__.lower()
+    same = {
+        "script": Path(program[1]).name,
+        "search": kind,
+        **search.settings(),
+        "flags": request.flags,
+        "words": list(request.space.words.values()),
+    }
+    return {**same, "chosen": request.sweep}
+
+
+def read_said(folder: Path) -> Said:
+    try:
+        said: Said = yaml.safe_load((folder / "sweep.yaml").read_text())
+        said["words"], said["flags"], said["chosen"]
+        return said
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}/sweep.yaml can't be read: sweep into another run_dir") from error
+
+
+def find_folder(request: Request, said: Said, search: Search) -> tuple[Path, bool]:
+    """The sweep's folder, and whether it holds this very sweep already.
+
+    Raises:
+        InputError: If the folder holds something else, or what is to be resumed is no sweep.
+    """
+    fresh = unused(Path("outputs") / "sweeps" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    if request.resume == AUTO:
+        folder = Path(request.run_dir) if request.run_dir else latest(said, search.total(request.space)) or fresh
+    elif request.resume:
+        folder = Path(request.resume)
+        if not (folder / "sweep.yaml").is_file():
+            raise InputError(f"resume={folder} is no folder of a sweep: it has no sweep.yaml")
+    else:
+        folder = Path(request.run_dir) if request.run_dir else fresh
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"run_dir={folder} is a file: name a folder")
+    held = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
+    if not set(held) - {".lock", "logs"}:
+        return folder, False
+    if "sweep.yaml" not in held:
+        raise InputError(f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder")
+    old = read_said(folder)
+    differ = [key for key in said if key != "chosen" and old.get(key) != said[key]]
+    if differ:
+        told = "; ".join(f"{key} was {show(old.get(key))}, is {show(said[key])}" for key in differ)
+        raise InputError(f"run_dir={folder} holds another sweep: {told}. Name another folder")
+    if not request.resume:
+        raise InputError(f"run_dir={folder} already holds this sweep: go on with it by resume={folder}, or resume=auto")
+    return folder, True
+
+
+def show(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def latest(said: Said, total: int) -> Path | None:
+    """The newest unfinished sweep below ``outputs/sweeps`` that was started with the same words."""
+    for path in sorted(Path("outputs/sweeps").glob("*/sweep.yaml"), reverse=True):
+        old = read_said(path.parent)
+        if all(old.get(key) == value for key, value in said.items() if key != "chosen"):
+            trials = read_trials(path.parent)
+            return path.parent if sum(trial.ended for trial in trials) < total else None
+    return None
