@@ -29,65 +29,75 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
     0 done; 1 the program failed; 2 what was asked can't be done (one message, no trace); 130 and 143 after a signal.
     ``HYDRA_FULL_ERROR=1`` shows the trace of a refusal too.
     """
-    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us rather than being printed by Hydra
-
-    refused: list[Exception] = []
-    failed: list[Exception] = []
-
-    def refuse(error: Exception) -> None:
-        refused.append(error)
-        if trace:
-            traceback.print_exc()
-        if ranks.rank() == 0:  # the others say the same
-            print(f"{name}.py: {which_job()}{explain(error, name)}", file=sys.stderr)
-
-    whole = sys.argv[:]
-
-    def attempt(cfg: DictConfig) -> None:
-        try:
-            main(cfg)
-        except InputError as error:  # in a sweep, the other runs go on
-            refuse(error)
-        except RunError as error:
-            failed.append(error)
-            if trace:
-                traceback.print_exc()
-            print(f"{name}.py: {which_job()}{error}", file=sys.stderr)
-        except Exception as error:
-            failed.append(error)
-            traceback.print_exc()
-
-    def checked(cfg: DictConfig) -> None:
-        sys.argv[:] = whole
-        try:
-            if cfg.get("resume") in (
-                None,
-                AUTO,
-            ):  # else the config is that of the run to go on with, checked where it is read
-                check(plain(cfg), name)
-        except InputError as error:
-            refuse(error)
-            return
-        ranks.tell("config", OmegaConf.to_yaml(cfg, resolve=True))
-        attempt(cfg)
-
+    call = Call(name, main)
     try:
         leave_for_sweep(name)
         if ranks.rank() > 0:  # what the first process composed
-            attempt(OmegaConf.create(ranks.hear("config")))  # type: ignore[arg-type]
+            call.attempt(OmegaConf.create(ranks.hear("config")))  # type: ignore[arg-type]
         else:
             sys.argv[1:] = divide(sys.argv[1:])[0]
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(checked)()
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(call.check)()
     except (HydraException, OmegaConfBaseException, InputError) as error:
-        refuse(error)
+        call.refuse(error)
     except ValueError as error:  # Hydra's for a word such as =3
-        refuse(InputError(f"{' '.join(whole[1:])} is not understood ({error}): say key=value, or group=choice"))
+        said = f"{' '.join(call.words[1:])} is not understood ({error}): say key=value, or group=choice"
+        call.refuse(InputError(said))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    if refused:
+    if call.code == REFUSED:
         ranks.refused()
-    sys.exit(FAILED if failed else REFUSED if refused else DONE)
+    sys.exit(call.code)
+
+
+class Call:
+    """One call of a script: what it is asked to do, and how it ends.
+
+    Args:
+        name: The script.
+        main: What it does with a config.
+    """
+
+    def __init__(self, name: str, main: Callable[[DictConfig], None]) -> None:
+        self.name, self.main = name, main
+        self.words = sys.argv[:]
+        self.code = DONE
+        self.trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us rather than being printed by Hydra
+
+    def check(self, cfg: DictConfig) -> None:
+        """Refuse a config that is not whole and right, else `attempt` it in all processes."""
+        sys.argv[:] = self.words
+        try:
+            if cfg.get("resume") in (None, AUTO):  # else it is that of the run to go on with, checked where it is read
+                check(plain(cfg), self.name)
+        except InputError as error:
+            self.refuse(error)
+            return
+        ranks.tell("config", OmegaConf.to_yaml(cfg, resolve=True))
+        self.attempt(cfg)
+
+    def attempt(self, cfg: DictConfig) -> None:
+        try:
+            self.main(cfg)
+        except InputError as error:  # in a sweep, the other runs go on
+            self.refuse(error)
+        except RunError as error:
+            self.code = FAILED
+            self.say(str(error))
+        except Exception:
+            self.code = FAILED
+            traceback.print_exc()
+
+    def refuse(self, error: Exception) -> None:
+        self.code = self.code or REFUSED
+        self.say(explain(error, self.name))
+
+    def say(self, message: str) -> None:
+        """One message from all processes of a run."""
+        if self.trace:
+            traceback.print_exc()
+        if ranks.rank() == 0:
+            print(f"{self.name}.py: {which_job()}{message}", file=sys.stderr)
 
 
 def leave_for_sweep(name: str) -> None:

@@ -19,6 +19,9 @@ from runs.ranks import WAIT
 from structures import InputError
 
 
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+
+
 def make_trainer(
     max_epochs: int = 8,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
@@ -58,7 +61,6 @@ def make_trainer(
     """
     refuse_below_one(max_epochs=max_epochs, accumulate=accumulate, every=every, limit=1 if limit is None else limit)
     hush()
-    cap = 1.0 if limit is None else limit
     engine = partial(
         Trainer,
         accelerator=accelerator,
@@ -68,9 +70,7 @@ def make_trainer(
         max_epochs=max_epochs,
         accumulate_grad_batches=accumulate,
         check_val_every_n_epoch=min(every, max_epochs),
-        limit_train_batches=cap,
-        limit_val_batches=cap,
-        limit_test_batches=cap,
+        **dict.fromkeys(LIMITS, 1.0 if limit is None else limit),  # type: ignore[arg-type]
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # ours takes no item twice
         default_root_dir=run_dir,
