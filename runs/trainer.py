@@ -18,7 +18,6 @@ from runs.progress import Progress
 from runs.ranks import WAIT
 from structures import InputError
 
-
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 

@@ -192,7 +192,8 @@ class Task(LightningModule, ABC):
         return self
 
     def on_train_start(self) -> None:
-        self.on_train_epoch_start()  # a run that goes on in the middle of an epoch has no other start
+        if getattr(self.trainer.datamodule, "position", (0, 0))[1]:  # type: ignore[attr-defined]
+            self.on_train_epoch_start()  # what goes on in the middle of an epoch has no other start
 
     def on_train_epoch_start(self) -> None:
         self.follow_plan(self.current_epoch, self.epochs)
