@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.collating import collate
 from datamodules.items import Items, Sample, size_of, tally, try_load
-from datamodules.sampling import Batches
+from datamodules.sampling import Batches, world_position
 from datamodules.splits import Item
 from structures import InputError, Spec
 
@@ -149,6 +149,10 @@ class Data(LightningDataModule, ABC):
     def first_skipped(self) -> str:
         return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
 
+    def suit(self, processes: int) -> None:
+        """Refuse to train in more processes than there are items, which `Batches` says. Call after `prepare`."""
+        Batches(len(self.splits["train"]), self.batch_size, self.seed, 0, processes)
+
     def read_usable(self) -> dict[str, list[Item]]:
         """What `read` finds; whatever is wrong with single items is said for all of them at once."""
         try:
@@ -251,10 +255,3 @@ def free_memory() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return 1 << 30
-
-
-def world_position() -> tuple[int, int]:
-    """This process's rank and the number of processes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

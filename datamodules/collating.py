@@ -1,7 +1,6 @@
 """From items to a batch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,12 +9,20 @@ from torch.nn.functional import pad
 from structures import IGNORE, Batch
 
 
-def collate(samples: list[tuple[Tensor, Any, str]]) -> Batch:
-    """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`)."""
-    signals, targets, names = zip(*samples, strict=True)
+def collate(samples: Sequence[tuple]) -> Batch:
+    """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`).
+
+    A sample is an input, its target, its name and, where something is to be drawn at random of it, a seed. A batch of no sample
+    has no more than an empty list of names.
+    """
+    if not samples:
+        return {"names": []}
+    signals, targets, names, *seeds = zip(*samples, strict=True)
     sizes = [tuple(signal.shape[1:]) for signal in signals]
     largest = tuple(max(axis) for axis in zip(*sizes, strict=True))
     batch: Batch = {"input": stack(signals, largest, 0), "sizes": sizes, "names": list(names)}
+    if seeds:
+        batch["seeds"] = list(seeds[0])
     first = targets[0]
     if isinstance(first, dict):
         batch["target"] = list(targets)

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from backbones.base import Backbone
+from heads.across import whole
+from heads.statistics import synchronise
 from structures import Batch, Features, InputError, Prediction, Spec
 from tasks.freezing import rest, settle
 from tasks.keeping import Kept, in_order, room
 from tasks.recipe import Recipe
+from tasks.sharing import gather, scatter, share_out
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -68,6 +71,7 @@ class Task(LightningModule, ABC):
         self.config: dict[str, Any] = {}
         self.awake = len(backbone.stages)
         self.kept: Kept | None = None
+        self.shared: list[nn.Module] = []
         self.meters = nn.ModuleDict()
         shape = (1, spec.channels, *[1] * spec.ndim)
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,) * spec.channels).reshape(shape), persistent=False)
@@ -119,7 +123,7 @@ class Task(LightningModule, ABC):
         losses = self.losses(self.encode(batch), batch)
         total = torch.stack(list(losses.values())).sum()
         shown = {f"train/{name}": value.detach() for name, value in losses.items()} | {"train/loss": total.detach()}
-        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=count(batch))
+        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=whole(count(batch), total.device))
         return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -129,13 +133,25 @@ class Task(LightningModule, ABC):
         self.judge("test", batch)
 
     def judge(self, stage: str, batch: Batch) -> None:
-        """Predict a batch and add it to the meters; the score comes once an epoch, over the whole set."""
-        self.update(stage, self(batch), batch)
+        """Predict a batch and add it to the meters; the score comes once an epoch, over the whole set.
+
+        A process for which no item was left comes with an empty batch.
+        """
+        if batch["names"]:
+            self.update(stage, self(batch), batch)
+
+    def on_validation_start(self) -> None:
+        gather(self.shared)
 
     def on_validation_epoch_end(self) -> None:
+        scatter(self.shared)
         self.report("val")
 
+    def on_test_start(self) -> None:
+        gather(self.shared)
+
     def on_test_epoch_end(self) -> None:
+        scatter(self.shared)
         self.report("test")
 
     def report(self, stage: str) -> None:
@@ -163,7 +179,23 @@ class Task(LightningModule, ABC):
         return 0
 
     def configure_optimizers(self) -> Any:
-        return self.recipe(self, int(self.trainer.estimated_stepping_batches), self.epochs)
+        trainer: Any = self.trainer
+        own = getattr(trainer.datamodule, "batch_size", 1)
+        batch = own * trainer.world_size * trainer.accumulate_grad_batches
+        return self.recipe(self, int(trainer.estimated_stepping_batches), self.epochs, batch, own)
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        return [self.head]
+
+    def configure_model(self) -> None:
+        """Where the processes share out the weights, which a device mesh says, do it; Lightning calls this more than once."""
+        if self.device_mesh is not None and not self.shared:
+            self.shared = share_out(self.backbone, self.heads, self.device_mesh["data_parallel"])
+
+    def synchronise(self) -> None:
+        """Take batch statistics over all processes from now on."""
+        synchronise(self)
 
     @property
     def epochs(self) -> int:

@@ -32,7 +32,7 @@ MAY = {
     "structures": set(),
     "drawing": {"structures"},
     "backbones": {"structures", "backbones.base", "backbones.weights"},
-    "heads": {"structures", "backbones.base"},
+    "heads": {"structures", "backbones.base", "heads.across", "heads.dice", "heads.sampling"},
     "tasks": {
         "structures",
         "heads",
@@ -43,6 +43,8 @@ MAY = {
         "tasks.keeping",
         "tasks.mixing",
         "tasks.balancing",
+        "tasks.scoring",
+        "tasks.sharing",
     },
     "datamodules": {"structures"} | DATA_BASES,
     "runs": {"structures", "drawing", "tasks.base", "runs"},
