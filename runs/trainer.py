@@ -105,7 +105,7 @@ class Synchronise(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if stage == "fit" and trainer.world_size > 1:
-            pl_module.synchronise()
+            pl_module.synchronise(trainer.strategy.root_device.type == "cuda")
 
 
 def refuse_below_one(**numbers: int) -> None:
@@ -118,6 +118,7 @@ def hush() -> None:
     """Keep Lightning's advice off the console; what matters we say ourselves."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # 1x1 kernels, whose layouts are one and the same
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
 
 

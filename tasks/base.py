@@ -80,7 +80,9 @@ class Task(LightningModule, ABC):
     def measure(self, metrics: dict[str, Metric]) -> None:
         """Keep one set of meters for validation and one for the test."""
         for stage in ("val", "test"):
-            self.meters[stage] = MetricCollection({name: metric.clone() for name, metric in metrics.items()})
+            own: dict[str, Any] = {name: metric.clone() for name, metric in metrics.items()}
+            # Grouped, two that happen to agree on the first batch of a process would share one state from then on.
+            self.meters[stage] = MetricCollection(own, compute_groups=False)
 
     @abstractmethod
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
@@ -193,9 +195,9 @@ class Task(LightningModule, ABC):
         if self.device_mesh is not None and not self.shared:
             self.shared = share_out(self.backbone, self.heads, self.device_mesh["data_parallel"])
 
-    def synchronise(self) -> None:
+    def synchronise(self, gpu: bool) -> None:
         """Take batch statistics over all processes from now on."""
-        synchronise(self)
+        synchronise(self, gpu)
 
     @property
     def epochs(self) -> int:
