@@ -62,9 +62,9 @@ def over_all(layer: Any, x: Tensor) -> Tensor:
     # Squares of what is centred: a difference of squares would cancel. The mean's own part in their gradient is zero.
     var = shared((y - mean.detach().reshape(one)).square().sum(axes)) / count
     if layer.track_running_stats:
-        rate = follow(layer)
-        layer.running_mean.lerp_(mean.detach(), rate)
-        layer.running_var.lerp_(var.detach() * (count / (count - 1).clamp(min=1)), rate)
+        rate = follow(layer)  # by way of `data`: like torch's own, unseen by the graph of a call before this one
+        layer.running_mean.data.lerp_(mean.detach(), rate)
+        layer.running_var.data.lerp_(var.detach() * (count / (count - 1).clamp(min=1)), rate)
     scale = (var + layer.eps).rsqrt() if layer.weight is None else (var + layer.eps).rsqrt() * layer.weight
     z = (y - mean.reshape(one)) * scale.reshape(one)
     return (z if layer.bias is None else z + layer.bias.reshape(one)).to(x.dtype)

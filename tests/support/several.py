@@ -24,6 +24,7 @@ from tasks.joint import Joint
 from tasks.recipe import Recipe
 from tasks.segmentation import Segmentation
 
+SHARDED = ("classification", "joint")
 BATCH = 8  # items a step, over all processes
 SMALL = partial(RCNN, width=16, hidden=32, sampled=32, proposals=50)
 
@@ -110,14 +111,41 @@ def judge(kind: str, world: int, folder: Path, weights: dict[str, Any]) -> dict[
     return figures(trainer)
 
 
-if __name__ == "__main__":
-    rank, world, port, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+def part_alone(rank: int) -> dict[str, Any]:
+    """Gradients of a joint step in which only the first process has the part ``a``, and the same computed by hand."""
+    data, task = make("joint", 2)
+    task.synchronise(gpu=False)
+    batches = {name: next(iter(part.loader("train"))) for name, part in data.parts.items()}  # type: ignore[attr-defined]
+    batch = batches if rank == 0 else {"b": batches["b"]}
+    net = torch.nn.parallel.DistributedDataParallel(Step(task), broadcast_buffers=False)
+    net(batch).backward()
+    return {name: parameter.grad.clone() for name, parameter in task.named_parameters()}  # type: ignore[union-attr]
+
+
+class Step(torch.nn.Module):
+    """The loss of a batch, for DDP to wrap."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return torch.stack(list(self.task.losses(self.task.encode(batch), batch).values())).sum()
+
+
+def main(rank: int, world: int, port: str, folder: Path) -> None:
     names = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()})
     torch.set_num_threads(1)
-    kinds = sys.argv[5:] or list(DATA)
     found: dict[str, Any] = {}
-    for kind in kinds:
+    for kind in DATA:
         found[kind] = learn(kind, world, folder)
-        found[kind]["test"] = judge(kind, world, folder, torch.load(folder / f"{kind}.pt"))
+        found[kind]["test"] = judge(kind, world, folder, torch.load(folder / f"{kind}.pt", weights_only=True))
+    found["part_alone"] = part_alone(rank)
+    for kind in SHARDED:
+        found[f"{kind}, fsdp"] = learn(kind, world, folder, "fsdp")
     torch.save(found, folder / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
