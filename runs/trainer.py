@@ -118,8 +118,12 @@ def hush() -> None:
     """Keep Lightning's advice off the console; what matters we say ourselves."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message="Grad strides do not match")  # 1x1 kernels, whose layouts are one and the same
-    warnings.filterwarnings("ignore", message=".*was called before the ``update``")  # where a process has nothing to judge
+    warnings.filterwarnings(
+        "ignore", message="Grad strides do not match"
+    )  # 1x1 kernels, whose layouts are one and the same
+    warnings.filterwarnings(
+        "ignore", message=".*was called before the ``update``"
+    )  # where a process has nothing to judge
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
 
 

@@ -19,8 +19,14 @@ def share_out(backbone: Backbone, heads: list[nn.Module], mesh: Any) -> list[Any
     from torch.distributed.fsdp import fully_shard
 
     stages = [backbone.get_submodule(name) for names in backbone.stages.values() for name in names]
-    modules = [*(m for m in stages if not isinstance(m, CONTAINERS) and any(m.parameters())), backbone, *heads]
+    modules = [
+        *(m for m in stages if not isinstance(m, CONTAINERS) and next(m.parameters(), None) is not None),
+        backbone,
+        *heads,
+    ]
     for module in modules:
+        for weight in module.parameters():
+            weight.data = weight.data.contiguous()  # kernels may stand with their channels last, which can't be shared out
         fully_shard(module, mesh=mesh)
     return modules
 
