@@ -11,12 +11,24 @@ from runs.find_lr import FindRate
 from structures import InputError
 
 
-def sharded(world: int) -> Any:
-    """Fully sharded data parallelism over `world` processes; a checkpoint is one whole file like any other.
+class Sharded(ModelParallelStrategy):
+    """Fully sharded data parallelism; a checkpoint is one whole file like any other.
 
     Source: Zhao et al., PyTorch FSDP, 2023 (arXiv:2304.11277).
+
+    Args:
+        world: Number of processes.
     """
-    return ModelParallelStrategy(data_parallel_size=world, tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def __init__(self, world: int) -> None:
+        super().__init__(data_parallel_size=world, tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """After the training, the best weights come without an optimizer, and Lightning would ask for the last one's state."""
+        task = self.lightning_module
+        if task is not None and task.trainer.state.fn != "fit":
+            self.optimizers = []
+        return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
 
 
 def refuse_whole(callbacks: Any, rests: bool) -> None:

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runs.checkpoints import WholeFiles
 from runs.progress import Progress
-from runs.sharding import refuse_whole, sharded
+from runs.sharding import Sharded, refuse_whole
 from structures import InputError
 
 
@@ -92,7 +92,7 @@ def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, c
     try:
         made = engine(strategy=ddp(unused) if strategy in ("ddp", "fsdp") else strategy, callbacks=list(callbacks))
         if strategy == "fsdp":
-            return engine(strategy=sharded(made.world_size), callbacks=list(callbacks))
+            return engine(strategy=Sharded(made.world_size), callbacks=list(callbacks))
         if strategy == "auto" and made.world_size > 1:
             return engine(strategy=ddp(unused), callbacks=list(callbacks))
         return made
