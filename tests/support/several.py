@@ -112,7 +112,7 @@ def judge(kind: str, world: int, folder: Path, weights: dict[str, Any]) -> dict[
 
 
 def part_alone(rank: int) -> dict[str, Any]:
-    """Gradients of a joint step in which only the first process has the part ``a``, and the same computed by hand."""
+    """Gradients of a joint step in which only the first process has the part ``a``."""
     data, task = make("joint", 2)
     task.synchronise(gpu=False)
     batches = {name: next(iter(part.loader("train"))) for name, part in data.parts.items()}  # type: ignore[attr-defined]
