@@ -13,7 +13,7 @@ def collate(samples: Sequence[tuple]) -> Batch:
     """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`).
 
     A sample is an input, its target, its name and, where something is to be drawn at random of it, a seed. A batch of no sample
-    has no more than an empty list of names.
+    has no more than an empty list of names. Of several processes each pads to the largest of its own samples.
     """
     if not samples:
         return {"names": []}

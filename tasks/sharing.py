@@ -26,7 +26,9 @@ def share_out(backbone: Backbone, heads: list[nn.Module], mesh: Any) -> list[Any
     ]
     for module in modules:
         for weight in module.parameters():
-            weight.data = weight.data.contiguous()  # kernels may stand with their channels last, which can't be shared out
+            weight.data = (
+                weight.data.contiguous()
+            )  # kernels may stand with their channels last, which can't be shared out
         fully_shard(module, mesh=mesh)
     return modules
 
