@@ -81,7 +81,7 @@ def make_trainer(
         log_every_n_steps=1,
         inference_mode=strategy != "fsdp",  # weights gathered for inference could not learn afterwards
     )
-    beside = [*callbacks, Synchronise()] if sync_batchnorm else list(callbacks)
+    beside = [Synchronise(), *callbacks] if sync_batchnorm else list(callbacks)  # a search for the rate has it, too
     return with_strategy(engine, strategy, unused, beside)
 
 
