@@ -51,7 +51,8 @@ class Batch(TypedDict, total=False):
     input: Tensor  # (N, C, *axes): uint8 images in 0..255, float sound in -1..1; padded with zeros at the end
     sizes: list[tuple[int, ...]]  # the axes of every item before padding
     target: Any  # labels (N,), or (N, C) of 0 and 1 when multi-label; masks (N, H, W); or a list of {"boxes", "labels"}
-    names: list[str]  # where every item came from
+    names: list[str]  # where every item came from; no item at all is an empty list and nothing else
+    seeds: list[int]  # of what a step draws at random of every item; the same in any company
 
 
 @dataclass(frozen=True)

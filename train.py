@@ -24,11 +24,13 @@ def main(cfg: "DictConfig") -> None:
 
     start(cfg.seed)
     engine = build(cfg.trainer)
-    engine(), build(cfg.recipe)  # a number out of range is said before the data is read
+    processes = engine().world_size
+    build(cfg.recipe)  # a number out of range is said before the data is read
     callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
     logger = build(cfg.logger) if cfg.get("logger") else None
     data = assemble_data(cfg)
     data.prepare()
+    data.suit(processes)
     task = assemble_task(cfg, data.spec)
     train(task, data, folder, opened, engine, callbacks, logger, cfg.seed, resume)
 

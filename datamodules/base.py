@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 
 from datamodules.items import Items, Sample, size_of, tally, try_load
 from datamodules.loading import Loader, refuse_unreadable
-from datamodules.machine import free_memory, world_position
-from datamodules.sampling import Batches
+from datamodules.machine import free_memory
+from datamodules.sampling import Batches, world_position
 from datamodules.splits import Item
 from structures import InputError, Spec
 
@@ -152,6 +152,10 @@ class Data(LightningDataModule, ABC):
 
     def first_skipped(self) -> str:
         return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
+
+    def suit(self, processes: int) -> None:
+        """Refuse to train in more processes than there are items, which `Batches` says. Call after `prepare`."""
+        Batches(len(self.splits["train"]), self.batch_size, self.seed, 0, processes)
 
     def read_usable(self) -> dict[str, list[Item]]:
         """What `read` finds; whatever is wrong with single items is said for all of them at once."""

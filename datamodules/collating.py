@@ -13,21 +13,28 @@ UNREADABLE = "unreadable"
 """Under this key a batch brings what is wrong with items that it lacks."""
 
 
-def collate(samples: Sequence[tuple[Tensor, Any, str] | InputError]) -> Any:
+def collate(samples: Sequence[tuple | InputError]) -> Any:
     """A batch of what could be read, and under `UNREADABLE` what is wrong with the rest."""
-    whole = [sample for sample in samples if not isinstance(sample, InputError)]
-    batch: Any = join(whole) if whole else {}
-    if len(whole) < len(samples):
-        batch[UNREADABLE] = [str(sample) for sample in samples if isinstance(sample, InputError)]
+    batch: Any = join([sample for sample in samples if not isinstance(sample, InputError)])
+    if missing := [str(sample) for sample in samples if isinstance(sample, InputError)]:
+        batch[UNREADABLE] = missing
     return batch
 
 
-def join(samples: Sequence[tuple[Tensor, Any, str]]) -> Batch:
-    """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`)."""
-    signals, targets, names = zip(*samples, strict=True)
+def join(samples: Sequence[tuple]) -> Batch:
+    """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`).
+
+    A sample is an input, its target, its name and, where something is to be drawn at random of it, a seed. A batch of no sample
+    has no more than an empty list of names. Of several processes each pads to the largest of its own samples.
+    """
+    if not samples:
+        return {"names": []}
+    signals, targets, names, *seeds = zip(*samples, strict=True)
     sizes = [tuple(signal.shape[1:]) for signal in signals]
     largest = tuple(max(axis) for axis in zip(*sizes, strict=True))
     batch: Batch = {"input": stack(signals, largest, 0), "sizes": sizes, "names": list(names)}
+    if seeds:
+        batch["seeds"] = list(seeds[0])
     first = targets[0]
     if isinstance(first, dict):
         batch["target"] = list(targets)

@@ -33,20 +33,21 @@ class Items(Dataset):
     def sample(self, index: int) -> Sample:
         return self.kept[index] if index in self.kept else self.data.load(self.items[index])
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Any, str]:
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Any, str, int]:
+        """Signal, target, name, and a seed for what is drawn at random of this item in a step."""
         epoch, index = draw
         signal, target = self.sample(index)
         if self.random and epoch >= self.data.still_epochs:
-            seed = hash((self.data.seed, epoch, index)) & 0x7FFFFFFFFFFFFFFF  # a tuple of ints hashes alike everywhere
-            signal, target = self.data.augment(signal, target, Generator().manual_seed(seed))
-        return signal, target, self.items[index].name
+            generator = Generator().manual_seed(seed_of(self.data.seed, epoch, index))
+            signal, target = self.data.augment(signal, target, generator)
+        return signal, target, self.items[index].name, seed_of(self.data.seed, epoch, index, 1)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, Any, str] | InputError]:
+    def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, Any, str, int] | InputError]:
         """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.
 
         While training, the next item that can be read stands in where ``data.on_bad=skip``, so that steps keep their size.
         """
-        found: list[tuple[Tensor, Any, str] | InputError] = []
+        found: list[tuple[Tensor, Any, str, int] | InputError] = []
         for epoch, index in draws:
             stand_ins = range(index, index + len(self)) if self.random and self.data.on_bad == "skip" else [index]
             for stand_in in stand_ins:
@@ -62,6 +63,11 @@ class Items(Dataset):
         left = [index for index in range(len(self.items)) if index not in wrong]
         self.kept = {place: self.kept[index] for place, index in enumerate(left) if index in self.kept}
         self.items = [self.items[index] for index in left]
+
+
+def seed_of(*numbers: int) -> int:
+    """A generator's seed of 63 bits; a tuple of ints hashes alike everywhere."""
+    return hash(numbers) & 0x7FFFFFFFFFFFFFFF
 
 
 def try_load(job: tuple[str, Items, int]) -> Sample | InputError:

@@ -20,9 +20,10 @@ class JointData(Data):
     """
 
     def __init__(self, parts: Mapping[str, Data]) -> None:
-        super().__init__(1, 0, False, 0, lambda signal, target, generator: (signal, target))
         if not parts:
             raise InputError("data=joint has no parts: name at least one")
+        items = sum(part.batch_size for part in parts.values())
+        super().__init__(items, 0, False, 0, lambda signal, target, generator: (signal, target))
         self.parts = dict(parts)
 
     kind = "parts"
@@ -50,10 +51,6 @@ class JointData(Data):
         for split in self.splits:
             if lacking := [name for name, part in self.parts.items() if split not in part.splits]:
                 self.notes.append(f"{', '.join(lacking)} has no {split} split and is left out of its mean")
-        if "train" in splits:
-            longest = max(part.batches("train").round_length() for part in self.parts.values())
-            for part in self.parts.values():
-                part.length = longest
 
     def read(self) -> dict[str, list[Item]]:
         raise NotImplementedError("joint data is read part by part, see prepare")
@@ -68,6 +65,14 @@ class JointData(Data):
     def describe(self) -> str:
         return "; ".join(f"{name}: {part.describe()}" for name, part in self.parts.items())
 
+    def suit(self, processes: int) -> None:
+        for part in self.parts.values():
+            part.suit(processes)
+
     def loader(self, split: str) -> Any:
+        if split == "train":  # the number of processes is known by now
+            longest = max(part.batches("train").round_length() for part in self.parts.values())
+            for part in self.parts.values():
+                part.length = longest
         loaders = {name: part.loader(split) for name, part in self.parts.items() if split in part.splits}
         return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")

@@ -85,8 +85,7 @@ class Loader:
             self.place += 1
             if missing := batch.pop(UNREADABLE, None):
                 self.lost(missing)
-            if batch:  # else none of its items could be read
-                yield batch
+            yield batch
 
     def employ(self) -> Iterator[Any]:
         """An iterator over what is left, with workers; those of the epoch before stay where they are well."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
+
+from structures import InputError
 
 Draw = tuple[int, int]
 """An epoch and an index: all that an item's random choices may depend on, besides the seed."""
@@ -13,17 +16,23 @@ Draw = tuple[int, int]
 class Batches:
     """Batches of `Draw`s for a DataLoader's ``batch_sampler``.
 
-    A last batch of one item joins the batch before it: batch statistics of a single item are worthless or undefined.
+    While training, the processes share out every batch of `world` * `batch_size` items that a single process with batches of that
+    size would take, so that the steps do not follow from the number of processes. A last batch is shared out evenly; one too small
+    to give each process an item, or of a single item, joins the batch before it: batch statistics of a single item are worthless
+    or undefined. To validate and test, whole batches go to the processes in turn: an item's company, and so its bits, stay the same.
 
     Args:
         count: Number of items.
-        batch_size: Items a batch.
+        batch_size: Items a batch and process.
         seed: Of the shuffle; None keeps the order and every batch as it falls (validation and test).
-        rank: This process. While training it takes every `world`-th batch, else every `world`-th item; no item is seen twice.
-        world: Number of processes.
-        length: Batches an epoch; more than the items fill starts the next shuffle, None takes every item once.
+        rank: This process.
+        world: Number of processes. No item is seen twice by any two, and none is left out.
+        length: Steps an epoch; more than the items fill starts the next shuffle, None takes every item once.
         labels: The class of every item, to draw all classes equally often: in a round rare ones come repeatedly, and of
             frequent ones some are left for another round. None takes the items as they are.
+
+    Raises:
+        InputError: If there are fewer items to train on than processes.
     """
 
     def __init__(
@@ -36,6 +45,10 @@ class Batches:
         length: int | None = None,
         labels: Sequence[int] | None = None,
     ) -> None:
+        if seed is not None and count < world:
+            raise InputError(
+                f"{count} items are too few to train on in {world} processes: say trainer.devices={count} or less, or give more data"
+            )
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.rank, self.world, self.length = rank, world, length
         self.members = [np.flatnonzero(np.asarray(labels) == label) for label in sorted(set(labels or ()))]
@@ -58,38 +71,36 @@ class Batches:
         self.epoch, self.start = epoch, (epoch, batch)
 
     def round_length(self) -> int:
-        """Batches that take every item once, over all processes."""
-        whole, rest = divmod(self.count, self.batch_size)
-        joins = self.seed is not None and rest == 1 and whole
+        """Steps in which the processes take every training item once."""
+        whole, rest = divmod(self.count, self.batch_size * self.world)
+        joins = whole and rest < max(2, self.world)
         return whole + (1 if rest and not joins else 0)
 
     def __len__(self) -> int:
-        if self.seed is None:
-            return -(-len(self.own_items()) // self.batch_size)
-        return -(-(self.length or self.round_length()) // self.world)  # every process takes as many steps
+        if self.seed is not None:
+            return self.length or self.round_length()
+        # A process with nothing to judge has one empty batch: it must come to the end of the stage like the others.
+        return max(1, len(range(self.rank, -(-self.count // self.batch_size), self.world)))
 
     def __iter__(self) -> Iterator[list[Draw]]:
+        first = self.start[1] if self.seed is not None and self.epoch == self.start[0] else 0
+        for step in range(first, len(self)):
+            yield self.draws(step)
+
+    def draws(self, step: int) -> list[Draw]:
+        """What this process takes at a step of the epoch."""
         if self.seed is None:
-            own = self.own_items()
-            for start in range(0, len(own), self.batch_size):
-                yield [(0, index) for index in own[start : start + self.batch_size]]
-            return
+            start = (self.rank + step * self.world) * self.batch_size
+            return [(0, index) for index in range(start, min(start + self.batch_size, self.count))]
         each = self.round_length()
-        rounds = -(-(self.length or each) // each)
-        skipped = self.start[1] if self.epoch == self.start[0] else 0
-        for i in range(self.rank + skipped * self.world, len(self) * self.world, self.world):
-            yield self.batch(self.epoch * rounds + i // each, i % each)
+        rounds = -(-len(self) // each)
+        return self.share(self.epoch * rounds + step // each, step % each)
 
-    def own_items(self) -> range:
-        """What this process judges."""
-        return range(self.rank, self.count, self.world)
-
-    def batch(self, number: int, i: int) -> list[Draw]:
-        """The `i`-th batch of the `number`-th round over all items."""
-        order = self.order(number)
-        last = i == self.round_length() - 1
-        chosen = order[i * self.batch_size :] if last else order[i * self.batch_size : (i + 1) * self.batch_size]
-        return [(number, int(index)) for index in chosen]
+    def share(self, number: int, i: int) -> list[Draw]:
+        """This process's share of the `i`-th batch of the `number`-th round over all items."""
+        order, size = self.order(number), self.batch_size * self.world
+        chosen = order[i * size :] if i == self.round_length() - 1 else order[i * size : (i + 1) * size]
+        return [(number, int(index)) for index in np.array_split(chosen, self.world)[self.rank]]
 
     def order(self, number: int) -> np.ndarray:
         """The shuffle of a round; the last one is kept."""
@@ -107,3 +118,10 @@ class Batches:
         ]
         turns = np.stack(rounds).T.ravel()[: self.count]  # the classes in turn, so that the cut is fair
         return generator.permutation(turns)
+
+
+def world_position() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

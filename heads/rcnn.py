@@ -15,6 +15,8 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from backbones.base import require
+from heads.across import mean
+from heads.sampling import Sampler
 from structures import Batch, Features, Prediction
 
 
@@ -77,6 +79,7 @@ class RCNN(nn.Module):
             post_nms_top_n=kept,
             nms_thresh=0.7,
         )
+        self.rpn.fg_bg_sampler = Sampler(256, 0.5)
         self.roi = RoIHeads(
             MultiScaleRoIAlign([str(stride) for stride in self.strides], output_size=7, sampling_ratio=2),
             TwoMLPHead(width * 7 * 7, hidden),
@@ -90,6 +93,7 @@ class RCNN(nn.Module):
             nms_thresh=0.5,
             detections_per_img=100,
         )
+        self.roi.fg_bg_sampler = Sampler(sampled, 0.25)
 
     def needed(self, features: Features) -> Features:
         """Those of the pyramid's levels."""
@@ -102,15 +106,30 @@ class RCNN(nn.Module):
         images = ImageList(batch["input"], [(size[0], size[1]) for size in batch["sizes"]])
         levels = self.fpn({str(stride): features[stride] for stride in self.strides})
         levels = {name: level.float() for name, level in levels.items()}
+        for sampler in self.samplers:
+            sampler.seeds = batch.get("seeds")
         if targets is not None:
             targets = [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in targets]
         proposals, first = self.rpn(images, levels, targets)
         found, second = self.roi(levels, proposals, images.image_sizes, targets)
         return found, first | second
 
+    @property
+    def samplers(self) -> list[Sampler]:
+        """Of anchors and of proposals."""
+        return [self.rpn.fg_bg_sampler, self.roi.fg_bg_sampler]
+
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """``loss_objectness``, ``loss_rpn_box_reg``, ``loss_classifier`` and ``loss_box_reg``, scalars."""
-        return self(features, batch, batch["target"])[1]
+        """``loss_objectness``, ``loss_rpn_box_reg``, ``loss_classifier`` and ``loss_box_reg``, scalars.
+
+        Torchvision's are means over the anchors, or the proposals, that were drawn here; these are over those of all processes.
+        """
+        losses: dict[str, Tensor] = self(features, batch, batch["target"])[1]
+        for pair, sampler in zip(
+            (("loss_objectness", "loss_rpn_box_reg"), ("loss_classifier", "loss_box_reg")), self.samplers, strict=True
+        ):
+            losses.update(zip(pair, mean(torch.stack([losses[name] for name in pair]), sampler.drawn), strict=True))
+        return losses
 
     @torch.no_grad()
     def predict(self, features: Features, batch: Batch) -> list[Prediction]:

@@ -57,7 +57,7 @@ class Sweep:
 class FindRate(Callback):
     """Before the first step, sweep the rate on a copy of the task; the recipe then takes the best. ``pictures/rate.png`` shows it.
 
-    The first of several processes searches for all.
+    Several processes search together, with the batches and the gradients of one that has all their items.
 
     Args:
         data: Prepared data.
@@ -73,16 +73,18 @@ class FindRate(Callback):
         if stage != "fit":
             return
         task: Any = pl_module
-        found = self.search(trainer, task) if trainer.is_global_zero else None
-        rate = trainer.strategy.broadcast(found)
-        if rate is not None:
-            task.recipe = task.recipe.at_rate(rate)
-
-    def search(self, trainer: Trainer, task: Task) -> float | None:
-        log.info(f"trying learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
+        if trainer.is_global_zero:
+            log.info(f"trying learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
         with torch.random.fork_rng():
             sweep = self.sweep(trainer, deepcopy(task).to(trainer.strategy.root_device))
-        rate, before = sweep.best(), task.recipe.rate
+        found = self.tell(sweep, task.recipe.rate) if trainer.is_global_zero else None
+        rate = trainer.strategy.broadcast(found)
+        if rate is not None:
+            task.recipe = task.recipe.at_rate(rate, self.data.batch_size * trainer.world_size)
+
+    def tell(self, sweep: Sweep, before: float) -> float | None:
+        """Draw the sweep and say what it came to."""
+        rate = sweep.best()
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
         drawing.save(drawing.rates(sweep.rates, sweep.losses, sweep.smooth().tolist(), rate), pictures / "rate.png")
@@ -103,7 +105,7 @@ class FindRate(Callback):
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
             for group, share in zip(optimizer.param_groups, shares, strict=True):
                 group["lr"] = rate * share
-            torch.manual_seed(hash((self.seed, step)) & 0x7FFFFFFFFFFFFFFF)
+            torch.manual_seed(hash((self.seed, step, trainer.global_rank)) & 0x7FFFFFFFFFFFFFFF)
             batch = trainer.strategy.batch_to_device(batch, task.device)
             with trainer.precision_plugin.forward_context():
                 batch = task.mix(batch)
@@ -114,6 +116,7 @@ class FindRate(Callback):
                 break
             optimizer.zero_grad()
             loss.backward()
+            average_gradients(task, trainer.world_size)
             if task.recipe.clip:
                 torch.nn.utils.clip_grad_norm_(task.parameters(), task.recipe.clip)
             optimizer.step()
@@ -125,3 +128,11 @@ class FindRate(Callback):
         while True:
             for drawn in loader:
                 yield drawn[0] if isinstance(drawn, tuple) else drawn
+
+
+def average_gradients(task: Task, world: int) -> None:
+    """What DDP does with the gradients of a task that is in its hands."""
+    for parameter in task.parameters() if world > 1 else ():
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= world

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from runs.checkpoints import WholeFiles
 from runs.progress import Progress
 from runs.ranks import WAIT
+from runs.sharding import Sharded, refuse_whole
 from structures import InputError
 
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
@@ -32,6 +33,7 @@ def make_trainer(
     every: int = 1,
     limit: int | None = None,
     batch_size: Literal["auto"] | None = None,
+    sync_batchnorm: bool = True,
     unused: bool = False,
     run_dir: Path | None = None,
     callbacks: Sequence[Any] = (),
@@ -44,19 +46,20 @@ def make_trainer(
         accelerator: ``auto``, ``cpu`` or ``gpu``.
         devices: How many processes or cards, or which cards.
         num_nodes: Machines.
-        strategy: ``auto``, or ``ddp`` for several processes.
+        strategy: ``auto``, ``ddp`` for several processes that have a copy of the weights each, or ``fsdp``, which shares them out.
         precision: ``auto``, or one of Lightning's words, such as ``32-true`` or ``bf16-mixed``.
         accumulate: Batches whose gradients make one step of the optimizer.
         every: Epochs from one validation to the next.
         limit: Batches an epoch and stage, to try things out; None takes all.
         batch_size: ``auto`` halves ``data.batch_size``, and doubles `accumulate`, where memory runs out in the first epoch.
+        sync_batchnorm: Take batch statistics over all processes, so that batches do not become smaller by being shared out.
         unused: Whether parameters may be without a gradient in some epochs; several processes must know.
         run_dir: Where things are written.
         callbacks: What runs beside the training.
         logger: Where figures go besides ``metrics.csv``.
 
     Raises:
-        InputError: If a number is below 1, or this machine lacks what was asked for.
+        InputError: If a number is below 1, this machine lacks what was asked for, or `fsdp` can't do what a callback needs.
     """
     refuse_below_one(max_epochs=max_epochs, accumulate=accumulate, every=every, limit=1 if limit is None else limit)
     hush()
@@ -78,21 +81,35 @@ def make_trainer(
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
         log_every_n_steps=1,
+        inference_mode=strategy != "fsdp",  # weights gathered for inference could not learn afterwards
     )
-    try:
-        made = with_strategy(engine, strategy, unused, callbacks)
-    except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
-        raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+    beside = [Synchronise(), *callbacks] if sync_batchnorm else list(callbacks)  # a search for the rate has it, too
+    made = with_strategy(engine, strategy, unused, beside)
     made.automatic_batch = batch_size == "auto"  # type: ignore[attr-defined]
     return made
 
 
 def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, callbacks: Sequence[Any]) -> Trainer:
     """One process as Lightning has it; several always as `ddp` has them, also where ``auto`` makes them several."""
-    made = engine(strategy=strategy if strategy != "ddp" else ddp(unused), callbacks=list(callbacks))
-    if strategy == "auto" and made.world_size > 1:
-        return engine(strategy=ddp(unused), callbacks=list(callbacks))
-    return made
+    if strategy == "fsdp":
+        refuse_whole(callbacks, unused)
+    try:
+        made = engine(strategy=ddp(unused) if strategy in ("ddp", "fsdp") else strategy, callbacks=list(callbacks))
+        if strategy == "fsdp":
+            return engine(strategy=Sharded(made.world_size), callbacks=list(callbacks))
+        if strategy == "auto" and made.world_size > 1:
+            return engine(strategy=ddp(unused), callbacks=list(callbacks))
+        return made
+    except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
+        raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+
+
+class Synchronise(Callback):
+    """Before the weights are handed to several processes, take batch statistics over all of them."""
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit" and trainer.world_size > 1:
+            pl_module.synchronise(trainer.strategy.root_device.type == "cuda")
 
 
 def refuse_below_one(**numbers: int) -> None:
@@ -105,6 +122,12 @@ def hush() -> None:
     """Keep Lightning's advice off the console; what matters we say ourselves."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings(
+        "ignore", message="Grad strides do not match"
+    )  # 1x1 kernels, whose layouts are one and the same
+    warnings.filterwarnings(
+        "ignore", message=".*was called before the ``update``"
+    )  # where a process has nothing to judge
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
 
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torchmetrics import Metric, MetricCollection
 
 from backbones.base import Backbone
+from heads.statistics import synchronise
 from structures import Batch, Features, InputError, Prediction, Spec
-from tasks.freezing import rest, settle
-from tasks.keeping import Kept, in_order, room
+from tasks.learning import Learning
 from tasks.recipe import Recipe
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tasks.sharing import gather, scatter, share_out
 
 
-class Task(LightningModule, ABC):
+class Task(Learning, ABC):
     """A head on a backbone, with its losses and its score.
 
     A subclass says which targets it takes and gives `losses`, `predict` and `update`; the steps below serve all of them.
@@ -36,9 +31,6 @@ class Task(LightningModule, ABC):
         linear_head: Whether the head is a single linear layer, which bears higher rates than a deep one.
         targets: The kinds of target (`Spec.target`) that this task can learn from.
         axes: The numbers of axes that it takes.
-        keeps: Whether a sleeping backbone's features may be kept.
-        slower: Factor of all learning rates, below 1 after a run went back.
-        sound: Asked before every step whether a loss and a gradient of this length may be followed.
 
     Raises:
         InputError: If the data carries another kind of target or has another number of axes.
@@ -48,9 +40,6 @@ class Task(LightningModule, ABC):
     linear_head = False
     targets: tuple[str, ...]
     axes: tuple[int, ...] = (1, 2, 3)
-    keeps = True
-    backbone: Any  # a Backbone; torch types a module's attributes as Tensor or Module, which fits neither
-    head: Any
     meters: Any
     mean: Tensor
     std: Tensor
@@ -72,10 +61,7 @@ class Task(LightningModule, ABC):
         self.recipe = Recipe()
         self.config: dict[str, Any] = {}
         self.awake = len(backbone.stages)
-        self.kept: Kept | None = None
-        self.slower = 1.0
-        self.halvings = 0
-        self.sound: Callable[[Tensor, Tensor], bool] | None = None
+        self.shared: list[nn.Module] = []
         self.meters = nn.ModuleDict()
         shape = (1, spec.channels, *[1] * spec.ndim)
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,) * spec.channels).reshape(shape), persistent=False)
@@ -84,7 +70,9 @@ class Task(LightningModule, ABC):
     def measure(self, metrics: dict[str, Metric]) -> None:
         """Keep one set of meters for validation and one for the test."""
         for stage in ("val", "test"):
-            self.meters[stage] = MetricCollection({name: metric.clone() for name, metric in metrics.items()})
+            own: dict[str, Any] = {name: metric.clone() for name, metric in metrics.items()}
+            # Grouped, two that happen to agree on the first batch of a process would share one state from then on.
+            self.meters[stage] = MetricCollection(own, compute_groups=False)
 
     @abstractmethod
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
@@ -138,13 +126,25 @@ class Task(LightningModule, ABC):
         self.judge("test", batch)
 
     def judge(self, stage: str, batch: Batch) -> None:
-        """Predict a batch and add it to the meters; the score comes once an epoch, over the whole set."""
-        self.update(stage, self(batch), batch)
+        """Predict a batch and add it to the meters; the score comes once an epoch, over the whole set.
+
+        A process for which no item was left comes with an empty batch.
+        """
+        if batch["names"]:
+            self.update(stage, self(batch), batch)
+
+    def on_validation_start(self) -> None:
+        gather(self.shared)
 
     def on_validation_epoch_end(self) -> None:
+        scatter(self.shared)
         self.report("val")
 
+    def on_test_start(self) -> None:
+        gather(self.shared)
+
     def on_test_epoch_end(self) -> None:
+        scatter(self.shared)
         self.report("test")
 
     def report(self, stage: str) -> None:
@@ -171,74 +171,18 @@ class Task(LightningModule, ABC):
         """Take over a classifier that came with the backbone's weights; returns how many tensors fitted."""
         return 0
 
-    def configure_optimizers(self) -> Any:
-        if self.trainer.precision == "16-mixed" and getattr(self.recipe.optimizer, "keywords", {}).get("fused"):
-            raise InputError(
-                "trainer.precision=16-mixed scales gradients, which a fused optimizer hides from clipping: "
-                "say recipe.optimizer.fused=false, or trainer.precision=bf16-mixed"
-            )
-        return self.recipe(self, int(self.trainer.estimated_stepping_batches), self.epochs)
-
     @property
-    def epochs(self) -> int:
-        """Epochs of the whole run."""
-        return self.trainer.max_epochs or 1
+    def heads(self) -> list[nn.Module]:
+        return [self.head]
 
-    def train(self, mode: bool = True) -> Self:
-        """As in torch, but what sleeps stays in evaluation mode."""
-        super().train(mode)
-        if hasattr(self, "backbone"):  # a part of a joint task has none of its own
-            rest(self.backbone, self.awake)
-        return self
+    def configure_model(self) -> None:
+        """Where the processes share out the weights, which a device mesh says, do it; Lightning calls this more than once."""
+        if self.device_mesh is not None and not self.shared:
+            self.shared = share_out(self.backbone, self.heads, self.device_mesh["data_parallel"])
 
-    def on_train_start(self) -> None:
-        if getattr(self.trainer.datamodule, "position", (0, 0))[1]:  # type: ignore[attr-defined]
-            self.on_train_epoch_start()  # what goes on in the middle of an epoch has no other start
-
-    def on_train_epoch_start(self) -> None:
-        self.follow_plan(self.current_epoch, self.epochs)
-        if self.current_epoch >= self.still(self.epochs):
-            self.kept = None
-        elif self.kept is None:
-            self.kept = Kept(room(self.device))
-            self.keep_training_features()
-
-    def follow_plan(self, epoch: int, epochs: int) -> None:
-        """Wake and put to sleep what the recipe says for `epoch`, whatever was before."""
-        self.awake = self.recipe.plan.awake(len(self.backbone.stages), epoch, epochs)
-        settle(self.backbone, self.awake)
-        self.train()
-
-    def still(self, epochs: int) -> int:
-        """The number of first epochs in which features are kept, so that items must not change."""
-        return self.recipe.plan.still(len(self.backbone.stages), epochs) if self.keeps else 0
-
-    @torch.no_grad()
-    def keep_training_features(self) -> None:
-        """Run the backbone over all training items once. Each process does it for all: shuffles hand it other items every epoch."""
-        if isinstance(self.trainer.limit_train_batches, int):
-            return  # a few batches to try things out do not need all items
-        for batch in in_order(self.trainer.train_dataloader):
-            if len(set(batch["sizes"])) > 1 or self.kept is None or self.kept.budget < 0:
-                return  # what is padded in other company has other features
-            batch = self.trainer.strategy.batch_to_device(batch, self.device)
-            with self.trainer.precision_plugin.forward_context():
-                self.kept.add(batch, self.head.needed(self.backbone(self.normalise(batch))))
-
-    def on_train_end(self) -> None:
-        self.kept = None
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip, and leave the step out where whoever watches says that its gradient must not be followed."""
-        norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
-        if self.recipe.clip:
-            clip_grads_with_norm_(self.parameters(), self.recipe.clip, norm)
-        if self.sound is not None and not self.sound(self.total, norm):
-            optimizer.zero_grad(
-                set_to_none=True
-            )  # a weight without a gradient stays as it is, and so does its momentum
+    def synchronise(self, gpu: bool) -> None:
+        """Take batch statistics over all processes from now on."""
+        synchronise(self, gpu)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"], checkpoint["spec"], checkpoint["slower"] = self.config, self.spec.to_dict(), self.slower

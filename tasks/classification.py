@@ -17,6 +17,7 @@ from torchmetrics.classification import (
 )
 
 from backbones.base import Backbone
+from heads.across import mean
 from heads.pooled import Pooled
 from structures import Batch, Features, Prediction, Spec
 from tasks.balancing import class_weights as weigh
@@ -94,8 +95,12 @@ class Classification(Task):
         logits, target = self.head(features), batch["target"]
         if self.multilabel:
             smooth = target.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
-            return {"binary_cross_entropy": binary_cross_entropy_with_logits(logits, smooth, pos_weight=self.weights)}
-        return {"cross_entropy": cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)}
+            loss = binary_cross_entropy_with_logits(logits, smooth, pos_weight=self.weights)
+            return {"binary_cross_entropy": mean(loss, logits.numel())}
+        loss = cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)
+        # torch divides by the weights of the items' classes; where items have shares of classes, by the number of items
+        hard = self.weights is not None and target.ndim == 1
+        return {"cross_entropy": mean(loss, self.weights[target].sum() if hard else len(target))}  # type: ignore[index]
 
     def predict(self, features: Features, batch: Batch) -> list[Prediction]:
         logits = self.head(features)

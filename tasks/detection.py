@@ -5,14 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.detection import MeanAveragePrecision
 
 from backbones.base import Backbone
 from heads.rcnn import RCNN
 from structures import Batch, Features, Prediction, Spec
 from tasks.base import Task
-
-NAMES = ("map", "map_50", "map_75")
+from tasks.scoring import NAMES, AveragePrecision
 
 
 class Detection(Task):
@@ -32,9 +30,7 @@ class Detection(Task):
         super().__init__(backbone, spec)
         self.head = head(backbone.channels, spec.num_classes)
         for stage in ("val", "test"):
-            self.meters[stage] = MeanAveragePrecision(
-                backend="faster_coco_eval", class_metrics=True, extended_summary=True
-            )
+            self.meters[stage] = AveragePrecision(spec.num_classes)
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         return self.head.losses(features, batch)
@@ -46,15 +42,10 @@ class Detection(Task):
         self.meters[stage].update(predictions, batch["target"])
 
     def results(self, stage: str) -> dict[str, float]:
-        """COCO's three figures and `map_50` is what decides; NaN where the set holds no object at all."""
+        """COCO's three figures, `map_50` is what decides; NaN where the set holds no object at all."""
         values = self.meters[stage].compute()
-        return {name: float(values[name]) if values[name] >= 0 else float("nan") for name in NAMES}
+        return {name: values[name] for name in NAMES}
 
     def details(self, stage: str) -> dict[str, Any]:
-        values = self.meters[stage].compute()
-        classes = values["classes"].reshape(-1).tolist()
-        curves = torch.full((self.spec.num_classes, 101), float("nan"))
-        # (IoU thresholds, 101 recalls, classes, areas, most detections): IoU 0.5, all areas, 100 detections
-        curves[classes] = torch.as_tensor(values["precision"])[0, :, :, 0, -1].T.float().clamp(min=0)
-        recall = torch.linspace(0, 1, 101).expand(len(curves), -1)
-        return {"precision": curves, "recall": recall}
+        precision = self.meters[stage].compute()["precision"]
+        return {"precision": precision, "recall": torch.linspace(0, 1, 101).expand(len(precision), -1)}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
+from heads.across import alone, processes, summed
 from structures import Batch, InputError, Prediction, Spec
 from tasks.base import Task
 
@@ -49,21 +50,47 @@ class Joint(Task):
         self.seen: set[str] = set()
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in tasks}
 
+    @property
+    def heads(self) -> list[nn.Module]:
+        return [part.head for part in self.parts.values()]
+
     def encode(self, batch: Any) -> Any:
-        return {name: self.backbone(self.parts[name].normalise(batch[name])) for name in batch}
+        holders, features = self.holders(batch), {}
+        for name in batch:
+            with alone(holders[name] < processes()):
+                features[name] = self.backbone(self.parts[name].normalise(batch[name]))
+        return features
+
+    def holders(self, batch: Any) -> dict[str, int]:
+        """How many processes have a batch of each part at this training step. What not all have is summed up by each alone."""
+        if not self.training or processes() == 1:
+            return dict.fromkeys(self.parts, 1)
+        flags = summed(torch.tensor([name in batch for name in self.parts], dtype=torch.int32, device=self.device))
+        return dict(zip(self.parts, flags.tolist(), strict=True))
 
     def losses(self, features: Any, batch: Any) -> dict[str, Tensor]:
-        return {
-            f"{name}/{key}": self.weights[name] * value
-            for name in batch
-            for key, value in self.parts[name].losses(features[name], batch[name]).items()
-        }
+        holders = self.holders(batch)
+        found: dict[str, Tensor] = {}
+        for name in batch:
+            with alone(holders[name] < processes()):
+                own = self.parts[name].losses(features[name], batch[name])
+            # Gradients are averaged over all processes, also those that have none to give.
+            factor = self.weights[name] * (1 if holders[name] == processes() else processes() / holders[name])
+            found |= {f"{name}/{key}": factor * value for key, value in own.items()}
+        return found | self.untouched(batch) if processes() > 1 else found
+
+    def untouched(self, batch: Any) -> dict[str, Tensor]:
+        """Zero times the weights of absent parts: several processes wait for a gradient of every weight."""
+        parts = [self.parts[name] for name in self.parts if name not in batch]
+        first = [weight.flatten()[0] for part in parts for weight in part.parameters() if weight.requires_grad]
+        return {"absent": 0 * torch.stack(first).sum()} if first else {}
 
     def predict(self, features: Any, batch: Any) -> Any:
         return {name: self.parts[name].predict(features[name], batch[name]) for name in batch}
 
     def judge(self, stage: str, batch: Any) -> None:
-        present = {name: part for name, part in batch.items() if part is not None}  # the shorter sets end earlier
+        # The shorter sets end earlier, and have no item for some processes.
+        present = {name: part for name, part in batch.items() if part is not None and part["names"]}
         for name, predictions in self(present).items():
             self.parts[name].update(stage, predictions, present[name])
             self.seen.add(name)

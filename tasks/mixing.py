@@ -11,7 +11,8 @@ from structures import Batch, InputError
 class Mixing:
     """Every item of a batch with a share of the item before it; the target is shared out alike.
 
-    All choices come from torch's global generator, which a run seeds at every step.
+    All choices come from torch's global generator, which a run seeds at every step. Each of several processes draws its own, and
+    mixes among its own items.
 
     Args:
         mixup: Of Beta(mixup, mixup), from which the share of a blend is drawn; 0 is off. Source: Zhang et al., 2017 (arXiv:1710.09412).

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from structures import InputError
@@ -17,6 +19,8 @@ from tasks.freezing import Plan
 
 if TYPE_CHECKING:
     pass
+
+log = logging.getLogger("resmet")
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,14 @@ class Recipe:
         plan: Which stages sleep, and until when.
         ema: Decay of a moving average of all weights, which is judged and kept as the best; 0 is off, 0.999 a usual value.
         find_lr: Try out rates before the first step and take the one at which the loss falls fastest.
+        scaling: How all rates grow with the items a step, over all processes and accumulated batches: ``linear`` (Goyal et al., 2017,
+            arXiv:1706.02677), by the square root ``sqrt`` (Malladi et al., 2022, arXiv:2205.10287), not at all ``none``, or as suits
+            the optimizer ``auto``: linear for SGD, sqrt for the Adam family.
+        base_batch: Items a step for which the optimizer's rate is right; None is the data's own batch size.
 
     Raises:
-        InputError: If a share is outside 0..1, or `clip`, `stage_decay` or `deep_head` is negative.
+        InputError: If a share is outside 0..1, `clip`, `stage_decay` or `deep_head` is negative, or `scaling` or `base_batch` is
+            none of these.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW
@@ -48,6 +57,8 @@ class Recipe:
     plan: Plan = field(default_factory=Plan)
     ema: float = 0.0
     find_lr: bool = False
+    scaling: Literal["auto", "none", "linear", "sqrt"] = "auto"
+    base_batch: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("warmup", "floor"):
@@ -58,19 +69,44 @@ class Recipe:
                 raise InputError(f"recipe.{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"recipe.ema is a decay from 0 (off) to below 1, got {self.ema}")
+        if self.scaling not in ("auto", "none", "linear", "sqrt"):
+            raise InputError(f"recipe.scaling must be auto, none, linear or sqrt, got {self.scaling!r}")
+        if self.base_batch is not None and self.base_batch < 1:
+            raise InputError(f"recipe.base_batch must be at least 1, got {self.base_batch}")
 
     @property
     def rate(self) -> float:
         """The head's highest learning rate."""
         return float(getattr(self.optimizer, "keywords", {}).get("lr", 1e-3))
 
-    def at_rate(self, rate: float) -> Recipe:
-        """The same recipe with another learning rate."""
-        return replace(self, optimizer=partial(self.optimizer, lr=rate))
+    def at_rate(self, rate: float, batch: int) -> Recipe:
+        """The same recipe with another learning rate, which is right for `batch` items a step."""
+        return replace(self, optimizer=partial(self.optimizer, lr=rate), base_batch=batch)
 
-    def __call__(self, task: Any, steps: int, epochs: int) -> dict[str, Any]:
-        """Optimizer and schedule for `task` over `steps` steps in `epochs` epochs, in Lightning's form."""
+    def scale(self, optimizer: Optimizer, batch: int, own: int) -> float:
+        """The factor of all rates at `batch` items a step, where the data's own batch has `own`."""
+        ratio = batch / (self.base_batch or own)
+        rule = ("linear" if isinstance(optimizer, SGD) else "sqrt") if self.scaling == "auto" else self.scaling
+        return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[rule]
+
+    def __call__(self, task: Any, steps: int, epochs: int, batch: int = 1, own: int = 1) -> dict[str, Any]:
+        """Optimizer and schedule in Lightning's form.
+
+        Args:
+            task: What is to learn.
+            steps: Steps of the whole run.
+            epochs: Epochs of the whole run.
+            batch: Items a step, over all processes and accumulated batches.
+            own: Items a batch of the data.
+        """
         optimizer = self.optimizer(self.groups(task, epochs))
+        factor = self.scale(optimizer, batch, own)
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        if factor != 1:
+            note(
+                f"note: learning rate {self.rate:g} x {factor:.4g}, for {batch} items a step instead of {self.base_batch or own}"
+            )
         warmup = round(self.warmup * steps)
         factors: list[Callable[[int], float]] = [
             partial(
@@ -104,6 +140,11 @@ class Recipe:
             groups.append({"params": kernels, "name": name, **shared})
             groups.append({"params": rest, "name": f"{name}, no decay", "weight_decay": 0.0, **shared})
         return [group for group in groups if group["params"]]
+
+
+@rank_zero_only
+def note(message: str) -> None:
+    log.info(message)
 
 
 def own_parameters(backbone: nn.Module, modules: Iterable[str]) -> list[nn.Parameter]:

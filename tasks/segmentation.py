@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from segmentation_models_pytorch.losses import DiceLoss
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from backbones.base import Backbone
+from heads.across import total
+from heads.dice import dice_loss
 from heads.unet import UNet
 from structures import IGNORE, Batch, Features, Prediction, Spec
 from tasks.balancing import class_weights as weigh
@@ -49,7 +51,6 @@ class Segmentation(Task):
         self.binary = spec.num_classes == 2 and spec.class_names[0] == "background"
         self.head = head(backbone.channels, 1 if self.binary else spec.num_classes)
         self.dice_weight = dice_weight
-        self.dice = DiceLoss("binary" if self.binary else "multiclass", ignore_index=IGNORE)
         self.measure({"confusion": MulticlassConfusionMatrix(spec.num_classes)})
 
     def normalise(self, batch: Batch) -> Tensor:
@@ -70,9 +71,9 @@ class Segmentation(Task):
         else:
             pixel = cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
         counted = valid if self.weights is None else valid * self.weights[target.clamp(max=len(self.weights) - 1)]
-        # A batch in which every pixel is ignored has no loss, rather than 0 / 0.
-        entropy = (pixel * counted).sum() / counted.sum().clamp(min=1e-6)
-        dice = self.dice(logits.contiguous(), target.unsqueeze(1) if self.binary else target)
+        loss, weight = total(torch.stack([(pixel * counted).sum(), counted.sum().to(pixel.dtype)]))
+        entropy = loss / weight.clamp(min=1e-6)  # where every pixel is ignored there is no loss, rather than 0 / 0
+        dice = dice_loss(logits.contiguous(), target)
         return {"cross_entropy": (1 - self.dice_weight) * entropy, "dice": self.dice_weight * dice}
 
     def predict(self, features: Features, batch: Batch) -> list[Prediction]:

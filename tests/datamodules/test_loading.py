@@ -112,5 +112,5 @@ def test_what_can_not_be_judged_is_left_out(image_folder: Path) -> None:
     for item in data.splits["test"].items[:2]:  # a whole batch
         Path(item.name).unlink()
     batches = list(data.loader("test"))
-    assert [batch["names"] for batch in batches] == [[item.name for item in data.splits["test"].items[2:]]]
+    assert [batch["names"] for batch in batches] == [[], [item.name for item in data.splits["test"].items[2:]]]
     assert len(data.lost) == 2

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules.sampling import Batches
+from structures import InputError
 
 COUNTS = st.integers(2, 60)
 SIZES = st.integers(1, 17)
@@ -25,19 +26,45 @@ def test_every_item_once_an_epoch_and_never_alone(count: int, size: int, epoch: 
         assert min(map(len, drawn)) > 1
 
 
-@settings(deadline=None)
-@given(COUNTS, SIZES, st.integers(1, 4))
-def test_processes_judge_every_item_once(count: int, size: int, world: int) -> None:
-    shards = [list(Batches(count, size, None, rank, world)) for rank in range(world)]
-    assert sorted(index for shard in shards for batch in shard for _, index in batch) == list(range(count))
-    assert [len(shard) for shard in shards] == [len(Batches(count, size, None, rank, world)) for rank in range(world)]
+WORLDS = st.integers(1, 5)
+
+
+def shards(count: int, size: int, seed: int | None, world: int, length: int | None = None) -> list[list]:
+    return [list(Batches(count, size, seed, rank, world, length)) for rank in range(world)]
 
 
 @settings(deadline=None)
-@given(COUNTS, SIZES, st.integers(1, 4))
-def test_processes_take_equally_many_training_steps(count: int, size: int, world: int) -> None:
-    shards = [list(Batches(count, size, 1, rank, world)) for rank in range(world)]
-    assert len({len(shard) for shard in shards}) == 1
+@given(st.integers(1, 60), SIZES, WORLDS)
+def test_processes_judge_the_batches_of_one_in_turn(count: int, size: int, world: int) -> None:
+    whole, parts = list(Batches(count, size)), shards(count, size, None, world)
+    for i, batch in enumerate(whole):
+        assert parts[i % world][i // world] == batch
+    assert sum(len(batch) for part in parts for batch in part) == count
+    assert [len(part) for part in parts] == [len(Batches(count, size, None, rank, world)) for rank in range(world)]
+    assert all(part[:-1] + part[-1:] == [batch for batch in part if batch] or part == [[]] for part in parts)
+
+
+@settings(deadline=None)
+@given(COUNTS, SIZES, WORLDS, st.none() | st.integers(1, 30))
+def test_processes_share_out_the_batches_of_one(count: int, size: int, world: int, length: int | None) -> None:
+    """Step by step the items of a single process with as many times the batch size, in its order, evenly."""
+    if count < world:
+        with pytest.raises(InputError, match=f"{count} items are too few to train on in {world} processes"):
+            Batches(count, size, 1, 0, world)
+        return
+    parts = shards(count, size, 1, world, length)
+    assert len({len(part) for part in parts}) == 1
+    whole = list(Batches(count, size * world, 1, length=length))
+    together = [[draw for share in step for draw in share] for step in zip(*parts, strict=True)]
+    if count % (size * world) >= max(2, world) or count % (size * world) == 0:
+        assert together == whole
+    elif length is None:  # a rest that some processes would have nothing of
+        assert [draw for step in together for draw in step] == [draw for step in whole for draw in step]
+    for step in zip(*parts, strict=True):
+        sizes = [len(share) for share in step]
+        assert min(sizes) >= 1
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= size + 1
 
 
 def test_a_function_of_seed_and_epoch() -> None:

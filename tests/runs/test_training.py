@@ -16,6 +16,7 @@ from datamodules.house import Digits, Scenes, Tones
 from datamodules.image_folder import ImageFolder
 from datamodules.joint import JointData
 from heads.rcnn import RCNN
+from runs.averaging import Average
 from runs.trainer import make_trainer
 from runs.training import train
 from structures import InputError
@@ -214,3 +215,20 @@ def test_trainers_that_cannot_be_made(wrong: dict) -> None:
         wrong = {"accelerator": "gpu", "devices": 99}
     with pytest.raises(InputError):
         make_trainer(**wrong)
+
+
+def test_what_needs_whole_weights_is_refused_where_they_are_shared_out() -> None:
+    with pytest.raises(InputError, match=r"trainer=fsdp .*say recipe.ema=0, or trainer=ddp"):
+        make_trainer(accelerator="cpu", devices=2, strategy="fsdp", callbacks=[Average(0.9)])
+    with pytest.raises(InputError, match=r"recipe.plan.frozen=0 recipe.plan.waking=0"):
+        make_trainer(accelerator="cpu", devices=2, strategy="fsdp", unused=True)
+
+
+def test_more_processes_than_items_are_refused() -> None:
+    for data in (Scenes("boxes", 12, 64), joint()):
+        data.prepare()
+        data.suit(12)
+        with pytest.raises(
+            InputError, match=r"12 items are too few to train on in 13 processes: say trainer.devices=12"
+        ):
+            data.suit(13)

@@ -54,8 +54,47 @@ def test_what_wakes_late_climbs_to_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"warmup": 2.0}, {"floor": -0.1}, {"clip": -1.0}, {"stage_decay": -1.0}, {"ema": 1.0}]
+    "wrong",
+    [
+        {"warmup": 2.0},
+        {"floor": -0.1},
+        {"clip": -1.0},
+        {"stage_decay": -1.0},
+        {"ema": 1.0},
+        {"scaling": "x"},
+        {"base_batch": 0},
+    ],
 )
 def test_refusals(wrong: dict) -> None:
     with pytest.raises(InputError, match=f"recipe.{next(iter(wrong))}"):
         Recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scaling", "base", "factor"),
+    [
+        (torch.optim.SGD, "auto", None, 4),
+        (torch.optim.AdamW, "auto", None, 2),
+        (torch.optim.Adam, "auto", None, 2),
+        (torch.optim.SGD, "sqrt", None, 2),
+        (torch.optim.AdamW, "linear", 64, 0.5),
+        (torch.optim.SGD, "none", 1, 1),
+    ],
+)
+def test_rates_grow_with_the_items_a_step(
+    optimizer: type, scaling: str, base: int | None, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here 32 items a step of data whose batches have 8: two processes that accumulate two batches, say."""
+    recipe = Recipe(partial(optimizer, lr=0.1), scaling=scaling, base_batch=base)  # type: ignore[arg-type]
+    said: list[str] = []
+    monkeypatch.setattr("tasks.recipe.note", said.append)
+    groups = recipe(task(), 10, 1, batch=32, own=8)["optimizer"].param_groups
+    assert all(group["initial_lr"] == pytest.approx(0.1 * factor) for group in groups)
+    wanted = f"note: learning rate 0.1 x {factor:.4g}, for 32 items a step instead of {base or 8}"
+    assert said == ([wanted] if factor != 1 else [])
+
+
+def test_a_rate_that_was_found_belongs_to_the_batch_it_was_found_with() -> None:
+    found = Recipe(partial(torch.optim.SGD, lr=0.1)).at_rate(0.3, batch=16)
+    assert found(task(), 10, 1, batch=16, own=8)["optimizer"].param_groups[0]["initial_lr"] == 0.3
+    assert found(task(), 10, 1, batch=32, own=8)["optimizer"].param_groups[0]["initial_lr"] == 0.6
