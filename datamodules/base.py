@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -81,7 +81,7 @@ class Data(LightningDataModule, ABC):
         self.splits: dict[str, Items] = {}
 
     @abstractmethod
-    def read(self) -> dict[str, list[Item]]:
+    def read(self) -> Mapping[str, Sequence[Item]]:
         """Items by split (``train``, ``val`` and, where there is one, ``test``); sets `spec`."""
 
     @abstractmethod
@@ -149,7 +149,7 @@ class Data(LightningDataModule, ABC):
     def first_skipped(self) -> str:
         return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
 
-    def read_usable(self) -> dict[str, list[Item]]:
+    def read_usable(self) -> Mapping[str, Sequence[Item]]:
         """What `read` finds; whatever is wrong with single items is said for all of them at once."""
         try:
             found = self.read()

@@ -24,7 +24,7 @@ class Items(Dataset):
     """Items of one split as a Dataset over `Draw`s, so that a choice depends on (seed, epoch, index) in any worker."""
 
     def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
-        self.data, self.items, self.random = data, list(items), random
+        self.data, self.items, self.random = data, items, random
         self.kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
@@ -33,13 +33,16 @@ class Items(Dataset):
     def sample(self, index: int) -> Sample:
         return self.kept[index] if index in self.kept else self.data.load(self.items[index])
 
+    def name(self, index: int) -> str:
+        return self.items[index].name
+
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Any, str]:
         epoch, index = draw
         signal, target = self.sample(index)
         if self.random and epoch >= self.data.still_epochs:
             seed = hash((self.data.seed, epoch, index)) & 0x7FFFFFFFFFFFFFFF  # a tuple of ints hashes alike everywhere
             signal, target = self.data.augment(signal, target, Generator().manual_seed(seed))
-        return signal, target, self.items[index].name
+        return signal, target, self.name(index)
 
     def leave_out(self, wrong: set[int]) -> None:
         """Forget the items at these indices."""
