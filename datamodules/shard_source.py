@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib import request
+from urllib.error import HTTPError
 
 from structures import InputError, reason
 
@@ -45,7 +46,11 @@ class Web:
 
     def open(self, name: str, start: int) -> tuple[IO[bytes], int]:
         asked = request.Request(self.place(name), headers={"Range": f"bytes={start}-"} if start else {})
-        answer = self.opener().open(asked, timeout=self.timeout)
+        try:
+            answer = self.opener().open(asked, timeout=self.timeout)
+        except HTTPError as error:
+            error.close()  # it is a connection, too
+            raise
         matched = (
             re.match(rf"bytes {start}-", answer.headers.get("Content-Range", "")) if answer.status == 206 else None
         )
