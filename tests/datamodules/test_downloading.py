@@ -76,9 +76,7 @@ def test_what_passes_is_waited_for(web: tuple[str, Manners, Shard], tmp_path: Pa
         ({"instead": b"garbage"}, r"416 .*\(it is shorter than the manifest says\)"),
     ],
 )
-def test_what_stays_is_one_message(
-    web: tuple[str, Manners, Shard], tmp_path: Path, manner: dict, said: str
-) -> None:
+def test_what_stays_is_one_message(web: tuple[str, Manners, Shard], tmp_path: Path, manner: dict, said: str) -> None:
     address, manners, shard = web
     for name, value in manner.items():
         getattr(manners, name)[shard.name] = value
