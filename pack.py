@@ -17,7 +17,7 @@ def main(cfg: "DictConfig") -> None:
     from datamodules.packing import claim_folder, pack
 
     claim_folder(str(cfg.out))  # refused before the data is read
-    manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed)
+    manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.pictures)
     for note in manifest.notes:
         print(f"note: {note}")
     counts = ", ".join(f"{sum(s.items for s in shards)} {split}" for split, shards in manifest.splits.items())

@@ -84,7 +84,8 @@ def read_manifest(content: bytes, where: str) -> Manifest:
         names = [shard.name for shards in splits.values() for shard in shards]
         if len(set(names)) < len(names):
             raise InputError("it names a shard twice")
-        return Manifest(read_spec(found["spec"]), splits, [str(note)[:1000] for note in found.get("notes", [])[:100]])
+        notes = ["".join(filter(str.isprintable, str(note)[:1000])) for note in found.get("notes", [])[:100]]
+        return Manifest(read_spec(found["spec"]), splits, notes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {str(error)[:100]}"
         raise InputError(f"{where} is no manifest of shards ({said}): pack the data with pack.py") from error

@@ -45,7 +45,7 @@ def claim_folder(out: str) -> Path:
     return folder
 
 
-def pack(data: Data, out: str, shard_mb: float, seed: int) -> Manifest:
+def pack(data: Data, out: str, shard_mb: float, seed: int, pictures: str = "npy") -> Manifest:
     """Write every item of `data`, which is prepared here, with a manifest.
 
     Training items are shuffled once, since those that lie near each other come near each other in training, too; the others keep their order.
@@ -55,12 +55,15 @@ def pack(data: Data, out: str, shard_mb: float, seed: int) -> Manifest:
         out: A folder that is new or empty.
         shard_mb: Megabytes from which on a shard is closed.
         seed: Of the shuffle.
+        pictures: ``npy``, or ``png``: smaller without loss, and slower to read.
 
     Raises:
         InputError: If data or folder can't be used; then nothing is left behind.
     """
     if isinstance(shard_mb, bool) or not isinstance(shard_mb, (int, float)) or not 0 < shard_mb <= 2048:
         raise InputError(f"shard_mb must be a number above 0, at most 2048, got {shard_mb!r}")
+    if pictures not in ("npy", "png"):
+        raise InputError(f"pictures must be npy or png, got {pictures!r}")
     folder = claim_folder(out)
     data.prepare()
     if data.spec.target not in KINDS:
@@ -69,7 +72,10 @@ def pack(data: Data, out: str, shard_mb: float, seed: int) -> Manifest:
         )
     spec = replace(data.spec, parts={})
     with appearing(folder) as part:
-        splits = {split: pack_split(items, part, split, shard_mb * 1e6, seed) for split, items in data.splits.items()}
+        splits = {
+            split: pack_split(encoded(items, seed, pictures == "png"), len(items), part / split, shard_mb * 1e6)
+            for split, items in data.splits.items()
+        }
         manifest = Manifest(spec, splits, [*data.notes, *data.skipped[:50]])
         (part / FILE).write_text(manifest.to_json())
     return manifest
@@ -95,21 +101,20 @@ def appearing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def pack_split(items: Items, folder: Path, split: str, limit: float, seed: int) -> list[Shard]:
-    """The shards of one split, written into `folder`."""
-    order = np.random.default_rng(seed).permutation(len(items)) if split == "train" else np.arange(len(items))
+def pack_split(items: Iterator[Members], count: int, start: Path, limit: float) -> list[Shard]:
+    """Write one split's `count` items as ``<start>-000000.tar`` and so on, each closed at `limit` bytes."""
     waiting: list[Members] = []
     shards: list[Shard] = []
     size, began = 0.0, time.monotonic()
 
     def close() -> None:
-        shards.append(write_shard(folder / f"{split}-{len(shards):06d}.tar", waiting))
+        shards.append(write_shard(start.with_name(f"{start.name}-{len(shards):06d}.tar"), waiting))
         waiting.clear()
         done = sum(shard.items for shard in shards)
         rate = done / max(1e-9, time.monotonic() - began)
-        print(f"{split}: {done} of {len(items)} items in {len(shards)} shards, {rate:.0f} a second", file=sys.stderr)
+        print(f"{start.name}: {done} of {count} items in {len(shards)} shards, {rate:.0f} a second", file=sys.stderr)
 
-    for members in encoded(items, order):
+    for members in items:
         waiting.append(members)
         size += sum(512 + -(-len(content) // 512) * 512 for content in members.values())  # as tar lays them
         if size >= limit:
@@ -120,12 +125,13 @@ def pack_split(items: Items, folder: Path, split: str, limit: float, seed: int) 
     return shards
 
 
-def encoded(items: Items, order: Sequence[int] | np.ndarray) -> Iterator[Members]:
-    """Items in `order` as members; some are opened at once, few are in memory."""
+def encoded(items: Items, seed: int, png: bool) -> Iterator[Members]:
+    """Items as members, those of training shuffled; some are opened at once, few are in memory."""
+    order = np.random.default_rng(seed).permutation(len(items)) if items.random else np.arange(len(items))
 
     def one(index: int) -> Members:
         item = items.items[index]
-        return encode(items.sample(index), items.name(index), item.group)
+        return encode(items.sample(index), items.name(index), item.group, png)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for start in range(0, len(order), AT_ONCE):

@@ -67,6 +67,8 @@ class ShardCache:
                 break
             except FileNotFoundError:
                 continue  # thrown out meanwhile
+            except ShardError:
+                raise
             except (OSError, ValueError) as error:
                 raise ShardError(
                     f"{self.place(shard)} is no shard of ours ({reason(error)}): pack and upload it again"

@@ -1,30 +1,33 @@
-"""An item as members of a shard, and back: arrays as .npy, the rest as JSON. Nothing that is read can run code."""
+"""An item as members of a shard, and back: arrays as .npy, pictures as .png where that is wanted, the rest as JSON. Nothing that is read can run code."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
+from PIL import Image
 from torch import Tensor
 
 from datamodules.items import Sample
 from structures import Spec
 
 Members = dict[str, bytes]
-"""``input.npy``; ``target.npy`` (a mask, or 0 and 1 a class) or ``target.boxes.npy`` and ``target.labels.npy``; ``json``."""
+"""``input.npy`` or ``input.png``; ``target.npy`` (a mask, or 0 and 1 a class) or ``target.boxes.npy`` and ``target.labels.npy``; ``json``."""
 
 
-def encode(sample: Sample, name: str, group: str) -> Members:
-    """An input and its target as bytes, of the types that they have."""
+def encode(sample: Sample, name: str, group: str, png: bool = False) -> Members:
+    """An input and its target as bytes, of the types that they have; grey and RGB pictures of 8 bits as PNG where that is asked for."""
     signal, target = sample
     about: dict[str, Any] = {"name": name, "group": group}
-    members = {"input.npy": array_bytes(signal)}
+    picture = png and signal.ndim == 3 and signal.shape[0] in (1, 3) and signal.dtype == torch.uint8
+    members = {"input.png": png_bytes(signal)} if picture else {"input.npy": array_bytes(signal)}
     if isinstance(target, Tensor):
         members["target.npy"] = array_bytes(target)
     elif isinstance(target, dict):
@@ -40,9 +43,9 @@ def decode(members: Mapping[str, memoryview]) -> Sample:
     Raises:
         ValueError: If a member is absent or is not what it should be.
     """
-    if "input.npy" not in members:
-        raise ValueError(f"there is no input.npy among {sorted(members)}")
-    signal = read_array(members["input.npy"])
+    if not {"input.npy", "input.png"} & set(members):
+        raise ValueError(f"there is no input.npy or input.png among {sorted(members)}")
+    signal = read_array(members["input.npy"]) if "input.npy" in members else read_png(members["input.png"])
     if "target.npy" in members:
         return signal, read_array(members["target.npy"])
     parts = {key[7:-4]: read_array(value) for key, value in members.items() if key.startswith("target.")}
@@ -85,6 +88,32 @@ def read_array(content: memoryview) -> Tensor:
     if min(shape, default=0) < 0 or len(content) - start != count * dtype.itemsize:
         raise ValueError(f"the header promises {shape} of {dtype}, {len(content) - start} bytes follow")
     return torch.from_numpy(np.frombuffer(content, dtype, count, start).reshape(shape).copy())
+
+
+def png_bytes(picture: Tensor) -> bytes:
+    """`picture` uint8 (1 or 3, H, W)."""
+    stream = io.BytesIO()
+    array = picture.permute(1, 2, 0).numpy()
+    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def read_png(content: memoryview) -> Tensor:
+    """The inverse of `png_bytes`.
+
+    Raises:
+        ValueError: If it is no such PNG, or has more pixels than Pillow holds to be safe.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow's of too many pixels
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                if image.mode not in ("L", "RGB"):
+                    raise ValueError(f"a PNG of mode {image.mode}: L and RGB are read")
+                array = np.array(image)
+    except (OSError, SyntaxError, Warning, Image.DecompressionBombError) as error:
+        raise ValueError(f"input.png can't be read ({error})") from error
+    return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1).contiguous()
 
 
 def check_sample(sample: Sample, spec: Spec) -> None:

@@ -60,9 +60,10 @@ def reader(folder: Path, ndim: int = 2, **arguments: Any) -> Sharded:
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
-def test_item_for_item(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pictures", ["npy", "png"])
+def test_item_for_item(name: str, pictures: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     source = FORMATS[name](request, tmp_path)
-    pack(source, str(tmp_path / "out"), 0.1, 0)
+    pack(source, str(tmp_path / "out"), 0.1, 0, pictures)
     data = reader(tmp_path / "out", source.ndim)
     data.prepare()
     assert data.spec == source.spec
@@ -152,6 +153,16 @@ def test_nothing_is_left_where_it_fails(tmp_path: Path, monkeypatch: pytest.Monk
         pack(Digits(size=8), str(tmp_path / "deep" / "out"), 0.2, 0)
     assert len(written) == 3
     assert not list((tmp_path / "deep").iterdir())
+
+
+def test_pictures_take_less_room_as_png(tmp_path: Path) -> None:
+    sizes = {}
+    for pictures in ("npy", "png"):
+        manifest = pack(Digits(), str(tmp_path / pictures), 100, 0, pictures)
+        sizes[pictures] = manifest.splits["train"][0].bytes
+    assert sizes["png"] < sizes["npy"]
+    with pytest.raises(InputError, match="pictures must be npy or png, got 'jpg'"):
+        pack(Digits(), str(tmp_path / "jpg"), 100, 0, "jpg")
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
