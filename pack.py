@@ -1,9 +1,11 @@
 """Pack data of any format into shards: python pack.py data=voc data.root=DIR out=DIR [shard_mb=64]."""
 
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from runs.checks import choices
-from runs.command import command
+from runs.command import TERMINATED, command
 from structures import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ def main(cfg: "DictConfig") -> None:
     from assembly import assemble_data
     from datamodules.packing import claim_folder, pack
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # on the way out what is half written goes
     claim_folder(str(cfg.out))  # refused before the data is read
     manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.pictures)
     for note in manifest.notes:

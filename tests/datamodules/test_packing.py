@@ -1,5 +1,8 @@
 """What is packed is what `load` gives, of every format."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,9 @@ from datamodules.packing import pack
 from datamodules.sharded import Sharded
 from datamodules.voc import Voc
 from structures import InputError
+
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def several_labels(tmp_path: Path) -> ImageCsv:
@@ -153,6 +159,19 @@ def test_nothing_is_left_where_it_fails(tmp_path: Path, monkeypatch: pytest.Monk
         pack(Digits(size=8), str(tmp_path / "deep" / "out"), 0.2, 0)
     assert len(written) == 3
     assert not list((tmp_path / "deep").iterdir())
+
+
+def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
+    words = ["data=detection", "data.count=2000", "out=out", "shard_mb=0.1"]
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "pack.py"), *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "in 2 shards" in line:
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 143
+    assert not list(tmp_path.iterdir())
 
 
 def test_pictures_take_less_room_as_png(tmp_path: Path) -> None:
