@@ -26,7 +26,6 @@ from datamodules.sharded import Sharded
 from datamodules.voc import Voc
 from structures import InputError
 
-
 ROOT = Path(__file__).parent.parent.parent
 
 
