@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ class Items(Dataset):
     """Items of one split as a Dataset over `Draw`s, so that a choice depends on (seed, epoch, index) in any worker."""
 
     def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
-        self.data, self.items, self.random = data, list(items), random
+        self.data, self.items, self.random = data, items, random
         self.kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
@@ -33,6 +35,17 @@ class Items(Dataset):
     def sample(self, index: int) -> Sample:
         return self.kept[index] if index in self.kept else self.data.load(self.items[index])
 
+    def mark(self) -> str:
+        """A fingerprint: the items' names below the data's root, and the sizes of their files in bytes."""
+        root, digest = str(getattr(self.data, "root", "")), hashlib.sha256()
+        for item in self.items:
+            size = os.path.getsize(item.name) if os.path.isfile(item.name) else 0
+            digest.update(f"{item.name.removeprefix(root)}\0{size}\n".encode())
+        return digest.hexdigest()
+
+    def name(self, index: int) -> str:
+        return self.items[index].name
+
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Any, str, int]:
         """Signal, target, name, and a seed for what is drawn at random of this item in a step."""
         epoch, index = draw
@@ -40,7 +53,7 @@ class Items(Dataset):
         if self.random and epoch >= self.data.still_epochs:
             generator = Generator().manual_seed(seed_of(self.data.seed, epoch, index))
             signal, target = self.data.augment(signal, target, generator)
-        return signal, target, self.items[index].name, seed_of(self.data.seed, epoch, index, 1)
+        return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1)
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, Any, str, int] | InputError]:
         """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.

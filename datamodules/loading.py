@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from datamodules.collating import UNREADABLE, collate
 from datamodules.items import Items
 from datamodules.sampling import Batches, Draw
-from structures import InputError, RunError
+from structures import RunError
 
 POLL = 5.0
 """Seconds after which workers that bring nothing are looked at."""
@@ -146,10 +146,3 @@ class Rest:
 
     def __len__(self) -> int:
         return len(self.loader.batch_sampler)
-
-
-def refuse_unreadable(messages: list[str]) -> None:
-    """Stop a run in which a file turned unreadable."""
-    raise InputError(
-        f"{messages[0]} (it could be read when the run began; mend it and go on, or say data.on_bad=skip to do without)"
-    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("train", "evaluate", "predict", "doctor")
+SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
 Run = Callable[..., subprocess.CompletedProcess]
 TINY = ("backbone.width=8", "trainer.accelerator=cpu")
 

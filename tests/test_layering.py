@@ -7,10 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("backbones", "heads", "tasks", "datamodules", "runs", "deploy", "health")
-SCRIPTS = ("train", "evaluate", "predict", "doctor")
+SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
 DATA_BASES = {
     "datamodules.base",
     "datamodules.collating",
+    "datamodules.checking",
     "datamodules.loading",
     "datamodules.machine",
     "datamodules.image_data",
@@ -29,6 +30,13 @@ DATA_BASES = {
     "datamodules.sound_data",
     "datamodules.box_data",
     "datamodules.outlines",
+    "datamodules.downloading",
+    "datamodules.manifest",
+    "datamodules.shard_cache",
+    "datamodules.shard_file",
+    "datamodules.shard_items",
+    "datamodules.shard_order",
+    "datamodules.shard_source",
 }
 MAY = {
     "structures": set(),
@@ -54,7 +62,7 @@ MAY = {
     "deploy": {"structures", "drawing", "tasks.base", "deploy"},
     "health": {"structures", "drawing", "datamodules", "health"},
     "assembly": {"structures", "tasks.base", "datamodules.base", "backbones.base"},
-    "scripts": {"structures", "assembly", "runs", "deploy", "health", "datamodules.files"},
+    "scripts": {"structures", "assembly", "runs", "deploy", "health", "datamodules.files", "datamodules.packing"},
 }
 EXCEPTIONS = {("tasks.audio", "tasks.classification")}
 """Audio is classification over one axis, and says so by inheritance."""

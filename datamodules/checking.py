@@ -1,0 +1,126 @@
+"""Data is opened and checked before training starts, and what is wrong with it is said at once."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from datamodules.items import Items, size_of, tally, try_load
+from datamodules.machine import free_memory
+from datamodules.splits import Item
+from structures import InputError, Spec
+
+SHOWN = 5
+T = TypeVar("T")
+
+
+class Checked(LightningDataModule):
+    """What all kinds of data share of checking.
+
+    Attributes:
+        splits: The items by split.
+        skipped: What is wrong with every item that was left out.
+        lost: The part of `skipped` that could be read when the run began.
+        whole: Whether everything is kept in memory.
+    """
+
+    spec: Spec
+    splits: dict[str, Items]
+    skipped: list[str]
+    lost: list[str]
+    on_bad: str
+    cache: bool
+    given: Spec | None
+
+    @abstractmethod
+    def read(self) -> Mapping[str, Sequence[Item]]:
+        """Items by split (``train``, ``val`` and, where there is one, ``test``); sets `spec`."""
+
+    def require(self, splits: Sequence[str], there: Sequence[str]) -> None:
+        """Refuse data in which one of `splits` is empty, or training has a single item; `there` are those that are not."""
+        for name in splits:
+            if not self.splits.get(name):
+                raise InputError(
+                    f"there is no item to use as {name} (there is {', '.join(there) or 'none at all'}): "
+                    f"give more data, or choose another split{self.first_skipped()}"
+                )
+        if "train" in self.splits and len(self.splits["train"]) < 2:
+            raise InputError(
+                f"1 item is too few to train on ({self.splits['train'].items[0].name}): give at least 2{self.first_skipped()}"
+            )
+
+    def first_skipped(self) -> str:
+        return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
+
+    def read_usable(self) -> Mapping[str, Sequence[Item]]:
+        """What `read` finds; whatever is wrong with single items is said for all of them at once."""
+        try:
+            found = self.read()
+        except InputError:
+            self.refuse_skipped()  # the likely cause
+            raise
+        self.refuse_skipped()
+        return found
+
+    def refuse_skipped(self) -> None:
+        """Stop where items can't be used and are not to be left out."""
+        if self.skipped and self.on_bad == "stop":
+            more = f"\n... and {len(self.skipped) - SHOWN} more" if len(self.skipped) > SHOWN else ""
+            several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
+            raise InputError(
+                f"{several}{chr(10).join(self.skipped[:SHOWN])}{more}\n(data.on_bad=skip leaves out what can't be used)"
+            )
+
+    def attempt(self, what: Callable[..., T], *arguments: Any) -> T | None:
+        """The result of reading one item; None where that fails."""
+        try:
+            return what(*arguments)
+        except InputError as error:
+            self.skipped.append(str(error))
+            return None
+
+    def check(self) -> None:
+        """Open every item once, on all cores; keep what fits in memory and count the training items' classes."""
+        budget = free_memory() // 4 if self.cache else 0
+        jobs = [(name, items, index) for name, items in self.splits.items() for index in range(len(items))]
+        wrong: dict[str, dict[int, str]] = {name: {} for name in self.splits}
+        counts = torch.zeros(self.spec.num_classes, dtype=torch.int64)
+        self.whole = True
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
+                if isinstance(result, InputError):
+                    wrong[name][index] = str(result)
+                    continue
+                counts += tally(result[1], len(counts)) if name == "train" else 0
+                budget -= size_of(result)
+                self.whole &= budget > 0
+                if budget > 0:
+                    items.kept[index] = result
+        self.skipped += [message for found in wrong.values() for message in found.values()]
+        self.refuse_skipped()
+        for name, found in wrong.items():
+            self.splits[name].leave_out(set(found))
+        if not self.given:
+            self.spec = replace(self.spec, counts=tuple(counts.tolist()))
+            if len(self.splits.get("train", ())) and not sum(self.spec.counts):
+                raise InputError(
+                    f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
+                )
+
+    def lose(self, messages: list[str]) -> None:
+        """Take note of items that could be read when the run began and can't be any more."""
+        if self.on_bad == "stop":
+            raise InputError(
+                f"{messages[0]} (it could be read when the run began; mend it and go on, or say data.on_bad=skip to do without)"
+            )
+        for message in messages:
+            if message not in self.skipped:
+                self.skipped.append(message)
+                self.lost.append(message)

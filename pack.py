@@ -1,0 +1,34 @@
+"""Pack data of any format into shards: python pack.py data=voc data.root=DIR out=DIR [shard_mb=64]."""
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from runs.checks import choices
+from runs.command import command
+from runs.signals import TERMINATED
+from structures import InputError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(cfg: "DictConfig") -> None:
+    if not cfg.get("data"):
+        raise InputError(f"data is required: say data=..., one of {', '.join(choices('data'))}")
+    from assembly import assemble_data
+    from datamodules.packing import claim_folder, pack
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # on the way out what is half written goes
+    claim_folder(str(cfg.out))  # refused before the data is read
+    manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.pictures)
+    for note in manifest.notes:
+        print(f"note: {note}")
+    counts = ", ".join(f"{sum(s.items for s in shards)} {split}" for split, shards in manifest.splits.items())
+    size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
+    word = "sharded" if manifest.spec.ndim == 2 else "sharded_audio"
+    print(f"{counts}; {size / 1e6:.1f} MB; train on them: python train.py ... data={word} data.root={cfg.out}")
+
+
+if __name__ == "__main__":
+    command("pack", main)
