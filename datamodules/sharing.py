@@ -68,7 +68,10 @@ def share_out(units: Sequence[Unit], shares: Sequence[float], seed: int, first_k
 
 def exchange(units: Sequence[Unit], parts: list[int], part: int, wanted: list[int]) -> None:
     """Give `part` one of the `wanted` units for one of its own of the same size, if neither side then lacks another label."""
-    held = [Counter(label for i, (_, labels) in enumerate(units) if parts[i] == p for label in labels) for p in range(max(parts) + 1)]
+    held = [
+        Counter(label for i, (_, labels) in enumerate(units) if parts[i] == p for label in labels)
+        for p in range(max(parts) + 1)
+    ]
     own = [index for index in range(len(units)) if parts[index] == part]
     for new in wanted[:TRIED]:
         size, labels = units[new]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -37,6 +38,15 @@ def findings(chart: Chart) -> Iterator[Finding]:
 
 
 Members = list[tuple[str, Item]]
+T = TypeVar("T")
+
+
+def one_each(members: Sequence[T], kinds: Sequence[Hashable]) -> list[T]:
+    """The first member of every kind, which is all that it takes to show that they differ."""
+    first: dict[Hashable, T] = {}
+    for kind, member in zip(kinds, members, strict=True):
+        first.setdefault(kind, member)
+    return list(first.values())
 
 
 def identical(chart: Chart) -> list[Members]:
@@ -74,7 +84,10 @@ def leaks(chart: Chart, across: list[Members], word: str) -> Iterator[Finding]:
         ),
         default=0.0,
     )
-    where = tuple(" = ".join(f"{split}: {chart.shown(item.name)}" for split, item in members[:2]) for members in across)
+    where = tuple(
+        " = ".join(f"{split}: {chart.shown(item.name)}" for split, item in one_each(members, [s for s, _ in members]))
+        for members in across
+    )
     remedy = (
         "remove them from one of the splits"
         if chart.published
@@ -95,14 +108,13 @@ def contradictions(chart: Chart, same: list[Members]) -> Iterator[Finding]:
     names = chart.class_names
     where = []
     for members in same:
-        labels = [(item, tuple(sorted(classes_of(item.target, chart.facts[item.name])))) for _, item in members]
-        if len({label for _, label in labels}) > 1:
-            where.append(
-                " = ".join(
-                    f"{chart.shown(item.name)} ({', '.join(names[i] for i in label) or 'none'})"
-                    for item, label in labels[:2]
-                )
-            )
+        labels = [tuple(sorted(classes_of(item.target, chart.facts[item.name]))) for _, item in members]
+        if len(set(labels)) > 1:
+            said = [
+                f"{chart.shown(item.name)} ({', '.join(names[i] for i in label) or 'none'})"
+                for (_, item), label in zip(members, labels, strict=True)
+            ]
+            where.append(" = ".join(one_each(said, labels)))
     if where:
         yield Finding(
             "warning",

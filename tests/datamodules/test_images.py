@@ -175,3 +175,13 @@ def test_packed_tiff(tmp_path: Path) -> None:
     assert torch.equal(
         read_image(tmp_path / "p.tif", 7, (0, 255)), torch.from_numpy(bands.clip(0, 255).astype(np.uint8))
     )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_of_grey_with_alpha(tmp_path: Path, channels: int) -> None:
+    deep = (RAMP.astype(np.uint16) * 10) + 300
+    path = tmp_path / "la.png"
+    path.write_bytes(imagecodecs.png_encode(np.stack([deep, np.full_like(deep, 65535)], axis=2)))
+    assert (read_header(path).channels, read_header(path).bits) == (1, 16)
+    image = read_image(path, channels, (300, 2850))
+    assert torch.equal(image, torch.from_numpy(RAMP.copy()).expand(channels, -1, -1))

@@ -83,6 +83,19 @@ def test_copies_across_splits(see: See, pictures: Path) -> None:
     assert f"train/cat/{same.name} (cat) = test/dog/copy.png (dog)" in said(report, "warning")
 
 
+def test_of_several_copies_those_that_differ_are_shown(see: See, pictures: Path) -> None:
+    """Two labels, or two splits: the text and the JSON name one of each, however many of the first kind come before."""
+    own = first(pictures / "train" / "cat")
+    for name in ("z1", "z2"):
+        shutil.copy(own, pictures / "train" / "cat" / f"{name}.png")
+    shutil.copy(own, pictures / "train" / "dog" / "a.png")
+    shutil.copy(own, pictures / "test" / "cat" / "b.png")
+    found = {f["what"]: f["where"] for f in see(pictures)["findings"]}
+    assert found["1 item carries two different labels"] == [f"train/cat/{own.name} (cat) = train/dog/a.png (dog)"]
+    across = next(where for what, where in found.items() if "identical to one of another split" in what)
+    assert across == [f"train: train/cat/{own.name} = test: test/cat/b.png"]
+
+
 def test_imbalance_and_few(see: See, tmp_path: Path) -> None:
     for name, number in (("common", 60), ("rare", 4)):
         for i in range(number):
