@@ -10,6 +10,8 @@ import pytest
 from drawn import annotate, picture, sound
 from PIL import Image
 
+from health.findings import listed
+
 Report = dict[str, Any]
 See = Callable[..., Report]
 
@@ -199,6 +201,32 @@ def test_values_of_one_mask_alone_are_no_classes(see: See, tmp_path: Path) -> No
     assert "{0: background, 100: class100, 200: class200}" in report["command"]
     assert "1 mask holds values that hardly another mask has" in said(report, "warning")
     assert "masks/3.png (77)" in said(report, "warning")
+
+
+def test_masks_saved_with_loss_or_resized_make_no_classes(see: See, tmp_path: Path) -> None:
+    """They share phantom values with each other, and none with the masks that are right."""
+    folder = tmp_path / "set" / "masks"
+    folder.mkdir(parents=True)
+    for i in range(16):
+        picture(tmp_path / "set" / "images" / f"{i}.png", (96, 72), seed=i)
+        mask = np.zeros((72, 96), np.uint8)
+        mask[5:32, 5 + i : 32 + i], mask[40:65, 2:60] = 100, 200
+        image = Image.fromarray(mask)
+        if i == 5:
+            image.resize((50, 50), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+        else:
+            image.save(folder / f"{i}.png", "JPEG" if i == 4 else "PNG")
+    report = see(tmp_path / "set")
+    assert "{0: background, 100: class100, 200: class200}" in report["command"]
+    assert list(report["splits"]["train"]["classes"]) == ["background", "class100", "class200"]
+    errors = said(report, "error")
+    assert "1 mask was saved with loss (JPEG)" in errors
+    assert "masks/5.png has 50x50 pixels, its image 5.png has 96x72" in errors
+
+
+def test_long_lists_say_how_many_more_there_are() -> None:
+    assert listed("abcdefgh") == "a, b, c, d, e, f and 2 more"
+    assert listed("abcdef") == "a, b, c, d, e, f"
 
 
 def test_a_mask_is_missing(see: See, mask_folder: Path) -> None:
