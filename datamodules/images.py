@@ -95,6 +95,8 @@ def decode(path: Path, channels: int) -> np.ndarray:
             return np.asarray(turned)
         if turned.mode == "P" and "transparency" in turned.info:
             turned = turned.convert("RGBA")
+        if turned.mode == "LAB":
+            turned = turned.convert("RGB")  # there is no direct way to grey
         return np.asarray(turned.convert("L" if channels == 1 else "RGB"))
 
 

@@ -135,12 +135,13 @@ def groups(chart: Chart) -> Iterator[Finding]:
     torn = sorted(group for group, splits in found.items() if len(splits) > 1)
     if torn:
         column = chart.guess.table.columns.get("group", "group") if chart.guess.table else "group"
+        keys = ["data.splits.published=false"] if chart.published else []
+        keys += [f"data.columns.group={column}"] if chart.guess.table else []
         yield Finding(
             "warning",
             f"{len(torn)} of {count(len(found), 'group')} (column {column}) {'is' if len(torn) == 1 else 'are'} in two splits: the score says nothing about a new {column}",
             tuple(torn),
-            "to judge that, put every group into one split"
-            + ("" if chart.published else f": data.columns.group={column}"),
+            "to judge that, keep every group in one split: " + " ".join(keys),
         )
 
 
