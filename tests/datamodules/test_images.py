@@ -185,3 +185,20 @@ def test_sixteen_bits_of_grey_with_alpha(tmp_path: Path, channels: int) -> None:
     assert (read_header(path).channels, read_header(path).bits) == (1, 16)
     image = read_image(path, channels, (300, 2850))
     assert torch.equal(image, torch.from_numpy(RAMP.copy()).expand(channels, -1, -1))
+
+
+def test_lab_as_grey(tmp_path: Path) -> None:
+    path = save(tmp_path / "lab.tif", Image.fromarray(COLOUR).convert("LAB"))
+    assert read_image(path, 1).shape == (1, *RAMP.shape)
+    assert (read_image(path, 3).float() - torch.from_numpy(COLOUR).permute(2, 0, 1)).abs().mean() < 12
+
+
+def test_pages_that_could_be_channels_are_told(tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        pages = np.random.default_rng(i).integers(0, 256, (5, 20, 20), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / "ab"[i % 2] / f"{i}.tif", pages, photometric="minisblack")
+    for channels, told in ((None, True), (5, False)):
+        data = ImageFolder(str(tmp_path), channels=channels)
+        data.prepare()
+        assert ("(data.channels=5 reads them as channels)" in str(data.notes)) == told

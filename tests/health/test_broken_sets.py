@@ -1,5 +1,6 @@
 """Everything that can be wrong with data is found, said with its severity, and nothing else is said."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from drawn import annotate, picture, sound
 from PIL import Image
 
@@ -168,7 +170,8 @@ def test_texts_without_an_image(see: See, tmp_path: Path) -> None:
     (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [thing]\n")
     report = see(root)
     assert report["format"] == "yolo"
-    assert "1 text file has no image labels/train/lost.txt" in said(report, "error")
+    assert "1 text file has no image labels/train/lost.txt" in said(report, "warning")
+    assert report["refusal"] == ""  # training goes well without it
 
 
 def test_masks_say_their_polarity(see: See, mask_folder: Path) -> None:
@@ -282,6 +285,7 @@ def test_copies_of_sounds_and_speakers_in_two_splits(see: See, tmp_path: Path) -
     (root / "table.csv").write_text("\n".join(rows))
     report = see(root, "audio_csv")
     assert "5 of 6 groups (column speaker) are in two splits" in said(report, "warning")
+    assert "data.splits.published=false data.columns.group=speaker" in said(report, "warning")
     assert "near-identical" in said(report, "error") + said(report, "warning")
     assert "3.wav = test: quieter.wav" in str(report["findings"])
     assert "'data.columns={path: file, label: digit}'" in report["command"]
@@ -307,3 +311,46 @@ def test_nothing_known(see: See, tmp_path: Path) -> None:
     report = see(tmp_path / "letters")
     assert "no format is recognised: expected pictures or sounds in a folder a class" in said(report, "error")
     assert report["command"] == ""
+
+
+def test_folders_of_two_depths(see: See, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for i in range(12):
+        path = tmp_path / "mixed" / ("train" if i < 8 else "val") / ("a", "b")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        light = random.random((40, 40))
+        Image.fromarray((light * (255 if i < 3 else 4000)).astype(np.uint8 if i < 3 else np.uint16)).save(path)
+    report = see(tmp_path / "mixed")
+    assert "3 pictures have 8 bits, 9 have more" in said(report, "warning")
+    assert "train/a/0.png train/a/2.png train/b/1.png" in said(report, "warning")
+
+
+def test_a_picture_of_many_channels_leaves_the_terminal_alone(
+    see: See, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(8):
+        path = tmp_path / "many" / "ab"[i % 2] / f"{i}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.random.default_rng(i).integers(0, 256, (20, 20, 7), dtype=np.uint8)
+        tifffile.imwrite(path, array, planarconfig="contig", photometric="minisblack")
+    assert "7 channels" in str(see(tmp_path / "many")["described"])
+    assert not caplog.records
+
+
+def test_an_annotation_that_is_wrong_names_its_picture(see: See, tmp_path: Path) -> None:
+    """So that the picture is not said to belong to no item as well."""
+    root = tmp_path / "coco"
+    images = [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(12)]
+    boxes = [{"id": i, "image_id": i, "category_id": 9 if i == 4 else 1, "bbox": [2, 3, 9, 9]} for i in range(12)]
+    for image in images:
+        picture(root / str(image["file_name"]), (40, 30), seed=int(str(image["id"])))
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]}
+    (root / "train.json").write_text(json.dumps(content))
+    report = see(root)
+    assert "annotation 4 of 4.png has category 9" in said(report, "error")
+    assert "belongs to no item" not in str(report["findings"])
+
+
+def test_sides_of_boxes_are_no_more_exact_than_a_tenth(see: See, voc: Path) -> None:
+    annotate(voc, "0", [("cat", 2.0001, 3, 20.9998, 25)])
+    assert "sides 18 to 22 pixels, median" in str(see(voc)["described"])
