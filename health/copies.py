@@ -11,7 +11,7 @@ import numpy as np
 from datamodules.splits import Item
 from health.chart import Chart, classes_of
 from health.findings import Finding, count
-from health.similar import BANDS, IMAGES, SIDE, SOUNDS, TIMES, near_pairs
+from health.similar import BANDS, IMAGES, MIRRORED, SIDE, SOUNDS, TIMES, Measure, near_pairs
 from health.tables import read_columns
 
 LEAK = 0.1  # share of val or test that is known from training, from which a score is no score
@@ -24,7 +24,10 @@ def findings(chart: Chart) -> Iterator[Finding]:
     same = identical(chart)
     across = [members for members in same if len({split for split, _ in members}) > 1]
     yield from leaks(chart, across, "identical")
-    yield from leaks(chart, near(chart, same), "near-identical")
+    alike = near(chart, same, SOUNDS if chart.guess.family == "sound" else IMAGES)
+    yield from leaks(chart, alike, "near-identical")
+    if chart.guess.family == "picture":
+        yield from leaks(chart, near(chart, same + alike, MIRRORED), "near-identical, but for being mirrored,")
     yield from contradictions(chart, same)
     inside = [[item.name for _, item in members] for members in same if len({split for split, _ in members}) == 1]
     if inside:
@@ -57,17 +60,16 @@ def identical(chart: Chart) -> list[Members]:
     return [members for members in found.values() if len(members) > 1]
 
 
-def near(chart: Chart, same: list[Members]) -> list[Members]:
-    """Pairs of items in different splits that are nearly the same, those that are the same left out."""
+def near(chart: Chart, same: list[Members], measure: Measure) -> list[Members]:
+    """Pairs of items in different splits that are nearly the same, those that are known to be the `same` left out."""
     known = {frozenset((a.name, b.name)) for members in same for _, a in members for _, b in members}
     seen = [(split, item, facts["thumb"]) for split, item, facts in chart.seen() if "thumb" in facts]
     if not seen:
         return []
-    sound = chart.guess.family == "sound"
     thumbs = np.stack([np.frombuffer(thumb, np.uint8) for _, _, thumb in seen])
-    thumbs = thumbs.reshape(-1, *((BANDS, TIMES) if sound else (SIDE, SIDE)))
+    thumbs = thumbs.reshape(-1, *((BANDS, TIMES) if chart.guess.family == "sound" else (SIDE, SIDE)))
     order = list(chart.splits)
-    pairs = near_pairs(thumbs, [order.index(split) for split, _, _ in seen], SOUNDS if sound else IMAGES)
+    pairs = near_pairs(thumbs, [order.index(split) for split, _, _ in seen], measure)
     return [[seen[i][:2], seen[j][:2]] for i, j in pairs if frozenset((seen[i][1].name, seen[j][1].name)) not in known]
 
 
