@@ -354,3 +354,20 @@ def test_an_annotation_that_is_wrong_names_its_picture(see: See, tmp_path: Path)
 def test_sides_of_boxes_are_no_more_exact_than_a_tenth(see: See, voc: Path) -> None:
     annotate(voc, "0", [("cat", 2.0001, 3, 20.9998, 25)])
     assert "sides 18 to 22 pixels, median" in str(see(voc)["described"])
+
+
+@pytest.mark.parametrize("step", [1, 40])
+def test_slices_that_follow_each_other_across_splits_are_told(see: See, tmp_path: Path, step: int) -> None:
+    """A window that moves by little shows neighbours alike; one that moves by its width shows strangers."""
+    whole = np.random.default_rng(0).integers(0, 256, (12, 400), dtype=np.uint8)
+    wide = np.asarray(Image.fromarray(whole).resize((1600, 48), Image.Resampling.BICUBIC))
+    for i in range(36):
+        split = "val" if i % 6 == 3 else "train"
+        (tmp_path / "set" / split / "images").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / split / "masks").mkdir(exist_ok=True)
+        view = wide[:, step * i : step * i + 40]
+        Image.fromarray(view).save(tmp_path / "set" / split / "images" / f"{i}.png")
+        Image.fromarray(((view > 128) * 255).astype(np.uint8)).save(tmp_path / "set" / split / "masks" / f"{i}.png")
+    notes = said(see(tmp_path / "set"), "note")
+    assert ("6 items of val or test are numbered next to one of training" in notes) == (step == 1)
+    assert ("val/images/3.png next to train/images/" in notes) == (step == 1)
