@@ -166,11 +166,11 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def rates(tried: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float | None) -> Figure:
-    """The losses of a sweep over learning rates, their moving average, and the rate that was chosen."""
+    """The losses of a sweep over learning rates, their average as far as it goes, and the rate that was chosen."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(tried, losses, color="lightgrey", label="loss")
-    axes.plot(tried, smooth, label="moving average")
+    axes.plot(tried[: len(smooth)], smooth, label="average")
     if chosen is not None:
         axes.axvline(chosen, color="tab:red", label=f"chosen: {chosen:.3g}")
     finite = [loss for loss in losses if np.isfinite(loss)]

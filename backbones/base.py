@@ -22,6 +22,7 @@ class Match:
         unused: Names in the source that the backbone does not have.
         head: A classifier's weight (C, F) and bias (C,) found beside the backbone, or empty.
         classes: What that classifier's classes are called, where the source says it.
+        adapted: What was done to kernels so that they fit: axes inflated or collapsed, input channels summed or repeated.
     """
 
     source: str
@@ -32,9 +33,11 @@ class Match:
     unused: Sequence[str] = ()
     head: Mapping[str, Tensor] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    adapted: Sequence[str] = ()
 
     def __str__(self) -> str:
         parts = [f"{self.matched} of {self.total} backbone tensors matched"]
+        parts += self.adapted
         for word, names in (("missing", self.missing), ("of another shape", self.reshaped), ("unused", self.unused)):
             if names:
                 parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")

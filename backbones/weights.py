@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,24 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
         unused=unused,
         head=find_head({name: state[name] for name in unused}),
         classes=read_classes(Path(source)),
+        adapted=list(adaptations({name: state[name] for name in good}, own)),
     )
+
+
+def adaptations(found: State, own: State) -> Iterator[str]:
+    """What `fit` did to the kernels in `found`, in words."""
+    kernels = [(found[name], own[name]) for name in found if own[name].ndim >= 3]
+    for word, changed in (
+        ("inflated", [(a, b) for a, b in kernels if a.ndim < b.ndim]),
+        ("collapsed", [(a, b) for a, b in kernels if a.ndim > b.ndim]),
+    ):
+        if changed:
+            before, after = (kernel.ndim - 2 for kernel in changed[0])
+            yield f"{len(changed)} kernels {word} from {before} to {after} axes"
+    for old, new in kernels[:1]:
+        if old.shape[1] != new.shape[1]:
+            how = "summed" if new.shape[1] == 1 else "repeated"
+            yield f"the first kernel's {old.shape[1]} input channels {how} to {new.shape[1]}"
 
 
 def shapes(state: State) -> str:

@@ -170,14 +170,14 @@ def objects_of(file: Path, image: dict[str, Any], annotations: list[dict], categ
     for annotation in kept:
         if annotation.get("category_id") not in categories:
             raise InputError(
-                f"{file}: annotation {annotation.get('id')} has category {annotation.get('category_id')}, the file lists {sorted(categories)}"
+                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has category {annotation.get('category_id')}, the file lists {sorted(categories)}"
             )
         box = annotation.get("bbox")
         if not crowds and not (
             isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
         ):
             raise InputError(
-                f"{file}: annotation {annotation.get('id')} has the bbox {box!r}: expected x, y, width, height"
+                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has the bbox {box!r}: expected x, y, width, height"
             )
         x, y, w, h = [0.0] * 4 if crowds else [float(v) for v in box or ()]
         boxes.append((x, y, x + w, y + h))

@@ -36,7 +36,7 @@ class FileData(Data):
 
     def divide(self, found: dict[str, list[Item]]) -> dict[str, list[Item]]:
         """`found` with the splits that it lacks; foreign data is judged as it is."""
-        self.published = tuple(found) if set(found) != {"train"} else ()
+        self.published = tuple(found) if set(found) != {"train"} and self.division.published else ()
         return (AS_PUBLISHED if self.foreign else self.division).complete(found, self.seed, str(self.root))
 
 

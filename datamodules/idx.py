@@ -84,6 +84,8 @@ class Idx(FileData):
         names = self.names([item.target for items in found.values() for item in items])
         shape = self.images["train"].shape
         side = self.size or max(shape[1:3])
+        if shape[1] != shape[2]:
+            self.notes.append(f"images are stored with {shape[2]}x{shape[1]} pixels and are stretched to {side}x{side}")
         mean, std = statistics(1)
         self.spec = self.given or Spec(2, 1, tuple(names), mean, std, (side, side), "stretch")
         return self.divide(found)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from datamodules.file_data import FileData
-from datamodules.images import extremes, read_header, read_image, statistics
+from datamodules.images import TIFF, extremes, read_header, read_image, statistics
 from datamodules.placing import Placement, apply, place
 from datamodules.splits import Splits
 from datamodules.upright import Header
@@ -85,9 +85,9 @@ class ImageData(FileData):
                 f"{len(turned)} images are stored turned (EXIF), such as {turned[0]}, and are set upright; their {self.kind} are taken "
                 "as drawn on the upright picture, unless their width and height say otherwise"
             )
-        if several := [path for path, header in headers.items() if header.pages > 1 and header.pages != channels]:
+        if several := {path: head for path, head in headers.items() if head.pages > 1 and head.pages != channels}:
             self.notes.append(
-                f"{len(several)} images have several pages, such as {several[0].name}: the first is taken"
+                f"{len(several)} images have several pages, such as {next(iter(several)).name}: the first is taken{pages_hint(several)}"
             )
         return Spec(2, channels, names, mean, std, size, resize, window=window, target=self.kind)
 
@@ -131,3 +131,10 @@ class ImageData(FileData):
         image = read_image(path, self.spec.channels, self.spec.window)
         placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
         return apply(image, placement, self.spec.size), placement
+
+
+def pages_hint(headers: dict[Path, Header]) -> str:
+    """How the grey pages of TIFF files could be read as channels, where all have as many; else nothing."""
+    pages = {(header.pages, header.channels, path.suffix.lower() in TIFF) for path, header in headers.items()}
+    number = next(iter(headers.values())).pages
+    return f" (data.channels={number} reads them as channels)" if pages == {(number, 1, True)} and number != 3 else ""

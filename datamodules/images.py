@@ -87,22 +87,26 @@ def decode(path: Path, channels: int) -> np.ndarray:
     if path.suffix.lower() in TIFF and (array := decode_deep(path, channels)) is not None:
         return array
     with Image.open(path) as image:
-        if deep_colour(image, path):
-            return upright_array(png_decode(path.read_bytes()), image.getexif().get(0x0112, 1))
+        if colours := deep_colour(image, path):
+            array = png_decode(path.read_bytes())
+            return upright_array(array if colours == 3 else array[..., :1], image.getexif().get(0x0112, 1))
         turned = ImageOps.exif_transpose(image)
         if turned.mode.startswith("I") or turned.mode == "F":
             return np.asarray(turned)
         if turned.mode == "P" and "transparency" in turned.info:
             turned = turned.convert("RGBA")
+        if turned.mode == "LAB":
+            turned = turned.convert("RGB")  # there is no direct way to grey
         return np.asarray(turned.convert("L" if channels == 1 else "RGB"))
 
 
-def deep_colour(image: Image.Image, path: Path) -> bool:
-    """Whether this is a PNG file with 16 bits a sample in colour, of which Pillow would keep the upper 8."""
-    if image.format != "PNG" or image.mode not in ("RGB", "RGBA"):
-        return False
+def deep_colour(image: Image.Image, path: Path) -> int:
+    """3 for a PNG file with 16 bits a sample in colour, 1 for grey with alpha, of which Pillow would keep the upper 8; else 0."""
+    if image.format != "PNG" or image.mode not in ("RGB", "RGBA", "LA"):
+        return 0
     with path.open("rb") as file:
-        return file.read(25)[24] == 16  # the depth stands in the first block
+        depth, kind = file.read(26)[24:]  # both stand in the first block; kind 4 is grey with alpha
+    return (1 if kind == 4 else 3) if depth == 16 else 0
 
 
 def full_range(dtype: np.dtype) -> tuple[float, float]:
@@ -162,11 +166,11 @@ def read_header(path: Path) -> Header:
         if path.suffix.lower() in TIFF and (header := deep_header(path)):
             return header
         with Image.open(path) as image:
-            turn = image.getexif().get(0x0112, 1)
+            turn, colours = image.getexif().get(0x0112, 1), deep_colour(image, path)
             return Header(
                 *image.size,
                 orientation=turn if turn in range(1, 9) else 1,
-                channels=1 if image.mode in GREY else 3,
-                bits=16 if deep_colour(image, path) else DEEP.get(image.mode, 8),
+                channels=colours or (1 if image.mode in GREY else 3),
+                bits=16 if colours else DEEP.get(image.mode, 8),
                 pages=getattr(image, "n_frames", 1),
             )

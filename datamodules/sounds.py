@@ -8,7 +8,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from structures import InputError
+from structures import InputError, reason
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
 SILENCE = 1e-4  # of full scale (-80 dB): below it there is nothing to hear
@@ -69,8 +69,12 @@ def cut_short(path: Path) -> bool:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0][-100:] if str(error).strip() else type(error).__name__
-    return InputError(f"{path} can't be read as sound ({reason}): mend or remove it")
+    if not path.is_file():
+        return InputError(f"{path}: there is no such file: add it or take it out of the data")
+    said = getattr(error, "error_string", "").strip() or reason(error)  # the library's own words, without the path
+    if "does not exist" in said:  # MP3's decoder says so of whatever it can't read
+        said = "its content is no sound that is known"
+    return InputError(f"{path} can't be read as sound ({said.rstrip('.')}): mend or remove it")
 
 
 def fit_length(sound: Tensor, length: int) -> Tensor:

@@ -17,9 +17,13 @@ from datamodules.items import Sample
 from datamodules.splits import Item, Splits, split_name
 from structures import InputError
 
+ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
+
 
 class Voc(BoxData):
     """``Annotations/*.xml``, ``JPEGImages/*`` and ``ImageSets/Main/{train,val,test}.txt`` in `root` or one folder below it.
+
+    Annotation tools also write ``annotations/*.xml`` and ``images/*``.
 
     A box is taken as x1, y1, x2, y2 in pixels, as written: today's tools write edges counted from 0, the sets of 2007 to 2012 pixels
     counted from 1, which differs by half a pixel. Boxes without area are dropped, counted and said; boxes that lap
@@ -76,14 +80,13 @@ class Voc(BoxData):
     def read(self) -> dict[str, list[Item]]:
         base = find_base(self.root)
         lists = read_lists(base)
-        images = {p.stem: p for p in sorted((base / "JPEGImages").iterdir()) if p.suffix.lower() in SUFFIXES}
+        folder = folder_of(base, IMAGES)
+        images = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
 
         def pair(stem: str) -> tuple[Path, Objects]:
             objects = read_xml(base, stem, self.difficult)
             if stem not in images:
-                raise InputError(
-                    f"{objects.file} has no image in {base / 'JPEGImages'}: add the image or remove the XML"
-                )
+                raise InputError(f"{objects.file} has no image in {folder}: add the image or remove the XML")
             return images[stem], objects
 
         pairs = {
@@ -94,11 +97,18 @@ class Voc(BoxData):
 
 
 def find_base(root: Path) -> Path:
-    """The folder that holds Annotations and JPEGImages."""
+    """The folder that holds annotations and images."""
     for base in [root, *sorted(child for child in root.iterdir() if child.is_dir())]:
-        if (base / "Annotations").is_dir() and (base / "JPEGImages").is_dir():
+        if folder_of(base, ANNOTATIONS).is_dir() and folder_of(base, IMAGES).is_dir():
             return base
-    raise InputError(f"{root} is no Pascal VOC folder: it has no Annotations and JPEGImages, nor has a folder in it")
+    raise InputError(
+        f"{root} is no Pascal VOC folder: it has no Annotations and JPEGImages (or annotations and images), nor has a folder in it"
+    )
+
+
+def folder_of(base: Path, names: tuple[str, ...]) -> Path:
+    """The folder in `base` of the first of `names` that is there."""
+    return next((base / name for name in names if (base / name).is_dir()), base / names[0])
 
 
 def read_lists(base: Path) -> dict[str, list[str]]:
@@ -108,7 +118,7 @@ def read_lists(base: Path) -> dict[str, list[str]]:
     whole = base / "ImageSets" / "Main" / "trainval.txt"
     if "train" not in found and whole.is_file():
         found["train"] = names_in_list(base, whole)
-    lists = found or {"train": sorted(file.stem for file in (base / "Annotations").glob("*.xml"))}
+    lists = found or {"train": sorted(file.stem for file in folder_of(base, ANNOTATIONS).glob("*.xml"))}
     if not any(lists.values()):
         raise InputError(f"{base} names no image: ImageSets/Main is empty, or Annotations has no XML file")
     for split, names in lists.items():
@@ -119,10 +129,10 @@ def read_lists(base: Path) -> dict[str, list[str]]:
 
 def names_in_list(base: Path, file: Path) -> list[str]:
     """The images that a list names, a line each; the official lists of a class have a flag -1, 0 or 1 behind the name."""
-    names = []
+    names, annotations = [], folder_of(base, ANNOTATIONS)
     for line in file.read_text().splitlines():
         name, _, flag = line.strip().rpartition(" ")
-        flagged = flag in ("-1", "0", "1") and not (base / "Annotations" / f"{line.strip()}.xml").is_file()
+        flagged = flag in ("-1", "0", "1") and not (annotations / f"{line.strip()}.xml").is_file()
         names.append(name.strip() if flagged and name else line.strip())
     return [name for name in names if name]
 
@@ -133,7 +143,7 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
     Raises:
         InputError: If it is missing, no XML, or has an object without a name or with a box that is no four numbers.
     """
-    file = base / "Annotations" / f"{stem}.xml"
+    file = folder_of(base, ANNOTATIONS) / f"{stem}.xml"
     if outside(base, file):
         raise InputError(f"ImageSets/Main names {stem!r}, which leads out of {base}: remove it")
     try:

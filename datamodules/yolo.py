@@ -139,7 +139,8 @@ def read_yaml(root: Path) -> tuple[Path, dict]:
     named = [path for path in found if path.stem in ("data", "dataset")]
     if len(named or found) != 1:
         raise InputError(
-            f"{root} needs one data.yaml (train, val, names), found {[p.name for p in found] or 'none'}: add it or remove the others"
+            f"{root} needs one data.yaml (train, val, names), found {[p.name for p in found] or 'none'}: "
+            + ("name one of them data.yaml, or remove the others" if found else "add it")
         )
     file = (named or found)[0]
     try:

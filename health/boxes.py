@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from health.chart import Chart
 from health.findings import Finding, count
@@ -24,8 +25,13 @@ def describe(chart: Chart) -> list[str]:
     middle = torch.quantile(sides[:1_000_000], 0.5)
     return [
         f"{count(len(boxes), 'box', 'boxes')}, {int(numbers.min())} to {int(numbers.max())} a picture, median {int(numbers.median())}; "
-        f"sides {sides.min():g} to {sides.max():g} pixels, median {middle:g}"
+        f"sides {tenth(sides.min())} to {tenth(sides.max())} pixels, median {tenth(middle)}"
     ]
+
+
+def tenth(pixels: Tensor) -> str:
+    """A length to a tenth of a pixel: what is left of shares of a side is no more exact."""
+    return f"{round(float(pixels), 1):g}"
 
 
 def findings(chart: Chart) -> Iterator[Finding]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from datamodules.splits import Item
 from health.chart import Chart, classes_of
 from health.findings import Finding, count
-from health.similar import BANDS, IMAGES, SIDE, SOUNDS, TIMES, near_pairs
+from health.similar import BANDS, IMAGES, MIRRORED, SIDE, SOUNDS, TIMES, Measure, near_pairs
 from health.tables import read_columns
 
 LEAK = 0.1  # share of val or test that is known from training, from which a score is no score
@@ -23,7 +24,10 @@ def findings(chart: Chart) -> Iterator[Finding]:
     same = identical(chart)
     across = [members for members in same if len({split for split, _ in members}) > 1]
     yield from leaks(chart, across, "identical")
-    yield from leaks(chart, near(chart, same), "near-identical")
+    alike = near(chart, same, SOUNDS if chart.guess.family == "sound" else IMAGES)
+    yield from leaks(chart, alike, "near-identical")
+    if chart.guess.family == "picture":
+        yield from leaks(chart, near(chart, same + alike, MIRRORED), "near-identical, but for being mirrored,")
     yield from contradictions(chart, same)
     inside = [[item.name for _, item in members] for members in same if len({split for split, _ in members}) == 1]
     if inside:
@@ -37,6 +41,15 @@ def findings(chart: Chart) -> Iterator[Finding]:
 
 
 Members = list[tuple[str, Item]]
+T = TypeVar("T")
+
+
+def one_each(members: Sequence[T], kinds: Sequence[Hashable]) -> list[T]:
+    """The first member of every kind, which is all that it takes to show that they differ."""
+    first: dict[Hashable, T] = {}
+    for kind, member in zip(kinds, members, strict=True):
+        first.setdefault(kind, member)
+    return list(first.values())
 
 
 def identical(chart: Chart) -> list[Members]:
@@ -47,17 +60,16 @@ def identical(chart: Chart) -> list[Members]:
     return [members for members in found.values() if len(members) > 1]
 
 
-def near(chart: Chart, same: list[Members]) -> list[Members]:
-    """Pairs of items in different splits that are nearly the same, those that are the same left out."""
+def near(chart: Chart, same: list[Members], measure: Measure) -> list[Members]:
+    """Pairs of items in different splits that are nearly the same, those that are known to be the `same` left out."""
     known = {frozenset((a.name, b.name)) for members in same for _, a in members for _, b in members}
     seen = [(split, item, facts["thumb"]) for split, item, facts in chart.seen() if "thumb" in facts]
     if not seen:
         return []
-    sound = chart.guess.family == "sound"
     thumbs = np.stack([np.frombuffer(thumb, np.uint8) for _, _, thumb in seen])
-    thumbs = thumbs.reshape(-1, *((BANDS, TIMES) if sound else (SIDE, SIDE)))
+    thumbs = thumbs.reshape(-1, *((BANDS, TIMES) if chart.guess.family == "sound" else (SIDE, SIDE)))
     order = list(chart.splits)
-    pairs = near_pairs(thumbs, [order.index(split) for split, _, _ in seen], SOUNDS if sound else IMAGES)
+    pairs = near_pairs(thumbs, [order.index(split) for split, _, _ in seen], measure)
     return [[seen[i][:2], seen[j][:2]] for i, j in pairs if frozenset((seen[i][1].name, seen[j][1].name)) not in known]
 
 
@@ -74,7 +86,10 @@ def leaks(chart: Chart, across: list[Members], word: str) -> Iterator[Finding]:
         ),
         default=0.0,
     )
-    where = tuple(" = ".join(f"{split}: {chart.shown(item.name)}" for split, item in members[:2]) for members in across)
+    where = tuple(
+        " = ".join(f"{split}: {chart.shown(item.name)}" for split, item in one_each(members, [s for s, _ in members]))
+        for members in across
+    )
     remedy = (
         "remove them from one of the splits"
         if chart.published
@@ -95,14 +110,13 @@ def contradictions(chart: Chart, same: list[Members]) -> Iterator[Finding]:
     names = chart.class_names
     where = []
     for members in same:
-        labels = [(item, tuple(sorted(classes_of(item.target, chart.facts[item.name])))) for _, item in members]
-        if len({label for _, label in labels}) > 1:
-            where.append(
-                " = ".join(
-                    f"{chart.shown(item.name)} ({', '.join(names[i] for i in label) or 'none'})"
-                    for item, label in labels[:2]
-                )
-            )
+        labels = [tuple(sorted(classes_of(item.target, chart.facts[item.name]))) for _, item in members]
+        if len(set(labels)) > 1:
+            said = [
+                f"{chart.shown(item.name)} ({', '.join(names[i] for i in label) or 'none'})"
+                for (_, item), label in zip(members, labels, strict=True)
+            ]
+            where.append(" = ".join(one_each(said, labels)))
     if where:
         yield Finding(
             "warning",
@@ -123,12 +137,13 @@ def groups(chart: Chart) -> Iterator[Finding]:
     torn = sorted(group for group, splits in found.items() if len(splits) > 1)
     if torn:
         column = chart.guess.table.columns.get("group", "group") if chart.guess.table else "group"
+        keys = ["data.splits.published=false"] if chart.published else []
+        keys += [f"data.columns.group={column}"] if chart.guess.table else []
         yield Finding(
             "warning",
             f"{len(torn)} of {count(len(found), 'group')} (column {column}) {'is' if len(torn) == 1 else 'are'} in two splits: the score says nothing about a new {column}",
             tuple(torn),
-            "to judge that, put every group into one split"
-            + ("" if chart.published else f": data.columns.group={column}"),
+            "to judge that, keep every group in one split: " + " ".join(keys),
         )
 
 

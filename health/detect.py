@@ -17,6 +17,7 @@ from health.tree import Tree
 
 IMAGES = {"images", "image", "imgs", "img"}
 MASKS = {"masks", "mask", "labels", "label", "annotations", "gt"}
+ANNOTATIONS, PICTURES = ("Annotations", "annotations"), ("JPEGImages", "images")  # of Pascal VOC
 PEEK = 1 << 16  # bytes at either end of a JSON file that tell whether it is COCO's
 
 
@@ -52,18 +53,18 @@ def parts(tree: Tree) -> Iterator[tuple[str, PurePosixPath]]:
 
 def voc(root: Path, tree: Tree) -> Iterator[Guess]:
     found = Counter(
-        str(path.parent.parent)
+        (str(path.parent.parent), path.parent.name)
         for _, path in parts(tree)
-        if path.parent.name == "Annotations" and path.suffix == ".xml"
+        if path.parent.name in ANNOTATIONS and path.suffix == ".xml"
     )
-    for base, number in found.most_common(1):
-        pictures = sum(1 for _, path in parts(tree) if str(path.parent) == str(PurePosixPath(base, "JPEGImages")))
-        if pictures:
-            inside = "" if base == "." else f"{base}/"
-            yield Guess(
-                "voc",
-                f"{inside}Annotations has {count(number, 'XML file')}, {inside}JPEGImages {count(pictures, 'image')}",
-            )
+    for (base, written), number in found.most_common(1):
+        inside = "" if base == "." else f"{base}/"
+        pictures = Counter(str(path.parent) for name, path in parts(tree) if family(name) == "picture")
+        for folder in PICTURES:
+            if held := pictures[str(PurePosixPath(base, folder))]:
+                said = f"{inside}{written} has {count(number, 'XML file')}, {inside}{folder} {count(held, 'image')}"
+                yield Guess("voc", said)
+                return
 
 
 def idx(root: Path, tree: Tree) -> Iterator[Guess]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,6 +62,11 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 def count(number: int, one: str, many: str = "") -> str:
     """``1 file``, ``2 files``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: Sequence[object], most: int = 6) -> str:
+    """The first words, and how many more there are."""
+    return ", ".join(map(str, words[:most])) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 def frequent(values: Iterable[str], most: int = 4) -> str:

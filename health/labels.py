@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from health.chart import Chart, classes_of
-from health.findings import Finding, count
+from health.findings import Finding, count, listed
 
 UNEVEN = {"label": 10, "labels": 20, "boxes": 20, "mask": 50}
 """How many times the commonest class may outnumber the rarest: heavy imbalance begins above it."""
@@ -40,7 +40,7 @@ def imbalance(chart: Chart) -> Iterator[Finding]:
     what = {"boxes": "boxes", "mask": "pixels"}.get(kind, "items")
     few = {name: number for name, number in numbers.items() if number < FEW and kind != "mask"}
     if few:
-        said = ", ".join(f"{name} {number}" for name, number in sorted(few.items(), key=lambda pair: pair[1])[:6])
+        said = listed([f"{name} {number}" for name, number in sorted(few.items(), key=lambda pair: pair[1])])
         yield Finding(
             "warning",
             f"{count(len(few), 'class has', 'classes have')} fewer than {FEW} training {what}: {said}",
@@ -90,13 +90,13 @@ def absent(chart: Chart) -> Iterator[Finding]:
         if lost and split == "train":
             yield Finding(
                 "warning",
-                f"{count(len(lost), 'class is', 'classes are')} never seen in training: {', '.join(lost[:6])}",
+                f"{count(len(lost), 'class is', 'classes are')} never seen in training: {listed(lost)}",
                 todo="add training items or take the class out",
             )
         elif lost:
             yield Finding(
                 "warning",
-                f"{split} has no item of {', '.join(lost[:6])}: nothing is known about how well {'it is' if len(lost) == 1 else 'they are'} learned",
+                f"{split} has no item of {listed(lost)}: nothing is known about how well {'it is' if len(lost) == 1 else 'they are'} learned",
                 todo=f"add items to {split}, or make the splits anew",
             )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from health.chart import Chart
-from health.findings import Finding, count
+from health.findings import Finding, count, listed
 from health.memory import Facts
 
 RARE = 0.01  # share of pixels below which a class is easily never predicted
@@ -65,12 +65,9 @@ def findings(chart: Chart) -> Iterator[Finding]:
     if pixels and pixels.total():
         shares = {name: pixels[label] / pixels.total() for label, name in enumerate(chart.class_names)}
         if rare := [f"{name} is {100 * share:.2g} %" for name, share in shares.items() if 0 < share < RARE]:
-            told = ", ".join(rare[:6]) + (
-                f" and {count(len(rare) - 6, 'class', 'classes')} more" if len(rare) > 6 else ""
-            )
             yield Finding(
                 "note",
-                f"{told} of the pixels: a score over all pixels says nothing about {'it' if len(rare) == 1 else 'them'}, look at the IoU of each class",
+                f"{listed(rare)} of the pixels: a score over all pixels says nothing about {'it' if len(rare) == 1 else 'them'}, look at the IoU of each class",
             )
     seen = [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if "areas" in facts]
     total = sum(len(facts["areas"]) for _, facts in seen)

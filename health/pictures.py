@@ -18,6 +18,7 @@ from structures import InputError
 
 NARROW = 0.25  # share of the window that nearly all values lie in, below which the rest is wasted on a few
 NEARLY_ALL = (0.001, 0.999)
+MOST_CHANNELS = 4  # that Pillow can hold: of files with more it complains on the terminal
 
 
 def file_facts(path: Path) -> Facts:
@@ -31,6 +32,8 @@ def file_facts(path: Path) -> Facts:
             values = np.asarray(decode(path, 1), np.float64)
             values = values[np.isfinite(values)]
             facts["range"] = [float(value) for value in np.quantile(values, (0, *NEARLY_ALL, 1))] if values.size else []
+        if header.channels > MOST_CHANNELS:
+            return facts
     with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), Image.open(path) as image:
         facts |= {"kind": image.format, "mode": image.mode}
         if image.mode in ("RGBA", "LA"):
@@ -67,6 +70,7 @@ def spread(sizes: list[tuple[int, int]]) -> str:
 def findings(chart: Chart) -> Iterator[Finding]:
     """One colour, alpha, grey in colour files, deep files, orientation; of pages the reader itself tells."""
     yield from depth(chart)
+    yield from depths(chart)
     of = {
         name: [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if test(facts)]
         for name, test in TESTS.items()
@@ -128,6 +132,19 @@ def depth(chart: Chart) -> Iterator[Finding]:
             f"999 of 1,000 values lie in {low:g} to {high:g}, a small part of the window {window[0]:g} to {window[1]:g}: few grey levels are left for them",
             tuple(name for name, values in seen if values[3] > high + (high - low) or values[0] < low - (high - low)),
             f"data.window=[{low:g},{high:g}]",
+        )
+
+
+def depths(chart: Chart) -> Iterator[Finding]:
+    """Pictures of 8 bits beside deeper ones: the window that turns the deep ones into 8 bits does nothing to them."""
+    bits = {chart.shown(item.name): facts["bits"] for _, item, facts in chart.seen() if "bits" in facts}
+    shallow = tuple(name for name, number in bits.items() if number <= 8)
+    if shallow and len(shallow) < len(bits):
+        yield Finding(
+            "warning",
+            f"{count(len(shallow), 'picture has', 'pictures have')} 8 bits, {len(bits) - len(shallow):,} have more: only the latter go through data.window, so that the same light becomes other values",
+            shallow if 2 * len(shallow) <= len(bits) else tuple(name for name in bits if name not in set(shallow)),
+            "bring all to one depth",
         )
 
 

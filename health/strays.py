@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from health.chart import Chart
-from health.detect import MASKS
+from health.detect import ANNOTATIONS, MASKS, PICTURES
 from health.examine import target_files
 from health.findings import Finding, count
 from health.sniff import family
@@ -29,7 +29,7 @@ def tags(chart: Chart) -> Iterator[Finding]:
     wrong: dict[str, list[str]] = {tag: [] for tag in TAGS}
     for name in chart.tree:
         path = PurePosixPath(name)
-        if path.parent.name != "Annotations" or path.suffix != ".xml":
+        if path.parent.name not in ANNOTATIONS or path.suffix != ".xml":
             continue
         text = (chart.root / name).read_text(errors="replace")
         base = chart.root / path.parent.parent
@@ -52,7 +52,7 @@ def leads(base: Path, tag: str, value: str) -> bool:
         return (base / value).is_file()
     if tag == "folder":
         return (base / value).is_dir() or base.name == value
-    return (base / "JPEGImages" / value).is_file()
+    return any((base / folder / value).is_file() for folder in PICTURES)
 
 
 def lonely(chart: Chart) -> Iterator[Finding]:
@@ -62,7 +62,7 @@ def lonely(chart: Chart) -> Iterator[Finding]:
     where = tuple(name for name in texts if (PurePosixPath(name).stem, "picture") not in stems)
     if where:
         yield Finding(
-            "error",
+            "warning",
             f"{count(len(where), 'text file has', 'text files have')} no image",
             where,
             "add the images or remove the texts",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datamodules.images import read_mask
-from health.detect import MASKS
-from health.findings import Finding, count
-from health.sniff import family
+from datamodules.images import read_header, read_mask
+from datamodules.mask_folder import ENDING
+from health.detect import IMAGES, MASKS
+from health.findings import Finding, count, listed
+from health.sniff import family, sniff
 from health.tree import Tree
 from structures import InputError
 
@@ -30,36 +31,67 @@ def settle(root: Path, tree: Tree) -> tuple[dict[str, Any], list[Finding]]:
     ]
     colours = any(needs_colours(file) for file in files[:50])
     masks = count_values(files, colours)
-    classes = shared(masks)
-    found = sum((Counter({v: n for v, n in held.items() if v in classes}) for held in masks.values()), Counter[int]())
+    lossy = {file for file in files if file.suffix.lower() in LOSSY or sniff(file) == "JPEG"}
+    trusted = [held for path, held in masks.items() if path not in lossy | of_odd_size(root, tree, files)]
+    classes = shared(trusted or list(masks.values()))
+    found = sum(
+        (Counter({v: n for v, n in held.items() if v in classes}) for held in trusted or masks.values()), Counter[int]()
+    )
     settings, findings = name_values(found, colours)
-    return settings, [*findings, *strays(root, masks, classes, colours)]
-
-
-def shared(masks: dict[Path, Counter[int]]) -> set[int]:
-    """The values that several masks hold; all of them where there are few masks, or where that would leave nothing to tell apart."""
-    everything = {value for held in masks.values() for value in held}
-    sound = [held for path, held in masks.items() if path.suffix.lower() not in LOSSY]
-    if len(sound) < MANY:
-        return everything
-    times = Counter(value for held in sound for value in held)
-    classes = {value for value, number in times.items() if number >= max(2, SHARED * len(sound))}
-    return classes if len(classes) > 1 else everything
-
-
-def strays(root: Path, masks: dict[Path, Counter[int]], classes: set[int], colours: bool) -> Iterator[Finding]:
-    """Masks with values that hardly another mask has."""
     odd = {path: sorted(set(held) - classes) for path, held in masks.items() if set(held) - classes}
-    if odd:
+    return settings, [*findings, *strays(root, odd, lossy, colours)]
+
+
+def of_odd_size(root: Path, tree: Tree, files: Sequence[Path]) -> set[Path]:
+    """The masks of another size than the image that is called alike: whoever resized them may have mixed their values."""
+    images: dict[tuple[Path, str], Path] = {}
+    for name in tree:
+        path = root / name
+        if family(name) == "picture" and path.parent.name.lower() in IMAGES:
+            images[path.parent.parent, path.stem] = path
+
+    def odd(file: Path) -> bool:
+        stems = (file.stem, ENDING.sub("", file.stem))
+        image = next((images[file.parent.parent, stem] for stem in stems if (file.parent.parent, stem) in images), None)
+        if image is None:
+            return False
+        try:
+            return sorted(read_header(file).shown) != sorted(read_header(image).shown)  # turned is no other size
+        except InputError:
+            return False  # opening the item says why
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return {file for file, is_odd in zip(files, pool.map(odd, files), strict=True) if is_odd}
+
+
+def shared(masks: Sequence[Counter[int]]) -> set[int]:
+    """The values that several masks hold; all of them where there are few masks, or where that would leave nothing to tell apart."""
+    times = Counter(value for held in masks for value in held)
+    if len(masks) < MANY:
+        return set(times)
+    classes = {value for value, number in times.items() if number >= max(2, SHARED * len(masks))}
+    return classes if len(classes) > 1 else set(times)
+
+
+def strays(root: Path, odd: dict[Path, list[int]], lossy: set[Path], colours: bool) -> Iterator[Finding]:
+    """Masks with values, those in `odd`, that hardly another mask has."""
+
+    def places(paths: Iterable[Path]) -> tuple[str, ...]:
+        return tuple(f"{path.relative_to(root)} ({listed([word(v, colours) for v in odd[path]], 3)})" for path in paths)
+
+    if spoilt := [path for path in odd if path in lossy]:
+        yield Finding(
+            "error",
+            f"{count(len(spoilt), 'mask was', 'masks were')} saved with loss (JPEG), which mixes values: no class is made of them",
+            places(spoilt),
+            "save them anew as PNG, from what they were made of",
+        )
+    if others := [path for path in odd if path not in lossy]:
         yield Finding(
             "warning",
-            f"{count(len(odd), 'mask holds', 'masks hold')} values that hardly another mask has, which are taken for no classes",
-            tuple(
-                f"{path.relative_to(root)} ({', '.join(str(word(value, colours)) for value in values[:3])}"
-                + (f" and {len(values) - 3} more)" if len(values) > 3 else ")")
-                for path, values in odd.items()
-            ),
-            "save masks without loss and mend stray pixels, or name the values in data.values",
+            f"{count(len(others), 'mask holds', 'masks hold')} values that hardly another mask has, which are taken for no classes",
+            places(others),
+            "resize masks to the nearest value and mend stray pixels, or name the values in data.values",
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from health import boxes, copies, files, labels, masks, pictures, report, sheet, sounds, strays, videos
+from health import boxes, copies, files, labels, masks, pictures, report, series, sheet, sounds, strays, videos
 from health.advice import command_line, task_of
 from health.chart import Chart
 from health.findings import Finding, ordered
@@ -70,6 +70,7 @@ def judge(seen: Look, order: Order) -> tuple[list[str], list[Finding]]:
         found += strays.findings(chart)
         found += labels.findings(chart)
         found += copies.findings(chart)
+        found += series.findings(chart) if chart.guess.family == "picture" else []
         found += [Finding("warning" if WORRYING.search(note) else "note", note) for note in chart.data.notes]
     for other in seen.others:
         say = f"python doctor.py {shlex.quote(order.root)} data={other.format}"

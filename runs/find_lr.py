@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from scipy.ndimage import gaussian_filter1d
 
 import drawing
 from tasks.base import Task
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 120
 SMOOTHING = 0.9
+WINDOW = 4.0  # deviation, in steps, of the bell that averages the losses: a quarter of a tenfold rate
+CLEAR = 4.0  # times that the average varies: a fall by less is chance
+MOST, VALLEY = 0.75, 0.9  # shares of the whole fall: at the rate that is taken, and where its valley begins
 HOPELESS = 4.0  # times the lowest loss so far: past it, the net is broken
 
 log = logging.getLogger("resmet")
@@ -44,14 +48,32 @@ class Sweep:
         smooth = self.smooth()
         return not math.isfinite(self.losses[-1]) or smooth[-1] > HOPELESS * smooth.min()
 
+    def level(self) -> np.ndarray:
+        """The finite losses' average over the steps before and after, which lags behind nothing; what shot up counts as twice the start."""
+        losses = np.array(self.losses[: len(self.losses) - (not math.isfinite(self.losses[-1]))])
+        start = float(np.median(losses[: max(3, len(losses) // 4)]))
+        return gaussian_filter1d(np.minimum(losses, 2 * start), WINDOW, mode="nearest")
+
     def best(self) -> float | None:
-        """The rate at which the smoothed loss falls fastest over the rate's logarithm, before it is lowest; None if it never falls."""
-        smooth = self.smooth()[: len(self.losses) - (not math.isfinite(self.losses[-1]))]
-        lowest = int(smooth.argmin()) + 1
-        if lowest < 3:
+        """The rate at which most of the fall into the first deep valley of the loss is done; None if it falls no deeper than it varies.
+
+        Slopes of neighbours are noise. The fall is from where the loss lay at low rates, most of which teach nothing, to its
+        lowest level; a later valley counts only where it is clearly deeper.
+        """
+        level = self.level() if len(self.losses) > 3 else np.zeros(1)
+        lowest = int(level.argmin())
+        if lowest < 2:
             return None
-        slope = np.gradient(smooth[:lowest])
-        return self.rates[int(slope.argmin())] if slope.min() < 0 else None
+        start = float(np.median(level[: max(1, lowest // 2)]))
+        fall = start - level[lowest]
+        single = np.diff(self.losses[: lowest + 1]).std() / math.sqrt(2)  # what one loss varies by
+        if fall <= CLEAR * single / math.sqrt(
+            2 * math.sqrt(math.pi) * WINDOW
+        ):  # what the average of a bell's width varies by
+            return None
+        valley = int(np.argmax(level <= start - VALLEY * fall))
+        above = np.flatnonzero(level[:valley] > start - MOST * fall)
+        return self.rates[int(above[-1]) + 1] if len(above) else None
 
 
 class FindRate(Callback):
@@ -87,11 +109,13 @@ class FindRate(Callback):
         rate = sweep.best()
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
-        drawing.save(drawing.rates(sweep.rates, sweep.losses, sweep.smooth().tolist(), rate), pictures / "rate.png")
+        drawing.save(drawing.rates(sweep.rates, sweep.losses, sweep.level().tolist(), rate), pictures / "rate.png")
         if rate is None:
-            log.info(f"learning rate: the loss falls at none, so it stays at {before:.3g}")
+            log.info(f"learning rate: the loss falls at none by more than it varies, so it stays at {before:.3g}")
         else:
-            log.info(f"learning rate: {rate:.3g}, where the loss falls fastest over {len(sweep.rates)} steps")
+            log.info(
+                f"learning rate: {rate:.3g}, where most of the loss's fall is done, of {len(sweep.rates)} that were tried"
+            )
         return rate
 
     def sweep(self, trainer: Trainer, task: Task) -> Sweep:

@@ -17,6 +17,7 @@ DATA_BASES = {
     "datamodules.image_data",
     "datamodules.images",
     "datamodules.sounds",
+    "datamodules.sharing",
     "datamodules.splits",
     "datamodules.sampling",
     "datamodules.augment",

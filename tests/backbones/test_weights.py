@@ -49,6 +49,21 @@ def test_input_channels(tmp_path, channels: int) -> None:
         assert net.conv1.weight.shape[1] == channels
 
 
+def test_what_was_done_to_kernels_is_reported(tmp_path) -> None:
+    source = ResNet(18, width=8)
+    torch.save(source.state_dict(), tmp_path / "w.pt")
+    said = {
+        (2, 3): [],
+        (1, 1): ["20 kernels collapsed from 2 to 1 axes", "the first kernel's 3 input channels summed to 1"],
+        (3, 3): ["20 kernels inflated from 2 to 3 axes"],
+        (2, 5): ["the first kernel's 3 input channels repeated to 5"],
+    }
+    for (ndim, channels), words in said.items():
+        net = ResNet(18, width=8, ndim=ndim, in_channels=channels, weights=str(tmp_path / "w.pt"))
+        assert list(net.match.adapted) == words
+        assert all(word in str(net.match) for word in words)
+
+
 def test_nothing_matching_is_an_error(tmp_path) -> None:
     torch.save({"a": torch.zeros(3), "b": torch.zeros(2, 2)}, tmp_path / "w.pt")
     with pytest.raises(InputError, match="not one tensor"):

@@ -8,6 +8,7 @@ import soundfile
 from drawn import sound
 
 from datamodules.audio_folder import AudioFolder
+from datamodules.sounds import read_sound
 from structures import InputError
 
 
@@ -54,3 +55,16 @@ def test_splits_and_refusals(tmp_path: Path) -> None:
     assert len(prepared(tmp_path, on_bad="skip").skipped) == 1
     with pytest.raises(InputError, match="holds no sounds in class folders"):
         prepared(tmp_path / "test" / "low")
+
+
+def test_what_is_wrong_with_a_file_is_said_whole(tmp_path: Path) -> None:
+    """The decoder says of a text called .mp3 that it does not exist, at the end of a long line."""
+    text = tmp_path / ("long" * 30 + ".mp3")
+    text.write_text("hi")
+    with pytest.raises(InputError, match=r"\.mp3 can't be read as sound \(its content is no sound that is known\)"):
+        read_sound(text, 8000)
+    (tmp_path / "a.wav").write_text("hi")
+    with pytest.raises(InputError, match=r"a\.wav can't be read as sound \(Format not recognised\): mend or remove it"):
+        read_sound(tmp_path / "a.wav", 8000)
+    with pytest.raises(InputError, match=r"b\.wav: there is no such file"):
+        read_sound(tmp_path / "b.wav", 8000)

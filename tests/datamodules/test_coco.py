@@ -141,7 +141,7 @@ def change(path: str, value: object) -> Callable[[dict], None]:
         ("images.0.width", 80, "states 80x30 for 0.png, the file has 40x30"),
         ("images.0.id", 11, "images has the id 11 twice"),
         ("annotations.0.image_id", 99, "is of image 99, which is not listed"),
-        ("annotations.0.category_id", 99, "annotation 0 has category 99"),
+        ("annotations.0.category_id", 99, r"annotation 0 of 0\.png has category 99"),
         ("annotations.0.bbox", [1, 2], "has the bbox .1, 2.: expected x, y, width, height"),
         ("annotations.0.bbox", [50, 5, 10, 10], "a box lies outside its 40x30 image"),
         ("annotations.0.bbox", [0.2, 0.2, 0.5, 0.5], "the boxes lie in 0..1, pixels are meant"),

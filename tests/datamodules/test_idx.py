@@ -11,8 +11,10 @@ from datamodules.idx import Idx
 from structures import InputError
 
 
-def write(root: Path, prefix: str, count: int = 20, packed: bool = True, dot: bool = False) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (count, 8, 8), dtype=np.uint8)
+def write(
+    root: Path, prefix: str, count: int = 20, packed: bool = True, dot: bool = False, sides: tuple = (8, 8)
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (count, *sides), dtype=np.uint8)
     labels = (np.arange(count) % 3).astype(np.uint8)
     for what, array in (("images", images), ("labels", labels)):
         content = struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
@@ -70,3 +72,10 @@ def test_real(real: Path) -> None:
     data = prepared(real / "mnist_idx")
     assert len(data.splits["train"]) + len(data.splits["val"]) == 12000
     assert len(data.splits["test"]) == 10000
+
+
+def test_images_that_are_not_square_say_so(tmp_path: Path) -> None:
+    write(tmp_path, "train", sides=(8, 12))
+    data = prepared(tmp_path)
+    assert data.spec.size == (12, 12)
+    assert data.notes == ["images are stored with 12x8 pixels and are stretched to 12x12"]

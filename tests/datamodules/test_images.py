@@ -175,3 +175,30 @@ def test_packed_tiff(tmp_path: Path) -> None:
     assert torch.equal(
         read_image(tmp_path / "p.tif", 7, (0, 255)), torch.from_numpy(bands.clip(0, 255).astype(np.uint8))
     )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_of_grey_with_alpha(tmp_path: Path, channels: int) -> None:
+    deep = (RAMP.astype(np.uint16) * 10) + 300
+    path = tmp_path / "la.png"
+    path.write_bytes(imagecodecs.png_encode(np.stack([deep, np.full_like(deep, 65535)], axis=2)))
+    assert (read_header(path).channels, read_header(path).bits) == (1, 16)
+    image = read_image(path, channels, (300, 2850))
+    assert torch.equal(image, torch.from_numpy(RAMP.copy()).expand(channels, -1, -1))
+
+
+def test_lab_as_grey(tmp_path: Path) -> None:
+    path = save(tmp_path / "lab.tif", Image.fromarray(COLOUR).convert("LAB"))
+    assert read_image(path, 1).shape == (1, *RAMP.shape)
+    assert (read_image(path, 3).float() - torch.from_numpy(COLOUR).permute(2, 0, 1)).abs().mean() < 12
+
+
+def test_pages_that_could_be_channels_are_told(tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        pages = np.random.default_rng(i).integers(0, 256, (5, 20, 20), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / "ab"[i % 2] / f"{i}.tif", pages, photometric="minisblack")
+    for channels, told in ((None, True), (5, False)):
+        data = ImageFolder(str(tmp_path), channels=channels)
+        data.prepare()
+        assert ("(data.channels=5 reads them as channels)" in str(data.notes)) == told

@@ -100,6 +100,15 @@ def test_a_list_may_not_lead_outside(voc: Path) -> None:
         prepared(voc)
 
 
+def test_folders_as_annotation_tools_name_them(voc: Path) -> None:
+    known = prepared(voc)
+    (voc / "Annotations").rename(voc / "annotations")
+    (voc / "JPEGImages").rename(voc / "images")
+    data = prepared(voc)
+    for split, items in known.splits.items():
+        assert [Path(item.name).name for item in data.splits[split].items] == [Path(i.name).name for i in items.items]
+
+
 def test_no_voc_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no Pascal VOC folder"):
         prepared(tmp_path)

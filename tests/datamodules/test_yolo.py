@@ -112,7 +112,13 @@ def test_yaml_that_cannot_be_right(tmp_path: Path, yaml: str, said: str) -> None
 
 def test_no_yaml(tmp_path: Path) -> None:
     (draw(tmp_path) / "data.yaml").unlink()
-    with pytest.raises(InputError, match=r"needs one data\.yaml"):
+    with pytest.raises(InputError, match=r"needs one data\.yaml .* found none: add it$"):
+        prepared(tmp_path)
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text("names: [a, b]")
+    with pytest.raises(
+        InputError, match=r"found \['a.yaml', 'b.yaml'\]: name one of them data.yaml, or remove the others$"
+    ):
         prepared(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Everything that can be wrong with data is found, said with its severity, and nothing else is said."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from drawn import annotate, picture, sound
 from PIL import Image
+
+from health.findings import listed
 
 Report = dict[str, Any]
 See = Callable[..., Report]
@@ -83,6 +87,19 @@ def test_copies_across_splits(see: See, pictures: Path) -> None:
     assert f"train/cat/{same.name} (cat) = test/dog/copy.png (dog)" in said(report, "warning")
 
 
+def test_of_several_copies_those_that_differ_are_shown(see: See, pictures: Path) -> None:
+    """Two labels, or two splits: the text and the JSON name one of each, however many of the first kind come before."""
+    own = first(pictures / "train" / "cat")
+    for name in ("z1", "z2"):
+        shutil.copy(own, pictures / "train" / "cat" / f"{name}.png")
+    shutil.copy(own, pictures / "train" / "dog" / "a.png")
+    shutil.copy(own, pictures / "test" / "cat" / "b.png")
+    found = {f["what"]: f["where"] for f in see(pictures)["findings"]}
+    assert found["1 item carries two different labels"] == [f"train/cat/{own.name} (cat) = train/dog/a.png (dog)"]
+    across = next(where for what, where in found.items() if "identical to one of another split" in what)
+    assert across == [f"train: train/cat/{own.name} = test: test/cat/b.png"]
+
+
 def test_imbalance_and_few(see: See, tmp_path: Path) -> None:
     for name, number in (("common", 60), ("rare", 4)):
         for i in range(number):
@@ -153,7 +170,8 @@ def test_texts_without_an_image(see: See, tmp_path: Path) -> None:
     (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [thing]\n")
     report = see(root)
     assert report["format"] == "yolo"
-    assert "1 text file has no image labels/train/lost.txt" in said(report, "error")
+    assert "1 text file has no image labels/train/lost.txt" in said(report, "warning")
+    assert report["refusal"] == ""  # training goes well without it
 
 
 def test_masks_say_their_polarity(see: See, mask_folder: Path) -> None:
@@ -186,6 +204,32 @@ def test_values_of_one_mask_alone_are_no_classes(see: See, tmp_path: Path) -> No
     assert "{0: background, 100: class100, 200: class200}" in report["command"]
     assert "1 mask holds values that hardly another mask has" in said(report, "warning")
     assert "masks/3.png (77)" in said(report, "warning")
+
+
+def test_masks_saved_with_loss_or_resized_make_no_classes(see: See, tmp_path: Path) -> None:
+    """They share phantom values with each other, and none with the masks that are right."""
+    folder = tmp_path / "set" / "masks"
+    folder.mkdir(parents=True)
+    for i in range(16):
+        picture(tmp_path / "set" / "images" / f"{i}.png", (96, 72), seed=i)
+        mask = np.zeros((72, 96), np.uint8)
+        mask[5:32, 5 + i : 32 + i], mask[40:65, 2:60] = 100, 200
+        image = Image.fromarray(mask)
+        if i == 5:
+            image.resize((50, 50), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+        else:
+            image.save(folder / f"{i}.png", "JPEG" if i == 4 else "PNG")
+    report = see(tmp_path / "set")
+    assert "{0: background, 100: class100, 200: class200}" in report["command"]
+    assert list(report["splits"]["train"]["classes"]) == ["background", "class100", "class200"]
+    errors = said(report, "error")
+    assert "1 mask was saved with loss (JPEG)" in errors
+    assert "masks/5.png has 50x50 pixels, its image 5.png has 96x72" in errors
+
+
+def test_long_lists_say_how_many_more_there_are() -> None:
+    assert listed("abcdefgh") == "a, b, c, d, e, f and 2 more"
+    assert listed("abcdef") == "a, b, c, d, e, f"
 
 
 def test_a_mask_is_missing(see: See, mask_folder: Path) -> None:
@@ -241,6 +285,7 @@ def test_copies_of_sounds_and_speakers_in_two_splits(see: See, tmp_path: Path) -
     (root / "table.csv").write_text("\n".join(rows))
     report = see(root, "audio_csv")
     assert "5 of 6 groups (column speaker) are in two splits" in said(report, "warning")
+    assert "data.splits.published=false data.columns.group=speaker" in said(report, "warning")
     assert "near-identical" in said(report, "error") + said(report, "warning")
     assert "3.wav = test: quieter.wav" in str(report["findings"])
     assert "'data.columns={path: file, label: digit}'" in report["command"]
@@ -266,3 +311,63 @@ def test_nothing_known(see: See, tmp_path: Path) -> None:
     report = see(tmp_path / "letters")
     assert "no format is recognised: expected pictures or sounds in a folder a class" in said(report, "error")
     assert report["command"] == ""
+
+
+def test_folders_of_two_depths(see: See, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for i in range(12):
+        path = tmp_path / "mixed" / ("train" if i < 8 else "val") / ("a", "b")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        light = random.random((40, 40))
+        Image.fromarray((light * (255 if i < 3 else 4000)).astype(np.uint8 if i < 3 else np.uint16)).save(path)
+    report = see(tmp_path / "mixed")
+    assert "3 pictures have 8 bits, 9 have more" in said(report, "warning")
+    assert "train/a/0.png train/a/2.png train/b/1.png" in said(report, "warning")
+
+
+def test_a_picture_of_many_channels_leaves_the_terminal_alone(
+    see: See, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(8):
+        path = tmp_path / "many" / "ab"[i % 2] / f"{i}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.random.default_rng(i).integers(0, 256, (20, 20, 7), dtype=np.uint8)
+        tifffile.imwrite(path, array, planarconfig="contig", photometric="minisblack")
+    assert "7 channels" in str(see(tmp_path / "many")["described"])
+    assert not caplog.records
+
+
+def test_an_annotation_that_is_wrong_names_its_picture(see: See, tmp_path: Path) -> None:
+    """So that the picture is not said to belong to no item as well."""
+    root = tmp_path / "coco"
+    images = [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(12)]
+    boxes = [{"id": i, "image_id": i, "category_id": 9 if i == 4 else 1, "bbox": [2, 3, 9, 9]} for i in range(12)]
+    for image in images:
+        picture(root / str(image["file_name"]), (40, 30), seed=int(str(image["id"])))
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]}
+    (root / "train.json").write_text(json.dumps(content))
+    report = see(root)
+    assert "annotation 4 of 4.png has category 9" in said(report, "error")
+    assert "belongs to no item" not in str(report["findings"])
+
+
+def test_sides_of_boxes_are_no_more_exact_than_a_tenth(see: See, voc: Path) -> None:
+    annotate(voc, "0", [("cat", 2.0001, 3, 20.9998, 25)])
+    assert "sides 18 to 22 pixels, median" in str(see(voc)["described"])
+
+
+@pytest.mark.parametrize("step", [1, 40])
+def test_slices_that_follow_each_other_across_splits_are_told(see: See, tmp_path: Path, step: int) -> None:
+    """A window that moves by little shows neighbours alike; one that moves by its width shows strangers."""
+    whole = np.random.default_rng(0).integers(0, 256, (12, 400), dtype=np.uint8)
+    wide = np.asarray(Image.fromarray(whole).resize((1600, 48), Image.Resampling.BICUBIC))
+    for i in range(36):
+        split = "val" if i % 6 == 3 else "train"
+        (tmp_path / "set" / split / "images").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / split / "masks").mkdir(exist_ok=True)
+        view = wide[:, step * i : step * i + 40]
+        Image.fromarray(view).save(tmp_path / "set" / split / "images" / f"{i}.png")
+        Image.fromarray(((view > 128) * 255).astype(np.uint8)).save(tmp_path / "set" / split / "masks" / f"{i}.png")
+    notes = said(see(tmp_path / "set"), "note")
+    assert ("6 items of val or test are numbered next to one of training" in notes) == (step == 1)
+    assert ("val/images/3.png next to train/images/" in notes) == (step == 1)

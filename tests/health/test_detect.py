@@ -58,6 +58,9 @@ def test_folders(image_folder: Path, mask_folder: Path, voc: Path, audio_csv: Pa
         "voc",
         "audio_csv",
     ]
+    (voc / "Annotations").rename(voc / "annotations")
+    (voc / "JPEGImages").rename(voc / "images")
+    assert best(voc) == "voc"
 
 
 def test_idx_and_sounds_and_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules.sounds import fit_length, read_sound
-from health.similar import SIDE, SOUNDS, hashes, near_pairs, rest
+from health.similar import IMAGES, MIRRORED, SIDE, SOUNDS, hashes, near_pairs, rest
 from health.thumbs import digest, thumb
 
 
@@ -31,9 +31,21 @@ def test_twins_in_two_splits_are_found(seed: int, gain: float, noise: float) -> 
     assert near_pairs(thumbs, [0, 1, 0]) == []
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), noise=st.floats(0, 2.0))
+def test_mirror_images_are_found_where_they_are_looked_for(seed: int, noise: float) -> None:
+    own = smooth(seed)
+    twin = own.flip(2) + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
+    thumbs = np.stack([thumb(own), thumb(smooth(seed + 1)), thumb(twin.clamp(0, 255))])
+    assert near_pairs(thumbs, [0, 1, 1]) == []
+    assert near_pairs(thumbs, [0, 1, 1], MIRRORED) == [(0, 2)]
+    assert near_pairs(thumbs[[2, 1, 0]], [1, 1, 0], MIRRORED) == [(0, 2)]
+
+
 def test_strangers_and_flat_pictures_are_no_twins() -> None:
     thumbs = np.stack([thumb(smooth(i)) for i in range(120)] + [np.full((SIDE, SIDE), v, np.uint8) for v in (0, 255)])
-    assert near_pairs(thumbs, [i % 2 for i in range(len(thumbs))]) == []
+    for measure in (IMAGES, MIRRORED):
+        assert near_pairs(thumbs, [i % 2 for i in range(len(thumbs))], measure) == []
 
 
 def test_blocks_do_not_change_the_answer(monkeypatch) -> None:  # type: ignore[no-untyped-def]
