@@ -81,7 +81,7 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
     except (HydraException, OmegaConfBaseException) as error:
         refuse(error)
     except ValueError as error:  # Hydra's for a word such as =3
-        refuse(InputError(f"{' '.join(whole[1:])} is not understood ({error}): say key=value, or group=choice"))
+        refuse(InputError(explain_words(whole[1:], error)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     if refused:
@@ -124,6 +124,15 @@ def explain(error: Exception, command: str) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} is not understood: say key=value, or group=choice"
     return " ".join(line.strip() for line in text.splitlines()[:2])
+
+
+def explain_words(words: list[str], error: Exception) -> str:
+    """Which of `words` Hydra could make nothing of; a group that was given a number or null, or all of them."""
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if (CONF / key).is_dir() and value not in (options := choices(key)):
+            return f"{word}: there is no such choice. Allowed: {', '.join(options)}"
+    return f"{' '.join(words)} is not understood ({error}): say key=value, or group=choice"
 
 
 def explain_key(key: str, command: str) -> str:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from assembly import allowed
-from runs.checks import HYDRA, check, check_node, configurable, fits, known_keys, near, signature
+from runs.checks import check, check_node, configurable, known_keys, near
+from runs.signatures import HYDRA, fits, signature
 from structures import InputError
 
 CONF = Path(__file__).parent.parent / "conf"
