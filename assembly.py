@@ -96,6 +96,44 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     return task
 
 
+def rehearse(cfg: DictConfig) -> None:
+    """Build recipe and task once for data that stands in for the real one, so that a wrong number is said before that is read.
+
+    Raises:
+        InputError: If one of them can't be built.
+    """
+    build(cfg.recipe).try_out()
+    config = cfg.copy()
+    config.backbone.weights = "none"
+    make = build(config.task)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):  # takes no time
+                on_stand_in(config, make)
+        except Exception:  # what can't be built without its numbers
+            on_stand_in(config, make)
+
+
+def on_stand_in(cfg: DictConfig, make: Any) -> None:
+    """A task over the Spec of two classes of what it learns from."""
+    spec = stand_in(make)
+    make(build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels), spec)
+
+
+def stand_in(make: Any) -> Spec:
+    """A Spec that a partial of a task would take; of joint ones, one that its parts would."""
+    task, parts = make.func, make.keywords.get("tasks") or {}
+    ndim = 2 if 2 in task.axes else task.axes[0]
+    return Spec(
+        ndim,
+        3,
+        ("background", "object"),
+        counts=(1, 1),
+        target=task.targets[0],
+        parts={name: stand_in(part) for name, part in parts.items()},
+    )
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint of ours as plain values and tensors.
 

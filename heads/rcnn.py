@@ -15,7 +15,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from backbones.base import require
-from structures import Batch, Features, Prediction
+from structures import Batch, Features, InputError, Prediction, require_range
 
 
 class Float32(nn.Module):
@@ -45,7 +45,7 @@ class RCNN(nn.Module):
         threshold: Lowest score of a detection, 0 to 1.
 
     Raises:
-        InputError: If the backbone lacks one of `strides`.
+        InputError: If the backbone lacks one of `strides`, or a number is out of range.
     """
 
     def __init__(
@@ -62,6 +62,16 @@ class RCNN(nn.Module):
         threshold: float = 0.05,
     ) -> None:
         super().__init__()
+        counts = {"width": width, "hidden": hidden, "proposals": proposals, "sampled": sampled}
+        for name, value in counts.items():
+            require_range(f"task.head.{name}", value, 1)
+        for name, value in (("anchor", anchor), *(("ratios", ratio) for ratio in ratios)):
+            require_range(f"task.head.{name}", value, 0, above=True)
+        require_range("task.head.threshold", threshold, 0, 1)
+        if not ratios or not strides:
+            raise InputError(
+                f"task.head.ratios and strides name at least one each, got {list(ratios)} and {list(strides)}"
+            )
         self.strides = list(strides)
         self.fpn = FeaturePyramidNetwork(require(channels, self.strides, "Faster R-CNN"), width)
         sizes = tuple((round(anchor * stride),) for stride in self.strides)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from structures import InputError
+from structures import InputError, reason, require_range
 from tasks.freezing import Plan
 
 if TYPE_CHECKING:
     pass
+
+
+LIMITS: dict[str, dict[str, Any]] = {
+    "lr": {"least": 0, "above": True},
+    "weight_decay": {"least": 0},
+    "eps": {"least": 0, "above": True},
+    "betas": {"least": 0, "most": 1, "below": True},
+    "momentum": {"least": 0, "most": 1, "below": True},
+}
+"""What an optimizer's numbers may be; torch takes some that are none."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Recipe:
         find_lr: Try out rates before the first step and take the one at which the loss falls fastest.
 
     Raises:
-        InputError: If a share is outside 0..1, or `clip`, `stage_decay` or `deep_head` is negative.
+        InputError: If a share is outside 0..1, a number of the optimizer outside `LIMITS`, or `clip`, `stage_decay` or `deep_head` is negative.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW
@@ -58,6 +69,23 @@ class Recipe:
                 raise InputError(f"recipe.{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"recipe.ema is a decay from 0 (off) to below 1, got {self.ema}")
+        given = getattr(self.optimizer, "keywords", {})
+        for name in LIMITS.keys() & given.keys():
+            for value in given[name] if isinstance(given[name], Sequence) else [given[name]]:
+                require_range(f"recipe.optimizer.{name}", value, **LIMITS[name])
+
+    def try_out(self) -> None:
+        """Make the optimizer once, for a parameter that nobody has.
+
+        Raises:
+            InputError: If it can't be made of these numbers.
+        """
+        try:
+            made = self.optimizer([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"recipe.optimizer can't be made: {reason(error)}") from error
+        if not isinstance(made, Optimizer):
+            raise InputError(f"recipe.optimizer makes a {type(made).__name__}: choose recipe/optimizer=adamw or sgd")
 
     @property
     def rate(self) -> float:
