@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -43,7 +44,10 @@ def build(cfg: DictConfig) -> Any:
     try:
         return instantiate(cfg, _convert_="all")
     except InstantiationException as error:
-        raise error.__cause__ or error from None  # what the constructor itself said
+        cause = error.__cause__ or error
+        if isinstance(cause, MisconfigurationException):
+            raise InputError(f"{cfg.get('_target_')} can't be made: {reason(cause)}") from cause
+        raise cause from None  # what the constructor itself said
 
 
 def check_targets(node: Any) -> None:
@@ -150,9 +154,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} can't be read as a checkpoint: it holds objects rather than plain values, or something else altogether"
         ) from error
+    except PermissionError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}): let this user read it") from error
     except Exception as error:  # zipfile and torch raise a dozen kinds; all mean that this can't be read
         raise InputError(
-            f"{path} can't be read as a checkpoint ({type(error).__name__}): it is cut short, or something else"
+            f"{path} can't be read as a checkpoint: it is cut short, or something else altogether"
         ) from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
         raise InputError(

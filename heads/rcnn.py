@@ -68,9 +68,9 @@ class RCNN(nn.Module):
         for name, value in (("anchor", anchor), *(("ratios", ratio) for ratio in ratios)):
             require_range(f"task.head.{name}", value, 0, above=True)
         require_range("task.head.threshold", threshold, 0, 1)
-        if not ratios or not strides:
+        if not ratios or not strides or len(set(strides)) < len(strides):
             raise InputError(
-                f"task.head.ratios and strides name at least one each, got {list(ratios)} and {list(strides)}"
+                f"task.head.ratios and strides name at least one each, no stride twice, got {list(ratios)} and {list(strides)}"
             )
         self.strides = list(strides)
         self.fpn = FeaturePyramidNetwork(require(channels, self.strides, "Faster R-CNN"), width)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from runs.signatures import (
@@ -59,6 +60,8 @@ def check(config: dict[str, Any], name: str) -> None:
 
 def check_group(node: Any, group: str, optional: bool) -> None:
     """That what was chosen from a group can be built."""
+    if is_part(node) and group == "logger":
+        require_package(str(node["_target_"]))
     if is_part(node) or (optional and not node):
         return
     if not isinstance(node, dict) or group not in ("callbacks", "logger"):
@@ -77,6 +80,15 @@ def check_group(node: Any, group: str, optional: bool) -> None:
             )
         known = sorted(key for key in known_keys("train") if key.count(".") == 1 and key.startswith(f"{group}."))
         raise InputError(f"{path} is no part that can be built: it has no _target_.{near(path, known)}")
+
+
+def require_package(target: str) -> None:
+    """Refuse a logger of ours whose package is not installed; the functions are called like the packages."""
+    module, _, name = target.rpartition(".")
+    if module == "runs.loggers" and not find_spec(name):
+        raise InputError(
+            f"logger={name} needs its package: pip install -c constraints.txt -e '.[{name}]', or choose logger=csv"
+        )
 
 
 def choices(group: str) -> list[str]:

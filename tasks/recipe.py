@@ -71,6 +71,8 @@ class Recipe:
             raise InputError(f"recipe.ema is a decay from 0 (off) to below 1, got {self.ema}")
         given = getattr(self.optimizer, "keywords", {})
         for name in LIMITS.keys() & given.keys():
+            if name == "betas" and len(given[name]) != 2:
+                raise InputError(f"recipe.optimizer.betas are two numbers, got {list(given[name])}")
             for value in given[name] if isinstance(given[name], Sequence) else [given[name]]:
                 require_range(f"recipe.optimizer.{name}", value, **LIMITS[name])
 
