@@ -8,7 +8,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -17,32 +16,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from marking import FONT, draw_boxes, draw_mask, mask_legend
 from structures import IGNORE, Prediction, Spec
 
-FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 MOST_LINES = 8
 CHIEF = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # of many curves, those that decide
-DARK = (20, 20, 20)
 PLATES = {"true": "black", "predicted": "tab:blue", "\u2713": "tab:green", "\u2717": "tab:red"}
 """By its first word, what a title stands on: truth and prediction are told apart at a glance, right and wrong too."""
 
 SMALLEST = 224  # pictures smaller than this are enlarged before anything is written on them
-
-
-def colours(count: int) -> list[tuple[int, int, int]]:
-    """`count` colours that are easy to tell apart."""
-    chosen = matplotlib.colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "gist_ncar"]
-    steps = range(count) if count <= 20 else np.linspace(0.05, 0.95, count)
-    return [tuple(round(255 * v) for v in chosen(step)[:3]) for step in steps]  # type: ignore[misc]
-
-
-def class_colours(spec: Spec) -> list[tuple[int, int, int]]:
-    """The colour of every class; a background is grey, so that the others have the same with it and without."""
-    chosen = iter(colours(sum(name != "background" for name in spec.class_names)))
-    return [(127, 127, 127) if name == "background" else next(chosen) for name in spec.class_names]
 
 
 def caption(answer: Prediction, spec: Spec) -> str:
@@ -82,70 +66,13 @@ def draw(image: Tensor, answer: Prediction, spec: Spec, threshold: float = 0.0) 
     return image
 
 
-def draw_mask(image: Tensor, mask: Tensor, spec: Spec, factor: int) -> Tensor:
-    """Every class but the background in a light tint with its outline; pixels that nobody looks at are hatched."""
-    mask = mask.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    width = max(1, min(mask.shape) // 150)
-    shown, palette = image.float(), class_colours(spec)
-    for i, name in enumerate(spec.class_names):
-        if name == "background":
-            continue
-        inside = (mask == i)[None].float()
-        colour = torch.tensor(palette[i], dtype=torch.float32).reshape(3, 1, 1)
-        edge = inside * (1 - eroded(inside, width))
-        shown = torch.lerp(shown, colour.expand_as(shown), 0.25 * inside + 0.75 * edge)
-    stripes = (torch.arange(mask.shape[0])[:, None] + torch.arange(mask.shape[1])) // (2 * width) % 3
-    hatched = (mask == IGNORE) & (stripes == 0)
-    return torch.where(hatched, 255.0, shown).round().to(torch.uint8)
-
-
-def eroded(inside: Tensor, width: int) -> Tensor:
-    """A mask (1, H, W) of 0 and 1 without its outermost `width` pixels; the picture's own edge is none of the mask's."""
-    return 1 - max_pool2d(1 - inside[None], 2 * width + 1, 1, width)[0]
-
-
-def draw_boxes(image: Tensor, answer: Prediction, spec: Spec, factor: int, threshold: float) -> Tensor:
-    """Boxes with a dark rim on both sides, drawn around what they hold; tags above, below, or inside where there is no room."""
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy().copy())
-    pencil, palette = ImageDraw.Draw(picture), class_colours(spec)
-    size = max(10, min(picture.size) // 32)
-    font, line = ImageFont.truetype(FONT, size), max(2, min(picture.size) // 110)
-    scores = answer.get("scores")
-    for i, (box, label) in enumerate(zip(answer["boxes"].tolist(), answer["labels"].tolist(), strict=True)):
-        if scores is not None and scores[i] < threshold:
-            continue
-        left, top, right, bottom = (round(side * factor) for side in box)
-        around = (left - line, top - line, max(left, right) + line, max(top, bottom) + line)
-        pencil.rectangle([around[0] - 1, around[1] - 1, around[2] + 1, around[3] + 1], outline=DARK, width=line + 2)
-        pencil.rectangle(around, outline=palette[label], width=line)
-        word = spec.class_names[label] + ("" if scores is None else f" {float(scores[i]):.2f}")
-        write_tag(pencil, word, around, palette[label], font, picture.size)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-
-
-def write_tag(
-    pencil: ImageDraw.ImageDraw,
-    word: str,
-    box: tuple[int, int, int, int],
-    colour: tuple[int, int, int],
-    font: ImageFont.FreeTypeFont,
-    room: tuple[int, int],
-) -> None:
-    """`word` on a plate of `colour` above `box`, below it, or inside; `room` is the picture's width and height."""
-    width, height = round(font.getlength(word)) + 4, round(font.size * 1.25)
-    left = max(0, min(box[0], room[0] - width))
-    top = box[1] - height if box[1] >= height else box[3] + 1 if box[3] + height < room[1] else box[1]
-    top = max(0, top)
-    bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 150
-    pencil.rectangle([left, top, left + width, top + height], fill=colour)
-    pencil.text((left + 2, top), word, fill=DARK if bright else (255, 255, 255), font=font)
-
-
 def show(axes: Axes, signal: Tensor, answer: Prediction, spec: Spec, title: str, threshold: float = 0.0) -> None:
     """One signal with its answer: an image, or a waveform in -1..1 over seconds."""
     plate = PLATES.get(title.split(":")[0].split(" ")[0])
-    boxed = {"bbox": {"boxstyle": "round,pad=0.25", "facecolor": plate, "edgecolor": "none"}, "color": "white"}
-    axes.set_title(title, fontsize=7, **(boxed if plate else {}))
+    words = axes.set_title(title, fontsize=7)
+    if plate:
+        words.set_color("white")
+        words.set_bbox({"boxstyle": "round,pad=0.25", "facecolor": plate, "edgecolor": "none"})
     if spec.ndim == 1:
         wave = signal[0].float().cpu().numpy()
         axes.plot(np.arange(len(wave)) / max(1, spec.sample_rate), wave, linewidth=0.4)
@@ -283,9 +210,3 @@ def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> 
         ImageDraw.Draw(strip).text((left, size // 6), word, fill=colour, font=font)
         left += font.getlength(f"{word}  ")
     return torch.cat([torch.from_numpy(np.array(strip)).permute(2, 0, 1), image], 1)
-
-
-def mask_legend(spec: Spec) -> list[tuple[str, tuple[int, int, int]]]:
-    """The names of the classes that are drawn, in their colours."""
-    named = zip(spec.class_names, class_colours(spec), strict=True)
-    return [(name, colour) for name, colour in named if name != "background"]

@@ -24,7 +24,8 @@ def main(cfg: "DictConfig") -> None:
 
     start(cfg.seed)
     engine = build(cfg.trainer)
-    engine(), rehearse(cfg)  # a number out of range is said before the data is read
+    engine()
+    rehearse(cfg)  # a number out of range is said before the data is read
     callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
     logger = build(cfg.logger) if cfg.get("logger") else None
     data = assemble_data(cfg)

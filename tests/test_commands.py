@@ -219,3 +219,19 @@ def test_imperfect_data_stops_or_is_left_out_and_listed(run: Run, image_folder: 
     assert "1 items can't be used and were left out" in (tmp_path / "run" / "report.html").read_text().replace(
         "&#39;", "'"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hlep"], "there is no option --hlep. Nearest: --help"),
+        (["trainer=cpu", "-m", "seed=1,2"], "options stand before all words: train.py -m trainer=cpu seed=1,2"),
+        (["task=null"], "task=null: there is no such choice. Allowed: audio, "),
+        (["recipe.optimizer=sgd"], "say recipe/optimizer=sgd"),
+    ],
+)
+def test_what_a_parser_does_not_take_is_one_line(run: Run, words: list[str], said: str) -> None:
+    done = run("train", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
