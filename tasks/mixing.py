@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Beta
 from torch.nn.functional import one_hot
 
-from structures import Batch, require_range
+from structures import Batch, InputError
 
 
 class Mixing:
@@ -25,7 +25,8 @@ class Mixing:
 
     def __init__(self, mixup: float, cutmix: float, num_classes: int) -> None:
         for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
-            require_range(f"task.{name}", alpha, 0)
+            if not alpha >= 0:
+                raise InputError(f"task.{name} must not be negative, got {alpha}")
         self.mixup, self.cutmix, self.num_classes = mixup, cutmix, num_classes
 
     def __call__(self, batch: Batch) -> Batch:
