@@ -55,6 +55,7 @@ def test_answers_come_before_torch(words: list[str], code: int) -> None:
         (["taks=detection"], "no key taks. Nearest: task"),
         (["+frobnicate=1"], "no key frobnicate"),
         (["recipe.optimizer.lr=fast"], "must be a number"),
+        (["task=detection", "task.head.anchor=-1"], "task.head.anchor must be above 0, got -1"),
         (["data=voc"], "data.root is required: say data.root=..."),
         (["data=voc", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["backbone.depth=19"], "backbone.depth must be one of"),
