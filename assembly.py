@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -43,7 +44,10 @@ def build(cfg: DictConfig) -> Any:
     try:
         return instantiate(cfg, _convert_="all")
     except InstantiationException as error:
-        raise error.__cause__ or error from None  # what the constructor itself said
+        cause = error.__cause__ or error
+        if isinstance(cause, MisconfigurationException):
+            raise InputError(f"{cfg.get('_target_')} can't be made: {reason(cause)}") from cause
+        raise cause from None  # what the constructor itself said
 
 
 def check_targets(node: Any) -> None:
@@ -96,6 +100,44 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     return task
 
 
+def rehearse(cfg: DictConfig) -> None:
+    """Build recipe and task once for data that stands in for the real one, so that a wrong number is said before that is read.
+
+    Raises:
+        InputError: If one of them can't be built.
+    """
+    build(cfg.recipe).try_out()
+    config = cfg.copy()
+    config.backbone.weights = "none"
+    make = build(config.task)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):  # takes no time
+                on_stand_in(config, make)
+        except Exception:  # what can't be built without its numbers
+            on_stand_in(config, make)
+
+
+def on_stand_in(cfg: DictConfig, make: Any) -> None:
+    """A task over the Spec of two classes of what it learns from."""
+    spec = stand_in(make)
+    make(build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels), spec)
+
+
+def stand_in(make: Any) -> Spec:
+    """A Spec that a partial of a task would take; of joint ones, one that its parts would."""
+    task, parts = make.func, make.keywords.get("tasks") or {}
+    ndim = 2 if 2 in task.axes else task.axes[0]
+    return Spec(
+        ndim,
+        3,
+        ("background", "object"),
+        counts=(1, 1),
+        target=task.targets[0],
+        parts={name: stand_in(part) for name, part in parts.items()},
+    )
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint of ours as plain values and tensors.
 
@@ -112,9 +154,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} can't be read as a checkpoint: it holds objects rather than plain values, or something else altogether"
         ) from error
+    except PermissionError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}): let this user read it") from error
     except Exception as error:  # zipfile and torch raise a dozen kinds; all mean that this can't be read
         raise InputError(
-            f"{path} can't be read as a checkpoint ({type(error).__name__}): it is cut short, or something else"
+            f"{path} can't be read as a checkpoint: it is cut short, or something else altogether"
         ) from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
         raise InputError(

@@ -8,7 +8,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -18,21 +17,16 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+from marking import FONT, draw_boxes, draw_mask, mask_legend
 from structures import IGNORE, Prediction, Spec
 
-FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 MOST_LINES = 8
 CHIEF = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # of many curves, those that decide
+PLATES = {"true": "black", "predicted": "tab:blue", "\u2713": "tab:green", "\u2717": "tab:red"}
+"""By its first word, what a title stands on: truth and prediction are told apart at a glance, right and wrong too."""
+
 SMALLEST = 224  # pictures smaller than this are enlarged before anything is written on them
-
-
-def colours(count: int) -> list[tuple[int, int, int]]:
-    """`count` colours that are easy to tell apart."""
-    chosen = matplotlib.colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "gist_ncar"]
-    steps = range(count) if count <= 20 else np.linspace(0.05, 0.95, count)
-    return [tuple(round(255 * v) for v in chosen(step)[:3]) for step in steps]  # type: ignore[misc]
 
 
 def caption(answer: Prediction, spec: Spec) -> str:
@@ -65,54 +59,20 @@ def draw(image: Tensor, answer: Prediction, spec: Spec, threshold: float = 0.0) 
     if factor > 1:
         size = [side * factor for side in image.shape[1:]]
         image = functional.resize(image, size, InterpolationMode.NEAREST_EXACT)
-    palette = colours(spec.num_classes)
     if "mask" in answer:
-        return draw_mask(image, answer["mask"].cpu(), spec, palette, factor)
+        return draw_mask(image, answer["mask"].cpu(), spec, factor)
     if "boxes" in answer and len(answer["boxes"]):
-        return draw_boxes(image, answer, spec, palette, factor, threshold)
+        return draw_boxes(image, answer, spec, factor, threshold)
     return image
-
-
-def draw_mask(image: Tensor, mask: Tensor, spec: Spec, palette: list, factor: int) -> Tensor:
-    mask = mask.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    shown = [i for i, name in enumerate(spec.class_names) if name != "background"]
-    masks = torch.stack([mask == i for i in shown])
-    return draw_segmentation_masks(image.contiguous(), masks, alpha=0.45, colors=[palette[i] for i in shown])
-
-
-def draw_boxes(image: Tensor, answer: Prediction, spec: Spec, palette: list, factor: int, threshold: float) -> Tensor:
-    scores = answer.get("scores")
-    keep = range(len(answer["boxes"])) if scores is None else [i for i, s in enumerate(scores) if s >= threshold]
-    if not keep:
-        return image
-    labels = [int(answer["labels"][i]) for i in keep]
-    words = [
-        spec.class_names[c] + ("" if scores is None else f" {float(scores[i]):.2f}")
-        for i, c in zip(keep, labels, strict=True)
-    ]
-    height, width = image.shape[1:]
-    limit = torch.tensor([width - 1, height - 1, width - 1, height - 1])
-    boxes = (answer["boxes"].cpu()[list(keep)] * factor).round().long().clamp(min=0).minimum(limit)
-    boxes = torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], 1)
-    size = max(10, min(height, width) // 32)
-    chosen: list[Any] = [palette[c] for c in labels]
-    return draw_bounding_boxes(
-        image.contiguous(),
-        boxes,
-        words,
-        chosen,
-        width=max(1, size // 7),
-        font=FONT,
-        font_size=size,
-        label_colors="white",
-        label_background_colors=chosen,
-        fill_labels=True,
-    )
 
 
 def show(axes: Axes, signal: Tensor, answer: Prediction, spec: Spec, title: str, threshold: float = 0.0) -> None:
     """One signal with its answer: an image, or a waveform in -1..1 over seconds."""
-    axes.set_title(title, fontsize=7)
+    plate = PLATES.get(title.split(":")[0].split(" ")[0])
+    words = axes.set_title(title, fontsize=7)
+    if plate:
+        words.set_color("white")
+        words.set_bbox({"boxstyle": "round,pad=0.25", "facecolor": plate, "edgecolor": "none"})
     if spec.ndim == 1:
         wave = signal[0].float().cpu().numpy()
         axes.plot(np.arange(len(wave)) / max(1, spec.sample_rate), wave, linewidth=0.4)
@@ -142,7 +102,7 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
 def curves(rows: Sequence[dict[str, Any]]) -> Figure:
     """Losses, scores and learning rate by epoch, from the rows of metrics.csv."""
     groups = {"loss": "train/", "validation": "val/", "learning rate": "lr"}
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
     for axes, (title, prefix) in zip(figure.subplots(1, 3), groups.items(), strict=True):
         names = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith(prefix)]
         if len(names) == 2 and prefix == "train/":
@@ -154,15 +114,24 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
             points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
             if points:
                 axes.plot(*zip(*points, strict=True), marker=".", label=name)
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if names and prefix != "lr":
-            axes.legend(fontsize=6 if len(names) > 4 else 7, framealpha=0.6)
-        axes.margins(y=0.08)
-        axes.set_xlim(0.5, max((int(row["epoch"]) for row in rows), default=1) + 0.5)
+        finish_curves(axes, title, [row["epoch"] for row in rows])
     return figure
+
+
+def finish_curves(axes: Axes, title: str, epochs: Sequence[Any]) -> None:
+    """Axes, and below them what every line is; a logarithmic scale where losses are too unlike for a common one."""
+    heights = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata()) if np.isfinite(y) and y > 0]
+    if title == "loss" and heights and max(heights) > 20 * min(heights):
+        axes.set_yscale("log")
+        title = "loss, logarithmic"
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if axes.lines and title != "learning rate":
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7, frameon=False)
+    axes.margins(y=0.08)
+    axes.set_xlim(0.5, max(map(int, epochs), default=1) + 0.5)
 
 
 def rates(tried: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float | None) -> Figure:
@@ -241,9 +210,3 @@ def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> 
         ImageDraw.Draw(strip).text((left, size // 6), word, fill=colour, font=font)
         left += font.getlength(f"{word}  ")
     return torch.cat([torch.from_numpy(np.array(strip)).permute(2, 0, 1), image], 1)
-
-
-def mask_legend(spec: Spec) -> list[tuple[str, tuple[int, int, int]]]:
-    """The names of the classes that are drawn, in their colours."""
-    named = zip(spec.class_names, colours(spec.num_classes), strict=True)
-    return [(name, colour) for name, colour in named if name != "background"]

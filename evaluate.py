@@ -13,13 +13,14 @@ def main(cfg: "DictConfig") -> None:
 
     from assembly import assemble_data, build, load_task, read_checkpoint
     from runs.folder import claim, open_folder
-    from runs.judging import evaluate
+    from runs.judging import evaluate, precision_of
 
     task = load_task(cfg.ckpt)
     chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
     data = assemble_data(chosen)
     data.adopt(task.spec, foreign=bool(cfg.get("data")))
     data.prepare([cfg.split], required=[cfg.split])
+    cfg.trainer.precision = precision_of(cfg.trainer.precision, task.config)
     folder = claim(cfg.run_dir, "evaluate")
     open_folder(folder, "evaluate")
     evaluate(task, data, cfg.split, folder, build(cfg.trainer), str(cfg.ckpt))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -36,6 +37,22 @@ class RunError(RuntimeError):
 
     A message says what went wrong, what is safe, and what would help.
     """
+
+
+def require_range(
+    key: str, value: float, least: float, most: float = math.inf, above: bool = False, below: bool = False
+) -> None:
+    """Refuse a number outside `least` to `most`; the ends belong to it unless `above` or `below` says otherwise.
+
+    Raises:
+        InputError: Naming `key` and what is allowed.
+    """
+    high = most == math.inf or (value < most if below else value <= most)
+    if (value > least if above else value >= least) and high and math.isfinite(value):
+        return
+    ends = f"from {least:g} to {'below ' if below else ''}{most:g}"
+    words = ends if most < math.inf else f"above {least:g}" if above else f"at least {least:g}"
+    raise InputError(f"{key} must be {words}, got {value}")
 
 
 def reason(error: Exception, limit: int = 120) -> str:

@@ -19,13 +19,13 @@ def main(cfg: "DictConfig") -> None:
     if resume:
         cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
 
-    from assembly import assemble_data, assemble_task, build
+    from assembly import assemble_data, assemble_task, build, rehearse
     from runs.training import start, train
 
     start(cfg.seed)
     engine = build(cfg.trainer)
     processes = engine().world_size
-    build(cfg.recipe)  # a number out of range is said before the data is read
+    rehearse(cfg)  # a number out of range is said before the data is read
     callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
     logger = build(cfg.logger) if cfg.get("logger") else None
     data = assemble_data(cfg)

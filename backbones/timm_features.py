@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from backbones.base import Backbone
-from backbones.weights import from_hub, hub_folder, load_weights, nearest
+from backbones.weights import from_hub, give_up_early, hub_folder, load_weights, nearest
 from structures import Features, InputError
 
 
@@ -27,6 +27,9 @@ class TimmFeatures(Backbone):
         self, name: str = "mobilenetv3_small_100", weights: str = "none", ndim: int = 2, in_channels: int = 3
     ) -> None:
         super().__init__()
+        pretrained = weights == "pretrained"
+        if pretrained:
+            give_up_early()
         import timm
 
         if ndim != 2:
@@ -34,7 +37,6 @@ class TimmFeatures(Backbone):
         if not timm.is_model(name):
             raise InputError(f"timm has no model {name!r}.{nearest(name.split('.')[0], timm.list_models())}")
         self.ndim, self.in_channels = ndim, in_channels
-        pretrained = weights == "pretrained"
 
         def create() -> dict[str, Any]:
             return {"net": timm.create_model(name, features_only=True, pretrained=pretrained, in_chans=in_channels)}

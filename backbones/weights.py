@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
@@ -156,10 +157,7 @@ def read_state(source: str) -> State:
     if tag := re.fullmatch(r"(?:torchvision[:/])?(\w+_Weights\.\w+)", source):
         return from_hub(source, lambda: torchvision_state(tag[1]), torch_folder)
     name = re.sub(r"^timm[:/]", "", source)
-    if not resolves("huggingface.co"):
-        os.environ.setdefault(
-            "HF_HUB_OFFLINE", "1"
-        )  # else the hub's client tries again for a minute before it gives up
+    give_up_early()
     import timm
 
     if timm.is_model_pretrained(name):
@@ -175,6 +173,15 @@ def resolves(host: str) -> bool:
         return bool(socket.getaddrinfo(host, 443))
     except OSError:
         return False
+
+
+def give_up_early() -> None:
+    """Tell the hub's client when there is no network: else it tries again for a minute. It reads the variable once, at import."""
+    if resolves("huggingface.co") or os.environ.setdefault("HF_HUB_OFFLINE", "1") != "1":
+        return
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = True
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -193,8 +200,12 @@ def read_file(path: Path) -> State:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}): let this user read it") from error
     except Exception as error:  # torch, zipfile and safetensors raise a dozen kinds; all mean the same to a reader
-        raise InputError(f"{path} can't be read as weights ({type(error).__name__}): give {FORMS}") from error
+        raise InputError(
+            f"{path} can't be read as weights: it is cut short, or something else altogether. Give {FORMS}"
+        ) from error
     for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -210,6 +221,9 @@ def torchvision_state(tag: str) -> State:
         weight = get_weight(tag)
     except ValueError as error:
         raise InputError(f"torchvision has no weights {tag}: for example ResNet18_Weights.IMAGENET1K_V1") from error
+    url = urlparse(weight.url)
+    if not (Path(torch_folder()) / Path(url.path).name).is_file() and not resolves(str(url.hostname)):
+        raise OSError(f"{url.hostname} can't be reached")  # torch would announce a download first
     return dict(weight.get_state_dict(check_hash=True))
 
 
@@ -231,6 +245,6 @@ def from_hub(source: str, fetch: Callable[[], Any], folder: Callable[[], str]) -
         raise
     except Exception as error:  # every client has its own errors for "no network"
         raise InputError(
-            f"the weights {source} are not in the cache and could not be downloaded ({type(error).__name__}: {reason(error)}). "
+            f"the weights {source} are not in the cache and could not be downloaded ({reason(error, 160)}). "
             f"Go online once, copy the cache folder {folder()} from a machine that has them, or give a file"
         ) from error

@@ -39,14 +39,27 @@ def read_class_folders(data: FileData, suffixes: Collection[str], kind: str) -> 
     for split, own in classes.items():
         if unknown := sorted(set(own) - set(names)):
             raise InputError(f"{folders[split]} has classes that training does not know: {unknown}. Known: {names}")
+    if empty := [
+        folder / name
+        for folder in folders.values()
+        for name in class_names(folder)
+        if not find_files(folder / name, suffixes)
+    ]:
+        data.notes.append(
+            f"no {kind} lie in {', '.join(map(str, empty[:5]))}{' ...' if len(empty) > 5 else ''}: left out"
+        )
     return names, {split: labelled(own, names) for split, own in classes.items()}
 
 
 def classes_in(folder: Path, suffixes: Collection[str]) -> Classes:
     """The class folders of `folder`; those without a file are left out."""
-    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    found = {child.name: find_files(child, suffixes) for child in children}
+    found = {name: find_files(folder / name, suffixes) for name in class_names(folder)}
     return {name: paths for name, paths in found.items() if paths}
+
+
+def class_names(folder: Path) -> list[str]:
+    """The folders in `folder` that are not hidden."""
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def labelled(classes: Classes, names: list[str]) -> list[Item]:

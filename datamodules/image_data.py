@@ -79,10 +79,11 @@ class ImageData(FileData):
         mean, std = statistics(channels)
         size, resize = ((side, side), self.resize) if side else ((), "none")
         window = self.common_window(headers)
+        kinds = {"mask": "masks"}.get(self.kind, self.kind)
         turned = [path.name for path, header in headers.items() if header.orientation != 1]
         if turned and self.kind in ("boxes", "mask"):
             self.notes.append(
-                f"{len(turned)} images are stored turned (EXIF), such as {turned[0]}, and are set upright; their {self.kind} are taken "
+                f"images stored turned (EXIF) are set upright, {len(turned)} of them, such as {turned[0]}; their {kinds} are taken "
                 "as drawn on the upright picture, unless their width and height say otherwise"
             )
         if several := {path: head for path, head in headers.items() if head.pages > 1 and head.pages != channels}:

@@ -1,7 +1,7 @@
 """A folder of images and a folder of masks, paired by file name."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -149,8 +149,13 @@ class MaskFolder(ImageData):
         example = ", ".join(
             f"{value}: {'background' if value == 0 else f'class{i}'}" for i, value in enumerate(sorted(found)[:6])
         )
+        if len(found) < 2:
+            raise InputError(
+                f"{self.root}: all masks hold the value {', '.join(map(str, found))} alone, so there is no object to learn: "
+                "look whether these are the right files, and drawn at all"
+            )
         raise InputError(
-            f"{self.root}: the masks hold the values {sorted(found)[:12]}: say what they mean, data.values='{{{example}}}'"
+            f"{self.root}: the masks hold the values {sorted(found)[:12]}{lossy(masks)}: say what they mean, data.values='{{{example}}}'"
         )
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
@@ -172,7 +177,7 @@ class MaskFolder(ImageData):
             wrong = [self.word(value) for value in sorted(raw[labels < 0].unique().tolist())[:6]]
             known = [self.word(value) for value in sorted(self.labels)]
             raise InputError(
-                f"{files[0]} holds the values {wrong}, which have no class; data.values names {known}: add them there"
+                f"{files[0]} holds the values {wrong}, which have no class; data.values names {known}{lossy(files)}: add them there"
             )
         return labels.to(torch.uint8)
 
@@ -191,6 +196,13 @@ class MaskFolder(ImageData):
     def word(self, value: int) -> int | str:
         """A mask's value as a person writes it."""
         return "-".join(str(value >> shift & 255) for shift in (16, 8, 0)) if self.colours else value
+
+
+def lossy(files: Sequence[Path]) -> str:
+    """What to know of the values where masks were saved as JPEG."""
+    if not any(file.suffix.lower() in (".jpg", ".jpeg") for file in files):
+        return ""
+    return " (JPEG is why: it changes values, so masks are saved without loss, as PNG; save them anew)"
 
 
 def is_colour(value: int | str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from structures import Features
+from structures import Features, require_range
 
 
 class Pooled(nn.Module):
@@ -13,11 +13,15 @@ class Pooled(nn.Module):
     Args:
         channels: {stride: channels} of the backbone.
         num_classes: Number of logits.
-        dropout: Share of features that are dropped while training, 0 to 1.
+        dropout: Share of features that are dropped while training, 0 to below 1.
+
+    Raises:
+        InputError: If `dropout` is outside that.
     """
 
     def __init__(self, channels: Mapping[int, int], num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
+        require_range("task.dropout", dropout, 0, 1, below=True)
         self.stride = max(channels)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels[self.stride], num_classes)

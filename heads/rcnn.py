@@ -17,7 +17,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from backbones.base import require
 from heads.across import mean
 from heads.sampling import Sampler
-from structures import Batch, Features, Prediction
+from structures import Batch, Features, InputError, Prediction, require_range
 
 
 class Float32(nn.Module):
@@ -47,7 +47,7 @@ class RCNN(nn.Module):
         threshold: Lowest score of a detection, 0 to 1.
 
     Raises:
-        InputError: If the backbone lacks one of `strides`.
+        InputError: If the backbone lacks one of `strides`, or a number is out of range.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class RCNN(nn.Module):
         threshold: float = 0.05,
     ) -> None:
         super().__init__()
+        check({"width": width, "hidden": hidden, "proposals": proposals, "sampled": sampled}, anchor, ratios, strides)
+        require_range("task.head.threshold", threshold, 0, 1)
         self.strides = list(strides)
         self.fpn = FeaturePyramidNetwork(require(channels, self.strides, "Faster R-CNN"), width)
         sizes = tuple((round(anchor * stride),) for stride in self.strides)
@@ -136,3 +138,16 @@ class RCNN(nn.Module):
         """Boxes (K, 4) in the input's pixels, labels (K,) in 0..num_classes-1, scores (K,); the best first."""
         found, _ = self(features, batch)
         return [{"boxes": f["boxes"], "labels": f["labels"] - 1, "scores": f["scores"]} for f in found]
+
+
+def check(counts: Mapping[str, int], anchor: float, ratios: Sequence[float], strides: Sequence[int]) -> None:
+    """Refuse what no pyramid or proposal can be made of, by its key in a config; `counts` are those that start at 1."""
+    for name, count in counts.items():
+        require_range(f"task.head.{name}", count, 1)
+    require_range("task.head.anchor", anchor, 0, above=True)
+    for ratio in ratios:
+        require_range("task.head.ratios", ratio, 0, above=True)
+    if not ratios or not strides or len(set(strides)) < len(strides):
+        raise InputError(
+            f"task.head.ratios and strides name at least one each, no stride twice, got {list(ratios)} and {list(strides)}"
+        )

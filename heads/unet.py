@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
-from structures import Features
+from structures import Features, InputError, require_range
 
 
 class UNet(nn.Module):
@@ -18,6 +18,9 @@ class UNet(nn.Module):
 
     Attributes:
         stride: What height and width must be divisible by.
+
+    Raises:
+        InputError: If there are too few `widths` for the backbone, or one is below 1.
     """
 
     def __init__(
@@ -27,6 +30,10 @@ class UNet(nn.Module):
         self.strides = sorted(channels)
         self.stride = self.strides[-1]
         blocks = self.stride.bit_length() - 1  # one doubling each, from the deepest stride to 1
+        for width in widths:
+            require_range("task.head.widths", width, 1)
+        if len(widths) < blocks:
+            raise InputError(f"task.head.widths names {len(widths)} widths, this backbone needs {blocks}: add some")
         # The decoder skips its first entry (the image itself).
         self.decoder = UnetDecoder([0, *(channels[s] for s in self.strides)], list(widths[:blocks]), n_blocks=blocks)
         self.logits = nn.Conv2d(widths[blocks - 1], num_classes, 3, padding=1)

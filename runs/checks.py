@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
-import yaml
-
+from runs.signatures import (
+    CONF,
+    HYDRA,
+    foreign,
+    inside,
+    is_part,
+    judge,
+    kind,
+    like,
+    load,
+    parse,
+    readable,
+    shown,
+    signature,
+    wants_part,
+)
 from structures import InputError
 
-ROOT = Path(__file__).parent.parent.resolve()
-CONF = ROOT / "conf"
 SUPPLIED = {"self", "backbone", "spec", "run_dir", "unused", "callbacks", "logger", "ndim", "in_channels"}
 """Parameters that are handed over in Python; no config has them."""
 
 SUPPLIED_TO_HEADS = {"channels", "num_classes"}
-
-HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
 def check(config: dict[str, Any], name: str) -> None:
@@ -39,8 +48,47 @@ def check(config: dict[str, Any], name: str) -> None:
     optional = {"callbacks", "logger"} | {next(iter(e)) for e in defaults(name) if None in e.values()}
     for group in sorted(groups(name) - set(config) - optional):
         raise InputError(f"{group} is missing: say {group}=..., one of {', '.join(choices(group))}")
+    for key, default in load(CONF / f"{name}.yaml").items():
+        if key in config and key not in ("defaults", "hydra") and config[key] != "???":
+            wanted = "str" if default == "???" else "str | None" if default is None else kind(default)
+            check_value(config[key], parse(wanted), key)
+    for group in sorted(groups(name) & set(config)):
+        check_group(config[group], group, optional=group in optional)
     for key in sorted(config, key=lambda key: isinstance(config[key], dict)):
         check_node(config[key], key)
+
+
+def check_group(node: Any, group: str, optional: bool) -> None:
+    """That what was chosen from a group can be built."""
+    if is_part(node) and group == "logger":
+        require_package(str(node["_target_"]))
+    if is_part(node) or (optional and not node):
+        return
+    if not isinstance(node, dict) or group not in ("callbacks", "logger"):
+        raise InputError(
+            f"{group}={shown(node)} names nothing that can be built: say {group}=..., one of {', '.join(choices(group))}"
+        )
+    for key, value in node.items():
+        path = f"{group}.{key}"
+        if value is None or (is_part(value) and group == "callbacks"):
+            continue
+        if having := owners(path) if group == "logger" else []:
+            raise InputError(f"{path} can't be set here: what is chosen does not have it; choose {' or '.join(having)}")
+        if path in known_keys("train"):
+            raise InputError(
+                f"{path}={shown(value)} names nothing that can be built: {instead(value, path)}, or null to leave it out"
+            )
+        known = sorted(key for key in known_keys("train") if key.count(".") == 1 and key.startswith(f"{group}."))
+        raise InputError(f"{path} is no part that can be built: it has no _target_.{near(path, known)}")
+
+
+def require_package(target: str) -> None:
+    """Refuse a logger of ours whose package is not installed; the functions are called like the packages."""
+    module, _, name = target.rpartition(".")
+    if module == "runs.loggers" and not find_spec(name):
+        raise InputError(
+            f"logger={name} needs its package: pip install -c constraints.txt -e '.[{name}]', or choose logger=csv"
+        )
 
 
 def choices(group: str) -> list[str]:
@@ -58,12 +106,6 @@ def check_node(node: Any, path: str) -> None:
         return
     if "_target_" in node:
         check_target(node, path)
-    elif path.count(".") == 0 and path in ("callbacks", "logger"):
-        for key, value in node.items():
-            if value is not None and not (isinstance(value, dict) and "_target_" in value):
-                raise InputError(
-                    f"{path}.{key} is no part that can be built: it has no _target_.{near(f'{path}.{key}', known_keys('train'))}"
-                )
     for key, value in node.items():
         if key not in HYDRA:
             check_node(value, f"{path}.{key}")
@@ -78,11 +120,44 @@ def check_target(node: dict[str, Any], path: str) -> None:
     keys = configurable(str(node["_target_"]), own) if own is not None else set(defaults or {})
     refuse_unknown(set(node) - HYDRA, keys, path)
     for key, value in node.items():
-        if key in HYDRA or value == "???" or (isinstance(value, dict) and "_target_" in value):
-            continue
-        wanted = own[key] if own is not None else like((defaults or {})[key])
-        if wanted is not None and not fits(value, wanted):
-            raise InputError(f"{path}.{key}={value!r} must be {readable(wanted)}")
+        wanted = own[key] if own is not None and key in own else like((defaults or {}).get(key))
+        if key not in HYDRA and value != "???" and wanted is not None:
+            check_value(value, parse(wanted), f"{path}.{key}", str(node["_target_"]))
+
+
+def check_value(value: Any, wanted: ast.expr, path: str, home: str = "") -> None:
+    """A value against the annotation that it is for; the values of a mapping one by one. `home` takes it, by its ``_target_``."""
+    if judge(value, wanted):
+        return
+    each = inside(wanted)
+    if each is not None and isinstance(value, dict) and not is_part(value):
+        for key, inner in value.items():
+            if inner != "???":
+                check_value(inner, each, f"{path}.{key}", home)
+    if wants_part(wanted):
+        raise InputError(f"{path}={shown(value)} names nothing that can be built: {instead(value, path, home)}")
+    if is_part(value):
+        raise InputError(f"{path} must be {readable(wanted)}, not a part that is built")
+    quoted = isinstance(value, int | float) and judge(str(value), wanted)
+    more = f": as text it is {path}=\"'{value}'\"" if quoted and not isinstance(value, bool) else ""
+    raise InputError(f"{path}={shown(value)} must be {readable(wanted)}{more}")
+
+
+def instead(value: Any, path: str, home: str = "") -> str:
+    """How the part at `path`, which the class `home` takes, is chosen or changed."""
+    group = CONF.joinpath(*path.split("."))
+    first, _, rest = path.partition(".")
+    if group.is_dir():
+        options = sorted(file.stem for file in group.glob("*.yaml"))
+        chosen = [value] if value in options else options
+        return "say " + " or ".join(f"{'/'.join(path.split('.'))}={option}" for option in chosen)
+    if rest.startswith(("parts.", "tasks.")):
+        return f"say {first}@{path}=..., one of {', '.join(choices(first))}"
+    own = [load(file) for file in sorted((CONF / first).glob("*.yaml"))]
+    own = [content for content in own if content.get("_target_", "") == home]
+    keys = list(dict.fromkeys(f"{first}.{key}" for content in own for key in flatten(content)))
+    keys = [key for key in keys if key.startswith(f"{path}.")]
+    return f"set its keys, {', '.join(keys)}" if keys else "leave it as it is"
 
 
 def configurable(target: str, own: Iterable[str]) -> set[str]:
@@ -99,21 +174,18 @@ def refuse_unknown(given: set[str], known: set[str], path: str) -> None:
 
 def near(word: str, options: Iterable[str]) -> str:
     """A sentence that names the closest of `options`, or all of a few. A key of that very name elsewhere comes first."""
-    ordered = sorted(options)
+    ordered = sorted(set(options) - {word})
     ends = {option: option.rsplit(".", 1)[-1] for option in ordered}
     last = word.rsplit(".", 1)[-1]
     same = [option for option in ordered if ends[option] == last]
-    close = get_close_matches(word, ordered, 3, 0.5)
+    close = get_close_matches(
+        word, ordered, 3, 0.8 if "." in word else 0.5
+    )  # what stands before the dot is alike anyway
     alike = set(get_close_matches(last, set(ends.values()), 3, 0.7))
     found = list(dict.fromkeys([*same, *close, *(option for option in ordered if ends[option] in alike)]))
     if found:
         return f" Nearest: {', '.join(found[:5])}"
     return f" Allowed: {', '.join(ordered)}" if 0 < len(ordered) <= 20 else ""
-
-
-@cache
-def load(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text()) or {}
 
 
 def defaults(name: str) -> list[dict[str, Any]]:
@@ -153,96 +225,3 @@ def flatten(node: dict[str, Any]) -> Iterator[str]:
         yield str(key)
         if isinstance(value, dict):
             yield from (f"{key}.{inner}" for inner in flatten(value))
-
-
-@cache
-def signature(target: str) -> dict[str, str | None] | None:
-    """{parameter: annotation as text} of a class or function of this project, read from its source; None for anything else."""
-    module, _, name = target.rpartition(".")
-    file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-    if not re.fullmatch(r"[\w.]+", target) or not file.is_file():
-        return None
-    for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return parameters(node)
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-            return parameters(inits[0]) if inits else inherited(node, file) or fields(node)
-    return None
-
-
-def inherited(node: ast.ClassDef, file: Path) -> dict[str, str | None] | None:
-    """The constructor of the class's first base, where that is imported from this project."""
-    if not node.bases or not isinstance(node.bases[0], ast.Name):
-        return None
-    base = node.bases[0].id
-    for line in ast.parse(file.read_text()).body:
-        if isinstance(line, ast.ImportFrom) and any(alias.name == base for alias in line.names):
-            return signature(f"{line.module}.{base}")
-    return None
-
-
-def parameters(node: ast.FunctionDef) -> dict[str, str | None]:
-    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-    return {a.arg: ast.unparse(a.annotation) if a.annotation else None for a in arguments}
-
-
-def fields(node: ast.ClassDef) -> dict[str, str | None]:
-    """The fields of a dataclass."""
-    lines = (line for line in node.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name))
-    return {line.target.id: ast.unparse(line.annotation) for line in lines}  # type: ignore[union-attr]
-
-
-@cache
-def foreign(target: str) -> dict[str, Any] | None:
-    """The keys and defaults that conf/ gives for somebody else's class."""
-    found: dict[str, Any] = {}
-    for file in sorted(CONF.rglob("*.yaml")):
-        for node in [load(file), *(value for value in load(file).values() if isinstance(value, dict))]:
-            if node.get("_target_") == target:
-                found |= {key: value for key, value in node.items() if key not in HYDRA}
-    return found or None
-
-
-def like(default: Any) -> str | None:
-    """The annotation that a default suggests; any number where it is a number."""
-    kinds = {bool: "bool", int: "float", float: "float", str: "str", list: "list", dict: "dict"}
-    return kinds.get(type(default))
-
-
-def fits(value: Any, annotation: str) -> bool:
-    """Whether a plain value is of the annotated type. Types that no text can be are not judged."""
-    return judge(value, ast.parse(annotation, mode="eval").body)
-
-
-def judge(value: Any, node: ast.expr) -> bool:
-    if isinstance(node, ast.BinOp):
-        return judge(value, node.left) or judge(value, node.right)
-    if isinstance(node, ast.Constant):
-        return value is None if node.value is None else value == node.value
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-        return judge_generic(value, node.value.id, node.slice)
-    simple = {"bool": bool, "str": str, "int": int, "float": (int, float), "list": list, "dict": dict}
-    if isinstance(node, ast.Name) and node.id in simple:
-        right = isinstance(value, simple[node.id])  # type: ignore[arg-type]
-        return right and (node.id == "bool" or not isinstance(value, bool))
-    return True
-
-
-def judge_generic(value: Any, name: str, inner: ast.expr) -> bool:
-    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-    if name == "Literal":
-        return any(judge(value, part) for part in parts)
-    if name in ("list", "tuple", "Sequence"):
-        return isinstance(value, list) and all(judge(v, parts[0]) for v in value)
-    if name in ("dict", "Mapping"):
-        return isinstance(value, dict) and all(judge(k, parts[0]) and judge(v, parts[1]) for k, v in value.items())
-    return True
-
-
-def readable(annotation: str) -> str:
-    """An annotation in words."""
-    words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "None": "null"}
-    if annotation.startswith("Literal"):
-        return "one of " + annotation[8:-1]
-    return " or ".join(words.get(part.strip(), part.strip()) for part in annotation.split("|"))

@@ -20,6 +20,14 @@ from runs.checks import CONF, check, choices, known_keys, near, owners
 from runs.resuming import AUTO, divide
 from structures import InputError, RunError
 
+OPTIONS = (
+    dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"), False)
+    | dict.fromkeys(("--shell-completion", "-sc"), False)
+    | dict.fromkeys(("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"), True)
+    | dict.fromkeys(("--config-dir", "-cd", "--experimental-rerun", "--info", "-i"), True)
+)
+"""Hydra's options, and whether a value follows."""
+
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -35,13 +43,13 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
         if ranks.rank() > 0:  # what the first process composed
             call.attempt(OmegaConf.create(ranks.hear("config")))  # type: ignore[arg-type]
         else:
+            refuse_options(sys.argv[1:], name)
             sys.argv[1:] = divide(sys.argv[1:])[0]
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(call.check)()
     except (HydraException, OmegaConfBaseException, InputError) as error:
         call.refuse(error)
     except ValueError as error:  # Hydra's for a word such as =3
-        said = f"{' '.join(call.words[1:])} is not understood ({error}): say key=value, or group=choice"
-        call.refuse(InputError(said))
+        call.refuse(InputError(explain_words(call.words[1:], error)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     if call.code == REFUSED:
@@ -143,6 +151,41 @@ def explain(error: Exception, command: str) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} is not understood: say key=value, or group=choice"
     return " ".join(line.strip() for line in text.splitlines()[:2])
+
+
+def refuse_options(words: list[str], name: str) -> None:
+    """Refuse an option that Hydra does not have, and one among the words, which argparse answers with its usage.
+
+    Raises:
+        InputError: Naming the option, the nearest ones, or the order that is understood.
+    """
+    runs: list[str] = []  # o an option, w a word, alike neighbours as one
+    options: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+            options.append(word)
+            continue
+        option = word.startswith("-") and len(word) > 1
+        if option and word.split("=")[0] not in OPTIONS:
+            raise InputError(f"there is no option {word}.{near(word, OPTIONS)}")
+        skip = option and "=" not in word and OPTIONS[word]
+        options += [word] if option else []
+        if runs[-1:] != [kind := "o" if option else "w"]:
+            runs.append(kind)
+    if runs.count("w") > 1:
+        ordered = options + [word for word in words if word not in options]
+        raise InputError(f"options stand before all words: {name}.py {' '.join(ordered)}")
+
+
+def explain_words(words: list[str], error: Exception) -> str:
+    """Which of `words` Hydra could make nothing of; a group that was given a number or null, or all of them."""
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if (CONF / key).is_dir() and value not in (options := choices(key)):
+            return f"{word}: there is no such choice. Allowed: {', '.join(options)}"
+    return f"{' '.join(words)} is not understood ({error}): say key=value, or group=choice"
 
 
 def explain_key(key: str, command: str) -> str:

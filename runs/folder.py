@@ -135,9 +135,8 @@ def free_folder(run_dir: str | None, kind: str) -> Path:
         raise InputError(f"run_dir={folder} is a file: name a folder")
     held = sorted(child.name for child in folder.iterdir() if child.name != LOCK) if folder.is_dir() else []
     if held:
-        raise InputError(
-            f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder, or go on with that run by resume={folder}"
-        )
+        resume = "" if kind in ("evaluate", "predict") else f", or go on with that run by resume={folder}"
+        raise InputError(f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder{resume}")
     return folder
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 
 from runs.pictures import Pictures
@@ -18,10 +19,20 @@ from tasks.base import Task
 log = logging.getLogger("resmet")
 
 
+def precision_of(asked: str, config: dict[str, Any]) -> str:
+    """The precision to judge with: what was asked for; at ``auto`` that of the training, unless only a card computes it."""
+    trained = str((config.get("trainer") or {}).get("precision", "auto"))
+    if asked != "auto" or (trained.startswith("16") and not torch.cuda.is_available()):
+        return asked
+    return trained
+
+
 def evaluate(task: Task, data: Any, split: str, folder: Path, engine: Callable[..., Trainer], source: str) -> None:
     """Test `task` on one split of prepared data and write ``metrics.json``, ``pictures/`` and ``report.html``."""
     began = time.monotonic()
     log.info(f"data: {data.describe()}")
+    for note in data.notes:
+        log.info(note)
     trainer = engine(run_dir=folder, callbacks=[Pictures()], logger=False)
     trainer.test(task, dataloaders=data.loader(split), verbose=False)
     figures = stage_figures(trainer, "test")

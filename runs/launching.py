@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runs.checks import ROOT
 from runs.command import FAILED
 from runs.job import attempt
 from runs.signals import TERMINATED
+from runs.signatures import ROOT
 from structures import InputError
 
 OF_TASKS = {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"}

@@ -15,6 +15,7 @@ from runs.tables import read_rows
 from structures import Batch, InputError, Prediction, Spec
 from tasks.base import Task, count
 
+WHOLE = ("label", "labels")  # what is said of an item as a whole
 SHOWN_SCORE = 0.5  # boxes below it crowd a picture
 
 
@@ -106,14 +107,15 @@ class Pictures(Callback):
                 said = predictions[name[:-1]] if name else predictions
                 for i, (truth, prediction) in enumerate(zip(targets(part), said, strict=True)):
                     drawn = cells.setdefault(name, [])
-                    if own.ndim == 1:  # the same waveform twice would say nothing
-                        word = f"true: {drawing.caption(truth, own)}, predicted: "
-                        drawn.append(self.cell(part, i, prediction, own, word))
+                    if own.target in WHOLE:  # the same item twice would say nothing
+                        right = set(truth["labels"].tolist()) == set(prediction["labels"].tolist())
+                        wrong = f"\u2717 true: {drawing.caption(truth, own)}, predicted: "
+                        drawn.append(self.cell(part, i, prediction, own, "\u2713 " if right else wrong))
                     else:
                         drawn.append(self.cell(part, i, truth, own, "true: "))
                         drawn.append(self.cell(part, i, prediction, own, "predicted: "))
         for name, drawn in cells.items():
-            most = self.count * (1 if specs[name].ndim == 1 else 2)
+            most = self.count * (1 if specs[name].target in WHOLE else 2)
             drawing.save(drawing.sheet(drawn[:most], specs[name]), folder / f"{name}predictions.png")
 
     def cell(self, batch: Batch, i: int, answer: Prediction, spec: Spec, word: str) -> Any:

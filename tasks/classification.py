@@ -19,7 +19,7 @@ from torchmetrics.classification import (
 from backbones.base import Backbone
 from heads.across import mean
 from heads.pooled import Pooled
-from structures import Batch, Features, Prediction, Spec
+from structures import Batch, Features, Prediction, Spec, require_range
 from tasks.balancing import class_weights as weigh
 from tasks.base import Task
 from tasks.mixing import Mixing
@@ -41,7 +41,7 @@ class Classification(Task):
         class_weights: ``balanced`` lets a class weigh the more in the loss the rarer it is.
 
     Raises:
-        InputError: If `mixup` or `cutmix` is negative, or the data did not count what is to be balanced.
+        InputError: If a share is outside 0..1, `mixup` or `cutmix` is negative, or the data did not count what is to be balanced.
     """
 
     score = "accuracy"
@@ -61,6 +61,8 @@ class Classification(Task):
         class_weights: Literal["none", "balanced"] = "none",
     ) -> None:
         super().__init__(backbone, spec)
+        require_range("task.label_smoothing", label_smoothing, 0, 1, below=True)
+        require_range("task.threshold", threshold, 0, 1)
         self.label_smoothing, self.threshold = label_smoothing, threshold
         self.mixing = Mixing(mixup, cutmix, spec.num_classes)
         self.register_buffer("weights", weigh(spec, class_weights), persistent=False)

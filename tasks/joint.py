@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from backbones.base import Backbone
 from heads.across import alone, processes, summed
-from structures import Batch, InputError, Prediction, Spec
+from structures import Batch, InputError, Prediction, Spec, require_range
 from tasks.base import Task
 
 
@@ -22,7 +22,7 @@ class Joint(Task):
         weights: {part: factor of its losses}; 1 where a part is not named.
 
     Raises:
-        InputError: If tasks and data do not have the same parts.
+        InputError: If tasks and data do not have the same parts, or a weight is negative.
     """
 
     score = "mean"
@@ -44,6 +44,8 @@ class Joint(Task):
             )
         if unknown := set(weights or {}) - set(tasks):
             raise InputError(f"task.weights names {sorted(unknown)}, the parts are {sorted(tasks)}")
+        for name, weight in (weights or {}).items():
+            require_range(f"task.weights.{name}", weight, 0)
         self.parts = nn.ModuleDict({name: make(backbone, spec.parts[name]) for name, make in tasks.items()})
         for part in self.parts.values():
             del part.backbone  # registered once, here

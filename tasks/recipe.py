@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from structures import InputError
+from structures import InputError, reason, require_range
 from tasks.freezing import Plan
 
 if TYPE_CHECKING:
     pass
 
 log = logging.getLogger("resmet")
+
+
+LIMITS: dict[str, dict[str, Any]] = {
+    "lr": {"least": 0, "above": True},
+    "weight_decay": {"least": 0},
+    "eps": {"least": 0, "above": True},
+    "betas": {"least": 0, "most": 1, "below": True},
+    "momentum": {"least": 0, "most": 1, "below": True},
+}
+"""What an optimizer's numbers may be; torch takes some that are none."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,8 @@ class Recipe:
         base_batch: Items a step for which the optimizer's rate is right; None is the data's own batch size.
 
     Raises:
-        InputError: If a share is outside 0..1, `clip`, `stage_decay` or `deep_head` is negative, or `scaling` or `base_batch` is
-            none of these.
+        InputError: If a share is outside 0..1, a number of the optimizer outside `LIMITS`, `clip`, `stage_decay` or `deep_head` is
+            negative, or `scaling` or `base_batch` is none of these.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW
@@ -73,6 +84,25 @@ class Recipe:
             raise InputError(f"recipe.scaling must be auto, none, linear or sqrt, got {self.scaling!r}")
         if self.base_batch is not None and self.base_batch < 1:
             raise InputError(f"recipe.base_batch must be at least 1, got {self.base_batch}")
+        given = getattr(self.optimizer, "keywords", {})
+        for name in LIMITS.keys() & given.keys():
+            if name == "betas" and len(given[name]) != 2:
+                raise InputError(f"recipe.optimizer.betas are two numbers, got {list(given[name])}")
+            for value in given[name] if isinstance(given[name], Sequence) else [given[name]]:
+                require_range(f"recipe.optimizer.{name}", value, **LIMITS[name])
+
+    def try_out(self) -> None:
+        """Make the optimizer once, for a parameter that nobody has.
+
+        Raises:
+            InputError: If it can't be made of these numbers.
+        """
+        try:
+            made = self.optimizer([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"recipe.optimizer can't be made: {reason(error)}") from error
+        if not isinstance(made, Optimizer):
+            raise InputError(f"recipe.optimizer makes a {type(made).__name__}: choose recipe/optimizer=adamw or sgd")
 
     @property
     def rate(self) -> float:

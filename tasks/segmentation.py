@@ -12,7 +12,7 @@ from backbones.base import Backbone
 from heads.across import total
 from heads.dice import dice_loss
 from heads.unet import UNet
-from structures import IGNORE, Batch, Features, Prediction, Spec
+from structures import IGNORE, Batch, Features, Prediction, Spec, require_range
 from tasks.balancing import class_weights as weigh
 from tasks.base import Task
 
@@ -30,7 +30,7 @@ class Segmentation(Task):
         class_weights: ``balanced`` lets a class weigh the more in the cross-entropy the fewer pixels it has.
 
     Raises:
-        InputError: If the data did not count what is to be balanced.
+        InputError: If `dice_weight` is outside 0..1, or the data did not count what is to be balanced.
     """
 
     score = "dice"
@@ -47,6 +47,7 @@ class Segmentation(Task):
         class_weights: Literal["none", "balanced"] = "none",
     ) -> None:
         super().__init__(backbone, spec)
+        require_range("task.dice_weight", dice_weight, 0, 1)
         self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
         self.binary = spec.num_classes == 2 and spec.class_names[0] == "background"
         self.head = head(backbone.channels, 1 if self.binary else spec.num_classes)

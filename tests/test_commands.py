@@ -57,6 +57,7 @@ def test_answers_come_before_torch(words: list[str], code: int) -> None:
         (["taks=detection"], "no key taks. Nearest: task"),
         (["+frobnicate=1"], "no key frobnicate"),
         (["recipe.optimizer.lr=fast"], "must be a number"),
+        (["task=detection", "task.head.anchor=-1"], "task.head.anchor must be above 0, got -1"),
         (["data=voc"], "data.root is required: say data.root=..."),
         (["data=voc", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["backbone.depth=19"], "backbone.depth must be one of"),
@@ -226,3 +227,19 @@ def test_imperfect_data_stops_or_is_left_out_and_listed(run: Run, image_folder: 
     assert "1 items can't be used and were left out" in (tmp_path / "run" / "report.html").read_text().replace(
         "&#39;", "'"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hlep"], "there is no option --hlep. Nearest: --help"),
+        (["trainer=cpu", "-m", "seed=1,2"], "options stand before all words: train.py -m trainer=cpu seed=1,2"),
+        (["task=null"], "task=null: there is no such choice. Allowed: audio, "),
+        (["recipe.optimizer=sgd"], "say recipe/optimizer=sgd"),
+    ],
+)
+def test_what_a_parser_does_not_take_is_one_line(run: Run, words: list[str], said: str) -> None:
+    done = run("train", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from assembly import allowed
-from runs.checks import HYDRA, check, check_node, configurable, fits, known_keys, near, signature
+from runs.checks import check, check_node, configurable, known_keys, near
+from runs.signatures import HYDRA, fits, signature
 from structures import InputError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -92,3 +93,58 @@ def test_a_key_of_that_very_name_elsewhere_is_the_nearest() -> None:
     for word in ("lr", "recipe.lr"):
         assert "Nearest: recipe.optimizer.lr" in near(word, known_keys("train"))
     assert "Nearest: data.batch_size" in near("batch_size", known_keys("train"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("recipe.optimizer", "sgd", "say recipe/optimizer=sgd$"),
+        ("recipe.optimizer", "foo", "say recipe/optimizer=adamw or recipe/optimizer=sgd"),
+        ("recipe.plan", "x", r"set its keys, recipe.plan.frozen"),
+        ("data.augment", "none", r"set its keys, data.augment.flip"),
+        ("data.splits", 3, r"set its keys, data.splits.val"),
+        ("task.head", "unet", r"set its keys, task.head.width, .*task.head.threshold$"),
+        ("data.root", 2024, r"must be text: as text it is data.root=\"'2024'\""),
+        ("trainer.max_epochs", None, "trainer.max_epochs=null must be a whole number"),
+        ("task.tasks.digits", "audio", r"say task@task.tasks.digits=\.\.\., one of audio"),
+        ("data.size", {"_target_": "os.getcwd"}, "data.size must be a whole number or null, not a part"),
+    ],
+)
+def test_what_is_no_part_is_refused_where_one_is_meant(path: str, value: Any, said: str) -> None:
+    targets = {
+        "recipe": "tasks.recipe.Recipe",
+        "data": "datamodules.voc.Voc",
+        "task": "tasks.joint.Joint" if "tasks" in path else "tasks.detection.Detection",
+        "trainer": "runs.trainer.make_trainer",
+    }
+    first, *inner, last = path.split(".")
+    node: dict = {last: value} | ({} if inner else {"_target_": targets[first]})
+    if inner:
+        node = {"_target_": targets[first], inner[0]: node}
+    with pytest.raises(InputError, match=said):
+        check_node(node, first)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": "abc"}, "^seed='abc' must be a whole number"),
+        ({"run_dir": 3}, "^run_dir=3 must be text or null"),
+        ({"data": 3}, "data=3 names nothing that can be built: say data="),
+        ({"data": {"size": 3}}, "names nothing that can be built: say data="),
+        ({"callbacks": {"foo": 1}}, "callbacks.foo is no part .* Allowed: callbacks.early_stop, "),
+        ({"callbacks": {"pictures": 3}}, "or null to leave it out"),
+        ({"logger": {"project": "x"}}, "choose logger=mlflow or logger=wandb"),
+        ({"logger": {"_target_": "runs.loggers.nowhere"}}, "logger=nowhere needs its package: pip install"),
+    ],
+)
+def test_the_top_of_a_config_is_judged_too(change: dict, said: str) -> None:
+    groups = {name: {"_target_": "elsewhere"} for name in ("task", "backbone", "data", "recipe", "trainer")}
+    with pytest.raises(InputError, match=said):
+        check(groups | change, "train")
+
+
+def test_the_nearest_is_another_word_and_no_mere_neighbour() -> None:
+    known = known_keys("train")
+    assert near("trainer.max_epoch", known) == " Nearest: trainer.max_epochs"
+    assert "logger.project" not in near("logger.project", known)

@@ -41,7 +41,8 @@ DATA_BASES = {
 }
 MAY = {
     "structures": set(),
-    "drawing": {"structures"},
+    "drawing": {"structures", "marking"},
+    "marking": {"structures"},
     "backbones": {"structures", "backbones.base", "backbones.weights"},
     "heads": {"structures", "backbones.base", "heads.across", "heads.dice", "heads.sampling"},
     "tasks": {
@@ -79,7 +80,7 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
-    ours = {*FOLDERS, *SCRIPTS, "structures", "assembly", "drawing"}
+    ours = {*FOLDERS, *SCRIPTS, "structures", "assembly", "drawing", "marking"}
     return {name for name in found if name.split(".")[0] in ours}
 
 

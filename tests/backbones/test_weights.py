@@ -2,6 +2,7 @@
 
 import socket
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -122,3 +123,30 @@ def test_timm_refusals() -> None:
         TimmFeatures("mobilenetv3_smal_100")
     with pytest.raises(InputError, match="2 axes"):
         TimmFeatures("vgg11", ndim=1)
+
+
+def test_offline_nothing_is_announced_and_nothing_is_tried_again(monkeypatch, tmp_path, capfd) -> None:
+    """Neither timm's own weights nor torchvision's: the clients themselves, on a machine without a network."""
+
+    def offline(*_: object, **__: object) -> None:
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for make in (
+        lambda: TimmFeatures("mobilenetv3_small_100", weights="pretrained"),
+        lambda: ResNet(18, weights="ResNet18_Weights.IMAGENET1K_V1"),
+    ):
+        with pytest.raises(InputError, match=r"could not be downloaded.*cache folder"):
+            make()
+    assert huggingface_hub.constants.HF_HUB_OFFLINE
+    assert capfd.readouterr() == ("", "")
+
+
+def test_reasons_are_words(tmp_path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"PK no weights")
+    with pytest.raises(InputError) as caught:
+        ResNet(18, width=8, weights=str(tmp_path / "w.pt"))
+    assert "Error" not in str(caught.value)

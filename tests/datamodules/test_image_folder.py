@@ -141,3 +141,11 @@ def test_evaluation_takes_the_checkpoints_classes(image_folder: Path) -> None:
     data.adopt(spec)
     with pytest.raises(InputError, match="does not know"):
         data.prepare(["test"])
+
+
+def test_an_empty_class_folder_is_said(image_folder: Path) -> None:
+    (image_folder / "train" / "none").mkdir()
+    data = ImageFolder(str(image_folder))
+    data.prepare()
+    assert data.spec.class_names == ("dark", "light")
+    assert data.notes[0] == f"no images lie in {image_folder / 'train' / 'none'}: left out"

@@ -172,3 +172,19 @@ def test_one_file_an_object(tmp_path: Path) -> None:
 def test_a_mask_an_object_on_real_data(real: Path) -> None:
     data = prepared(real / "nuclei_fluo")
     assert {name: len(items) for name, items in data.splits.items()} == {"train": 60, "val": 12}
+
+
+def test_masks_without_any_object(mask_folder: Path) -> None:
+    for file in (mask_folder / "masks").glob("*.png"):
+        save_mask(file, np.zeros((30, 40)))
+    with pytest.raises(InputError, match="all masks hold the value 0 alone, so there is no object"):
+        prepared(mask_folder)
+
+
+def test_jpeg_masks_are_named_as_the_cause(mask_folder: Path) -> None:
+    for file in (mask_folder / "masks").glob("*.png"):
+        Image.open(file).save(file.with_suffix(".jpg"), quality=60)
+        file.unlink()
+    for values in (None, {0: "background", 255: "object"}):
+        with pytest.raises(InputError, match="JPEG is why: it changes values"):
+            prepared(mask_folder, values=values)
