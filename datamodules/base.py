@@ -71,6 +71,7 @@ class Data(Checked, ABC):
         self.skipped: list[str] = []
         self.lost: list[str] = []
         self.position = (0, 0)
+        self.loaders: list[Loader] = []
         self.still_epochs = 0
         self.given: Spec | None = None
         self.foreign = False
@@ -155,7 +156,14 @@ class Data(Checked, ABC):
         batches = self.batches(split)
         if split == "train":
             batches.begin(*self.position)
-        return Loader(self.splits[split], batches, workers, self.lose)
+        self.loaders.append(Loader(self.splits[split], batches, workers, self.lose))
+        return self.loaders[-1]
+
+    def teardown(self, stage: str) -> None:
+        """Lightning calls this when it is done with a stage."""
+        for loader in self.loaders:
+            loader.close()
+        self.loaders.clear()
 
     def begin(self, epoch: int, batch: int) -> None:
         """Go on in the middle: the training loader that is made next starts at this batch of this epoch."""

@@ -118,7 +118,7 @@ class Checked(LightningDataModule):
         """Take note of items that could be read when the run began and can't be any more."""
         if self.on_bad == "stop":
             raise InputError(
-                f"{messages[0]} (it could be read when the run began; mend it and go on, or say data.on_bad=skip to do without)"
+                f"{messages[0]} (the run stops at it: mend it and go on with resume, or say data.on_bad=skip to do without)"
             )
         for message in messages:
             if message not in self.skipped:

@@ -58,6 +58,10 @@ class JointData(Data):
     def load(self, item: Item) -> Sample:
         raise NotImplementedError("joint data is loaded part by part")
 
+    def teardown(self, stage: str) -> None:
+        for part in self.parts.values():
+            part.teardown(stage)
+
     def begin(self, epoch: int, batch: int) -> None:
         for part in self.parts.values():
             part.begin(epoch, batch)

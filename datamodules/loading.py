@@ -50,7 +50,7 @@ class Loader:
     def __init__(self, items: Items, batches: Batches, workers: int, lost: Callable[[list[str]], None]) -> None:
         self.dataset, self.batch_sampler, self.num_workers, self.lost = items, batches, workers, lost
         self.collate_fn = collate
-        self.place = 0
+        self.todo = Rest(batches)
         self.crew: list[Any] = []
         self.inner: DataLoader | None = None
 
@@ -63,7 +63,7 @@ class Loader:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        self.place, replaced = 0, 0
+        self.todo.place, replaced = 0, 0
         while True:
             try:
                 yield from self.rest()
@@ -75,14 +75,14 @@ class Loader:
                 self.dismiss(error, replaced)
 
     def rest(self) -> Iterator[Any]:
-        """The batches from `place` on."""
+        """The batches that were not given yet."""
         source = self.employ()
         while True:
             try:
                 batch = self.await_batch(source)
             except StopIteration:
                 return
-            self.place += 1
+            self.todo.place += 1
             if missing := batch.pop(UNREADABLE, None):
                 self.lost(missing)
             yield batch
@@ -93,7 +93,7 @@ class Loader:
         if self.inner is None:
             self.inner = DataLoader(
                 self.dataset,
-                batch_sampler=Rest(self),
+                batch_sampler=self.todo,
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 collate_fn=self.collate_fn,
@@ -117,16 +117,21 @@ class Loader:
                 if "timed out" not in str(error) or time.monotonic() - began > self.patience:
                     raise
 
+    def close(self) -> None:
+        """End all workers; they have nothing to lose."""
+        for child in self.crew:
+            child.kill()
+            child.join()
+        self.inner, self.crew = None, []
+
     def dismiss(self, error: RuntimeError, replaced: int) -> None:
         """End all workers; those of the next iterator are new."""
-        awaited = next(iter(Rest(self)), [])
+        awaited = next(iter(self.todo), [])
         names = ", ".join(self.dataset.items[index].name for _, index in awaited[:3])
         hung = "timed out" in str(error)
         what = f"hang for {self.patience:.0f} s" if hung else str(error).strip().splitlines()[0].rstrip(". ")
-        for child in self.crew:
-            child.kill()
-        self.inner, self.crew = None, []
-        said = f"the workers that load data {'' if hung else 'died: '}{what} (batch {self.place}: {names}, ...)"
+        self.close()
+        said = f"the workers that load data {'' if hung else 'died: '}{what} (batch {self.todo.place}: {names}, ...)"
         if replaced > REPLACEMENTS:
             raise RunError(
                 f"{said}; they were replaced {REPLACEMENTS} times in this epoch: lower data.workers or data.batch_size, "
@@ -136,13 +141,16 @@ class Loader:
 
 
 class Rest:
-    """What a loader has not given yet, for a DataLoader's ``batch_sampler``."""
+    """What a loader has not given yet, for a DataLoader's ``batch_sampler``.
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+    It does not know its loader: a ring of references would leave the workers to the garbage collector, which waits for each in vain.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches, self.place = batches, 0
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return islice(iter(self.loader.batch_sampler), self.loader.place, None)
+        return islice(iter(self.batches), self.place, None)
 
     def __len__(self) -> int:
-        return len(self.loader.batch_sampler)
+        return len(self.batches)

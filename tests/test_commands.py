@@ -233,7 +233,10 @@ def test_imperfect_data_stops_or_is_left_out_and_listed(run: Run, image_folder: 
     ("words", "said"),
     [
         (["--hlep"], "there is no option --hlep. Nearest: --help"),
-        (["trainer=cpu", "-m", "seed=1,2"], "options stand before all words: train.py -m trainer=cpu seed=1,2"),
+        (
+            ["trainer=cpu", "--cfg", "job", "seed=1"],
+            "options stand before all words: train.py --cfg job trainer=cpu seed=1",
+        ),
         (["task=null"], "task=null: there is no such choice. Allowed: audio, "),
         (["recipe.optimizer=sgd"], "say recipe/optimizer=sgd"),
     ],

@@ -94,7 +94,7 @@ def test_a_file_that_turns_unreadable_stops_or_is_stood_in_for(workers: int, ima
         path.write_bytes(b"no picture any more")
         if on_bad == "stop":
             with pytest.raises(
-                InputError, match=rf"{path.name} can't be read as an image.*when the run began.*data.on_bad=skip"
+                InputError, match=rf"{path.name} can't be read as an image.*mend it and go on.*data.on_bad=skip"
             ):
                 list(data.loader("train"))
         else:
