@@ -17,7 +17,7 @@ from runs.continuing import Start, find_start
 from runs.folder import is_child
 from runs.guard import Rollback
 from runs.signals import Stopped, requeue
-from structures import InputError, RunError
+from structures import InputError, RunError, reason
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
@@ -58,7 +58,14 @@ class Attempts:
             except Rollback as error:
                 trainer, start = self.go_back(trainer, error)
             except (MemoryError, RuntimeError) as error:
-                if isinstance(error, RunError) or not out_of_memory(error):
+                if isinstance(error, RunError):
+                    raise
+                if out_of_touch(error):
+                    raise RunError(
+                        f"another process of this run can't be reached ({reason(error)}): the last checkpoint is safe; "
+                        f"start all of them again with resume={self.folder}, or under torchrun with --max-restarts"
+                    ) from error
+                if not out_of_memory(error):
                     raise
                 trainer = self.with_less(trainer, error)
 
@@ -136,6 +143,12 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that there is no memory left, on a card or here."""
     words = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
+def out_of_touch(error: BaseException) -> bool:
+    """Whether `error` says that another process is gone."""
+    words = ("gloo", "Gloo", "Connection closed by peer", "NCCL", "Socket Timeout")
+    return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in words)
 
 
 def leave(stop: Stopped, folder: Path) -> NoReturn:
