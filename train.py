@@ -20,6 +20,7 @@ def main(cfg: "DictConfig") -> None:
         cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
 
     from assembly import assemble_data, assemble_task, build, rehearse
+    from runs.continuing import recall
     from runs.training import start, train
 
     start(cfg.seed)
@@ -29,6 +30,8 @@ def main(cfg: "DictConfig") -> None:
     callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
     logger = build(cfg.logger) if cfg.get("logger") else None
     data = assemble_data(cfg)
+    if resume:
+        recall(folder, data)
     data.prepare()
     data.suit(processes)
     task = assemble_task(cfg, data.spec)

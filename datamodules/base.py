@@ -38,7 +38,6 @@ class Data(Checked, ABC):
         ndim: Axes of the input.
         notes: What a person should know about what was read.
         skipped: What is wrong with every item that was left out.
-        lost: The part of `skipped` that could be read when the run began.
         position: The epoch and the batch that training starts at.
         still_epochs: Epochs at the start in which training items are not changed.
     """
@@ -70,6 +69,9 @@ class Data(Checked, ABC):
         self.notes: list[str] = []
         self.skipped: list[str] = []
         self.lost: list[str] = []
+        self.left_out: list[str] = []
+        self.stay_out: set[str] | None = None
+        self.known: Spec | None = None
         self.position = (0, 0)
         self.loaders: list[Loader] = []
         self.still_epochs = 0

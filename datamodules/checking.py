@@ -29,6 +29,10 @@ class Checked(LightningDataModule):
         skipped: What is wrong with every item that was left out.
         lost: The part of `skipped` that could be read when the run began.
         whole: Whether everything is kept in memory.
+        left_out: The names of the items that were left out when they were opened.
+        stay_out: Those of a run that is gone on with; others that can't be opened now keep their place, so that every item keeps its
+            number. None leaves out what can't be opened.
+        known: What the data of a run that is gone on with said of itself.
     """
 
     spec: Spec
@@ -38,6 +42,9 @@ class Checked(LightningDataModule):
     on_bad: str
     cache: bool
     given: Spec | None
+    stay_out: set[str] | None
+    known: Spec | None
+    left_out: list[str]
 
     @abstractmethod
     def read(self) -> Mapping[str, Sequence[Item]]:
@@ -106,9 +113,15 @@ class Checked(LightningDataModule):
         self.skipped += [message for found in wrong.values() for message in found.values()]
         self.refuse_skipped()
         for name, found in wrong.items():
-            self.splits[name].leave_out(set(found))
+            items = self.splits[name]
+            gone = {index for index in found if self.stay_out is None or items.items[index].name in self.stay_out}
+            self.left_out += [items.items[index].name for index in sorted(gone)]
+            items.leave_out(gone)
         if not self.given:
             self.spec = replace(self.spec, counts=tuple(counts.tolist()))
+            if self.known and self.on_bad == "skip":  # a file that broke since has no say in what the run is used to
+                measured = {name: getattr(self.known, name) for name in ("counts", "mean", "std", "window")}
+                self.spec = replace(self.spec, **measured)
             if len(self.splits.get("train", ())) and not sum(self.spec.counts):
                 raise InputError(
                     f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"

@@ -36,10 +36,11 @@ class Items(Dataset):
         return self.kept[index] if index in self.kept else self.data.load(self.items[index])
 
     def mark(self) -> str:
-        """A fingerprint: the items' names below the data's root, and the sizes of their files in bytes."""
+        """A fingerprint: the items' names below the data's root and, unless files may break, their sizes in bytes."""
         root, digest = str(getattr(self.data, "root", "")), hashlib.sha256()
         for item in self.items:
-            size = os.path.getsize(item.name) if os.path.isfile(item.name) else 0
+            whole = self.data.on_bad == "stop" and os.path.isfile(item.name)
+            size = os.path.getsize(item.name) if whole else 0
             digest.update(f"{item.name.removeprefix(root)}\0{size}\n".encode())
         return digest.hexdigest()
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from runs.checkpoints import candidates
-from structures import InputError, reason
+from structures import InputError, Spec, reason
 from tasks.base import Task
 
 
@@ -59,6 +59,24 @@ def find_start(folder: Path, task: Task, data: Any) -> Start:
     raise InputError(
         f"{folder}/checkpoints holds nothing to go on from ({'; '.join(notes) or 'no last.ckpt'}): start anew with another run_dir"
     )
+
+
+def recall(folder: Path, data: Any) -> None:
+    """Let `data` leave out what the run in `folder` had left out, and nothing else: items keep their numbers. Call before `prepare`."""
+    for path in candidates(folder / "checkpoints"):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            names, spec = content["left_out"], Spec.from_dict(content["spec"])
+        except Exception:  # `find_start` says so
+            continue
+        for name, part in getattr(data, "parts", {"": data}).items():
+            part.stay_out, part.known = set(names), spec.parts.get(name) if name else spec
+        return
+
+
+def left_out(data: Any) -> list[str]:
+    """The names of all items that were left out; of all parts where data is joint."""
+    return [name for part in getattr(data, "parts", {"": data}).values() for name in part.left_out]
 
 
 def refuse_other_data(content: dict[str, Any], task: Task, data: Any) -> None:

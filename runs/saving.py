@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from runs.checkpoints import BEST, LAST, WholeFiles, sweep
-from runs.continuing import marks
+from runs.continuing import left_out, marks
 from runs.signals import Ear, Stopped
 from structures import InputError
 
@@ -176,6 +176,7 @@ class Saving(Checkpoint):
             "halvings": pl_module.halvings,
         }
         checkpoint["items"] = self.marks
+        checkpoint["left_out"] = left_out(trainer.datamodule)  # type: ignore[attr-defined]
         if self.where == "validation":  # as if its first item were being judged: the whole of it comes again
             judged = loops["epoch_loop.val_loop.batch_progress"]
             judged["current"] = dict.fromkeys(judged["current"], 0)

@@ -130,3 +130,21 @@ def test_other_items_are_not_gone_on_with(image_folder: Path, tmp_path: Path) ->
     picture(image_folder / "train" / "dark" / "0.png", size=(40, 40), colour=40)
     with pytest.raises(InputError, match="train: items have other names or sizes"):
         run(data, tmp_path / "run", epochs=2, resume=True)
+
+
+def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tmp_path: Path) -> None:
+    """Where the run does without bad files, one that breaks on the way is stood in for, before and after it is gone on with."""
+    (image_folder / "train" / "dark" / "1.png").write_bytes(b"bad from the start")
+
+    def data() -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad="skip", cache=False)
+
+    with pytest.raises(Killed):
+        run(data, tmp_path / "run", [Kill(step=4)], every="0.001s")
+    (image_folder / "train" / "light" / "2.png").write_bytes(b"bad from now on")
+    run(data, tmp_path / "run", resume=True)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert [Path(name).name for name in content["left_out"]] == ["1.png"]
+    said = (tmp_path / "run" / "skipped.txt").read_text()
+    assert "dark/1.png" in said
+    assert "light/2.png" in said

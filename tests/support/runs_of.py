@@ -15,6 +15,7 @@ from datamodules.house import Digits, Scenes, Tones
 from datamodules.joint import JointData
 from heads.rcnn import RCNN
 from heads.unet import UNet
+from runs.continuing import recall
 from runs.saving import Saving
 from runs.trainer import make_trainer
 from runs.training import train
@@ -111,6 +112,8 @@ def run(
     """Train in `folder`; one that is gone on with starts from weights and random numbers that must not matter."""
     data = (DATA[kind] if isinstance(kind, str) else kind)(**data_keys)
     data.workers = workers
+    if resume:
+        recall(folder, data)
     data.prepare()
     task = make_task(kind if isinstance(kind, str) else "classification", data)
     task.recipe = recipe or task.recipe

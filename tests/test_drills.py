@@ -1,0 +1,17 @@
+"""The short form of the drills; python -m tests.drills has them all."""
+
+import random
+from pathlib import Path
+
+from tests.drills.disks import cut_checkpoint
+from tests.drills.runner import differences, kill_at_random, whole
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    place = tmp_path / "audio"
+    place.mkdir()
+    span = whole("audio", place / "whole")
+    kill_at_random("audio", place / "killed", 2, span, random.Random(0))
+    assert differences(place / "whole", place / "killed") == []
+    outcome = cut_checkpoint("audio", place / "whole", place)
+    assert outcome.equal == outcome.runs
