@@ -171,6 +171,9 @@ class Data(Checked, ABC):
         """Go on in the middle: the training loader that is made next starts at this batch of this epoch."""
         self.position = (epoch, batch)
 
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown("")
+
     def train_dataloader(self) -> Any:
         return self.loader("train")
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 from lightning.pytorch import Trainer
 
+from runs import ranks
 from runs.checkpoints import copied
 from runs.continuing import Start, find_start
 from runs.folder import is_child
@@ -71,6 +72,7 @@ class Attempts:
 
     def fit(self, trainer: Trainer, start: Start | None) -> None:
         """A signal ends the program with its own exit code, and says how to go on."""
+        ranks.part()
         self.task.halvings = self.halvings
         path = start.path if start else None
         try:

@@ -29,6 +29,7 @@ OPTIONS = (
 """Hydra's options, and whether a value follows."""
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+TRACE = "HYDRA_FULL_ERROR"
 
 
 def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
@@ -45,6 +46,7 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
         else:
             refuse_options(sys.argv[1:], name)
             sys.argv[1:] = divide(sys.argv[1:])[0]
+            os.environ[TRACE] = "1"  # errors come to us rather than being printed by Hydra
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(call.check)()
     except (HydraException, OmegaConfBaseException, InputError) as error:
         call.refuse(error)
@@ -69,12 +71,13 @@ class Call:
         self.name, self.main = name, main
         self.words = sys.argv[:]
         self.code = DONE
-        self.trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us rather than being printed by Hydra
+        self.trace = os.environ.get(TRACE) == "1"
 
     def check(self, cfg: DictConfig) -> None:
         """Refuse a config that is not whole and right, else `attempt` it in all processes."""
         sys.argv[:] = self.words
+        if not self.trace:
+            os.environ.pop(TRACE, None)  # processes that a run starts would take it for the user's wish
         try:
             if cfg.get("resume") in (None, AUTO):  # else it is that of the run to go on with, checked where it is read
                 check(plain(cfg), self.name)
@@ -104,8 +107,9 @@ class Call:
         """One message from all processes of a run."""
         if self.trace:
             traceback.print_exc()
-        if ranks.rank() == 0:
-            print(f"{self.name}.py: {which_job()}{message}", file=sys.stderr)
+        if ranks.speaks():
+            own = f"process {ranks.rank()}: " if ranks.rank() else ""
+            print(f"{self.name}.py: {which_job()}{own}{message}", file=sys.stderr)
 
 
 def leave_for_sweep(name: str) -> None:

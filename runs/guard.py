@@ -37,8 +37,8 @@ class Guard(Callback):
     """Look at the gradient's length before every step of the optimizer.
 
     The items of a batch that broke are written to ``bad_batches/`` of the run folder: their names as JSON, the batch itself as
-    ``.pt``, to be read with ``torch.load``. Under ``stop`` a card is asked once in 16 steps, and before every checkpoint;
-    otherwise before every step.
+    ``.pt``, to be read with ``torch.load``. Under ``stop`` a card is asked once in 16 steps, and before every checkpoint, and the
+    batch is known by its names alone; otherwise before every step.
 
     Args:
         nonfinite: What a loss or gradient that is no number does: ``stop`` ends the run, ``skip`` leaves the step out,
@@ -82,10 +82,12 @@ class Guard(Callback):
         """
         # A scaled loss may overflow: the scaler sees to it.
         figure = loss if self.trainer.precision == "16-mixed" else loss + norm
-        self.steps.append((self.trainer.global_step, figure, self.batches))
+        waits = figure.is_cuda and self.nonfinite == "stop"
+        # Batches that wait for a look would fill a card: their names have to do.
+        held = [{"names": names_of(batch)} for batch in self.batches] if waits else self.batches
+        self.steps.append((self.trainer.global_step, figure, held))
         self.batches = []
-        waits = figure.is_cuda and self.nonfinite == "stop" and len(self.steps) < SPAN
-        return True if waits else self.look()
+        return True if waits and len(self.steps) < SPAN else self.look()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.look()

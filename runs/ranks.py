@@ -23,7 +23,7 @@ STARTED = dict(os.environ)
 """The environment that this process was started in; Lightning adds to it."""
 
 _open: list[Any] = []
-"""Whether anything was said yet, and the store that is kept open."""
+"""What was said so far, and the store that is kept open."""
 
 
 def rank() -> int:
@@ -42,6 +42,16 @@ def launched() -> bool:
         return True
     tasks, name = STARTED.get("SLURM_NTASKS", "1"), STARTED.get("SLURM_JOB_NAME", "")
     return int(tasks or 1) > 1 and "SLURM_PROCID" in STARTED and name not in ("bash", "interactive")
+
+
+def speaks() -> bool:
+    """Whether this process says what goes wrong: the first one, until they train; then each for itself."""
+    return rank() == 0 or "training" in _open
+
+
+def part() -> None:
+    """From now on something may go wrong in one process alone."""
+    _open.append("training")
 
 
 def shared(name: str, make: Callable[[], str]) -> str:
