@@ -16,6 +16,8 @@ from typing import Any
 
 from health.tree import fingerprint, read_tree, stamp
 
+JSON = "json="
+
 ROOT = Path(__file__).parent.parent
 OWN = ("health", "datamodules", "conf/data")
 """What an answer depends on besides the data: a changed doctor looks again."""
@@ -126,9 +128,11 @@ def recall(words: list[str]) -> dict[str, Any] | None:
     kept = Memory(root).answer(question(words))
     if kept is None or (kept["sheet"] and kept["sheet_stamp"] != list(stamp(Path(kept["sheet"])) or ())):
         return None
-    return kept if kept["state"] == tree_state(root, map(Path, kept["written"])) else None
+    wanted = next((word.removeprefix(JSON) for word in words if word.startswith(JSON)), "")
+    written = [*map(Path, kept["written"]), *([Path(wanted)] if wanted else [])]
+    return kept | {"json": wanted} if kept["state"] == tree_state(root, written) else None
 
 
 def question(words: list[str]) -> str:
-    """The command line and where it was given: paths in it may be relative."""
-    return json.dumps([os.getcwd(), sorted(words)])
+    """The command line and where it was given: paths in it may be relative. Where a copy of the answer goes does not change it."""
+    return json.dumps([os.getcwd(), sorted(word for word in words if not word.startswith(JSON))])

@@ -32,7 +32,8 @@ def settle(root: Path, tree: Tree) -> tuple[dict[str, Any], list[Finding]]:
     colours = any(needs_colours(file) for file in files[:50])
     masks = count_values(files, colours)
     lossy = {file for file in files if file.suffix.lower() in LOSSY or sniff(file) == "JPEG"}
-    trusted = [held for path, held in masks.items() if path not in lossy | of_odd_size(root, tree, files)]
+    doubtful = lossy | of_odd_size(root, tree, files)
+    trusted = [held for path, held in masks.items() if path not in doubtful]
     classes = shared(trusted or list(masks.values()))
     found = sum(
         (Counter({v: n for v, n in held.items() if v in classes}) for held in trusted or masks.values()), Counter[int]()

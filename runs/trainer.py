@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,9 @@ from runs.progress import Progress
 from runs.ranks import WAIT
 from runs.sharding import Sharded, refuse_whole
 from structures import InputError
+
+PER_CORE = 4
+"""Processes a core, at most."""
 
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
@@ -95,6 +99,7 @@ def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, c
         refuse_whole(callbacks, unused)
     try:
         made = engine(strategy=ddp(unused) if strategy in ("ddp", "fsdp") else strategy, callbacks=list(callbacks))
+        refuse_crowds(made)
         if strategy == "fsdp":
             return engine(strategy=Sharded(made.world_size), callbacks=list(callbacks))
         if strategy == "auto" and made.world_size > 1:
@@ -102,6 +107,15 @@ def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, c
         return made
     except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+
+
+def refuse_crowds(made: Trainer) -> None:
+    """Refuse more processes than a processor can serve: they would wait for each other until they give up."""
+    cores = os.cpu_count() or 1
+    if made.strategy.root_device.type == "cpu" and made.num_devices > PER_CORE * cores:
+        raise InputError(
+            f"trainer.devices={made.num_devices} processes on {cores} cores are too many: take at most {PER_CORE * cores}"
+        )
 
 
 class Synchronise(Callback):

@@ -55,8 +55,8 @@ class Recipe:
         base_batch: Items a step for which the optimizer's rate is right; None is the data's own batch size.
 
     Raises:
-        InputError: If a share is outside 0..1, a number of the optimizer outside `LIMITS`, `clip`, `stage_decay` or `deep_head` is
-            negative, or `scaling` or `base_batch` is none of these.
+        InputError: If a share is outside 0..1, a number of the optimizer outside `LIMITS`, `stage_decay` or `deep_head` outside 0..1,
+            `clip` negative, or `scaling` or `base_batch` is none of these.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW
@@ -75,9 +75,11 @@ class Recipe:
         for name in ("warmup", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"recipe.{name} is a share from 0 to 1, got {getattr(self, name)}")
-        for name in ("clip", "stage_decay", "deep_head"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"recipe.{name} must not be negative, got {getattr(self, name)}")
+        if not self.clip >= 0:
+            raise InputError(f"recipe.clip must not be negative, got {self.clip}")
+        for name in ("stage_decay", "deep_head"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"recipe.{name} is a factor above 0 and up to 1, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"recipe.ema is a decay from 0 (off) to below 1, got {self.ema}")
         if self.scaling not in ("auto", "none", "linear", "sqrt"):

@@ -69,7 +69,8 @@ def test_an_answer_holds_while_nothing_changes(see: See, image_folder: Path, tmp
     answer = recall([str(image_folder)])
     assert answer is not None
     assert answer["data"] == {key: value for key, value in report.items() if key != "refusal"}
-    assert recall([str(image_folder), "json=other.json"]) is None
+    copied = recall([str(image_folder), "json=other.json"])  # where a copy goes is no other question
+    assert copied == answer | {"json": "other.json"}
     (tmp_path / "sheet.png").unlink()
     assert recall([str(image_folder)]) is None
 

@@ -208,7 +208,15 @@ def test_multilabel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_epochs": 0}, {"every": 0}, {"accumulate": 0}, {"accelerator": "gpu"}, {"precision": "12-bit"}]
+    "wrong",
+    [
+        {"max_epochs": 0},
+        {"accelerator": "cpu", "devices": 999, "strategy": "ddp"},
+        {"every": 0},
+        {"accumulate": 0},
+        {"accelerator": "gpu"},
+        {"precision": "12-bit"},
+    ],
 )
 def test_trainers_that_cannot_be_made(wrong: dict) -> None:
     if wrong.get("accelerator") == "gpu" and torch.cuda.is_available():
