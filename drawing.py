@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
@@ -87,7 +88,7 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
     """A grid of small pictures; where masks are drawn, a legend of their colours."""
     columns = min(columns, max(1, len(cells)))
     rows = -(-len(cells) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.7 * rows), layout="constrained")
+    figure = Figure(figsize=(2.6 * columns, 2.75 * rows + 0.15), layout=ConstrainedLayoutEngine(h_pad=0.1))
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, cell in zip(grid, cells, strict=False):
         cell(axes)

@@ -55,6 +55,11 @@ def require_range(
     raise InputError(f"{key} must be {words}, got {value}")
 
 
+def counted(number: int, one: str) -> str:
+    """``1 item``, ``2 items``."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
 def reason(error: Exception, limit: int = 120) -> str:
     """The first line of what an error says, for a message; its kind where it says nothing that reads."""
     lines = str(error).strip().splitlines()

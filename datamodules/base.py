@@ -14,7 +14,7 @@ from datamodules.items import Items, Sample
 from datamodules.loading import Loader
 from datamodules.sampling import Batches, world_position
 from datamodules.splits import Item
-from structures import InputError, Spec
+from structures import InputError, Spec, counted
 
 
 class Data(Checked, ABC):
@@ -126,7 +126,7 @@ class Data(Checked, ABC):
         if self.skipped:
             self.require(required, list(self.splits))
             self.notes.append(
-                f"{len(self.skipped)} items can't be used and were left out, see skipped.txt; the first: {self.skipped[0]}"
+                f"{counted(len(self.skipped), 'item')} can't be used, left out, see skipped.txt; the first: {self.skipped[0]}"
             )
 
     def suit(self, processes: int) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import drawing
-from structures import Batch, InputError, Prediction
+from structures import Batch, InputError, Prediction, counted
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
@@ -72,7 +72,7 @@ class Predictor:
                         self.draw(files.original, name, batch["input"][i], answer, path)
                     done += 1
         left = f", {files.skipped} of other kinds left out" if files.skipped else ""
-        log.info(f"{done} files answered{left}: {folder / 'predictions.jsonl'}")
+        log.info(f"{counted(done, 'file')} answered{left}: {folder / 'predictions.jsonl'}")
         if wrong:
             raise InputError(
                 f"{len(wrong)} files could not be read, the others were answered:\n" + "\n".join(map(str, wrong[:5]))

@@ -24,7 +24,7 @@ from runs.report import write_report
 from runs.saving import Saving
 from runs.signals import Stopped
 from runs.tables import EpochTable, finite, peak_memory_mb, stage_figures, versions, write_json
-from structures import InputError, RunError
+from structures import InputError, RunError, counted
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
@@ -94,7 +94,9 @@ def train(
             write_json(folder / "metrics.json", result)
             report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
             score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
-            log.info(f"{stage} {task.score} {score} after {result['epochs']} epochs in {result['seconds']:.0f} s")
+            log.info(
+                f"{stage} {task.score} {score} after {counted(result['epochs'], 'epoch')} in {result['seconds']:.0f} s"
+            )
             log.info(f"report: {report}")
 
 

@@ -101,7 +101,7 @@ def test_bad_rows_and_files_are_left_out_when_asked(tmp_path: Path) -> None:
     data = prepared(root, on_bad="skip")
     assert sum(len(items) for items in data.splits.values()) == 11
     assert len(data.skipped) == 6
-    assert any("6 items can't be used and were left out" in note for note in data.notes)
+    assert any("6 items can't be used, left out" in note for note in data.notes)
     assert next(iter(data.train_dataloader()))["target"].max() == 1
 
 
