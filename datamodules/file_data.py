@@ -42,7 +42,18 @@ class FileData(Data):
 
 def outside(root: Path, path: Path) -> bool:
     """Whether `path` leads out of `root`."""
-    return not path.resolve().is_relative_to(root.resolve())
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):  # no name at all, or links in a circle
+        return not path.is_relative_to(root)
+
+
+def there(path: Path) -> bool:
+    """Whether `path` is a file; a name that no file can have, too long or with a zero in it, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
