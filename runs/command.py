@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runs import ranks
+from runs.borrowed import refuse_borrowed
 from runs.checks import CONF, check, choices, known_keys, near, owners
 from runs.resuming import AUTO, divide
 from structures import InputError, RunError
@@ -44,6 +45,7 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
             call.attempt(OmegaConf.create(ranks.hear("config")))  # type: ignore[arg-type]
         else:
             refuse_options(sys.argv[1:], name)
+            refuse_borrowed(sys.argv[1:], name)
             sys.argv[1:] = divide(sys.argv[1:])[0]
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(call.check)()
     except (HydraException, OmegaConfBaseException, InputError) as error:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runs import ranks
 from runs.command import sweep_folder
-from runs.resuming import AUTO, begun, flat, refuse_another_run, reopen, same_run
+from runs.resuming import AUTO, begun, flat, read_config, refuse_another_run, reopen, same_run
 from structures import InputError
 
 LOCK = ".lock"
@@ -66,7 +66,7 @@ def continue_or_begin(cfg: DictConfig) -> tuple[DictConfig, str]:
         return cfg, str(free_folder(cfg.run_dir, task_name(cfg)))
     if not same_run(cfg, known[0]):
         cfg.resume = str(known[0])
-        refuse_another_run(flat(OmegaConf.load(known[0] / "config.yaml")), flat(cfg), known[0])
+        refuse_another_run(flat(read_config(known[0])), flat(cfg), known[0])
     if begun(known[0]):
         cfg.resume = str(known[0])
     return cfg, str(known[0])
