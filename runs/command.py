@@ -15,6 +15,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reading import printable
 from runs import ranks
 from runs.borrowed import refuse_borrowed
 from runs.checks import CONF, check, choices, known_keys, near, owners
@@ -107,7 +108,7 @@ class Call:
         if self.trace:
             traceback.print_exc()
         if ranks.rank() == 0:
-            print(f"{self.name}.py: {which_job()}{message}", file=sys.stderr)
+            print(printable(f"{self.name}.py: {which_job()}{message}"), file=sys.stderr)
 
 
 def leave_for_sweep(name: str) -> None:
