@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from structures import InputError, reason
 
 LARGEST_YAML = 8 << 20
@@ -20,6 +18,8 @@ def read_yaml(path: Path) -> Any:
     Raises:
         InputError: If it can't be read, is too large, or holds anything but plain values.
     """
+    import yaml  # the doctor's remembered answer needs the standard library alone
+
     try:
         if path.stat().st_size > LARGEST_YAML:
             raise InputError(f"{path} can't be read as YAML (more than {LARGEST_YAML >> 20} MB): mend it")
