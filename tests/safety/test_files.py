@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -296,11 +297,19 @@ def test_a_table_with_a_huge_cell(tmp_path: Path) -> None:
         Table(tmp_path, None, {}, ["path"])
 
 
-def test_a_clip_is_no_playlist(tmp_path: Path, secret: Path) -> None:
+def test_a_clip_is_no_playlist(tmp_path: Path) -> None:
     """It would name other files, or addresses, that FFmpeg then opens."""
-    for text in (f"#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n", f"ffconcat version 1.0\nfile {secret.name}\n"):
-        (tmp_path / "a.mp4").write_text(text)
-        assert file_facts(tmp_path / "a.mp4") == {}
+    with av.open(str(tmp_path / "real.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 32
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(stream.encode())
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile real.avi\n")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video, "it works where nothing forbids it"
+    assert file_facts(tmp_path / "real.avi")["size"] == [32, 32]
+    assert file_facts(tmp_path / "a.mp4") == {}
 
 
 EVIL = '<script>alert(1)</script>\x1b]0;title\x07\x1b[31m"onload=x $\\frac$\u202e\n'
@@ -311,7 +320,7 @@ def test_the_report_shows_text_as_text(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "<script>x.png").write_bytes(b"x")
     (tmp_path / "config.yaml").write_text(EVIL)
     result: dict[str, Any] = {"task": EVIL, "score": 0.5, "val": {EVIL: 0.1}, "test": {}, "versions": {EVIL: EVIL}}
-    page = write_report(tmp_path, result, [EVIL]).read_text()
+    page = write_report(tmp_path, result, [EVIL, "\udcff.png"]).read_text()
     assert "<script" not in page
     assert '"onload' not in page
 
