@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import re
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from backbones.base import Backbone
 from datamodules.base import Data
+from reading import refuse_references
 from structures import InputError, Spec, reason
 from tasks.base import Task
 
 ROOT = Path(__file__).parent.resolve()
-OURS = ("backbones", "heads", "tasks", "datamodules", "runs")
-FOREIGN = (
-    {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.Adam"}
-    | {
-        f"lightning.pytorch.loggers.{name}"
-        for name in ("tensorboard.TensorBoardLogger", "wandb.WandbLogger", "mlflow.MLFlowLogger")
-    }
-    | {"lightning.pytorch.callbacks.early_stopping.EarlyStopping"}
-)
+OURS = ("backbones", "heads", "tasks", "datamodules")
+FOREIGN = {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.Adam"} | {
+    "lightning.pytorch.callbacks.early_stopping.EarlyStopping"
+}
 
 
 def build(cfg: DictConfig) -> Any:
-    """`instantiate`, for targets that are classes or functions of this project or on a short list.
+    """`instantiate`, for what conf/ names, layers, tasks and data of this project, and a short list.
 
     The object that a name leads to is judged, not the name: a path through a library's modules can end at anything.
 
@@ -59,14 +57,20 @@ def check_targets(node: Any) -> None:
         return
     if "_target_" in node and not allowed(str(node["_target_"])):
         raise InputError(
-            f"a config may not build {node['_target_']}: only classes of this project ({', '.join(OURS)}) and {sorted(FOREIGN)}"
+            f"a config may not build {node['_target_']}: only what conf/ names, the layers, tasks and data of this project "
+            f"({', '.join(OURS)}) and {sorted(FOREIGN)}"
         )
     for value in node.values():
         check_targets(value)
 
 
 def allowed(target: str) -> bool:
-    """Whether `target` leads to a class or function that was defined here, or stands on the list."""
+    """Whether conf/ names `target`, or it leads to a layer, a task or data that was defined here, or stands on the list.
+
+    Not any function of this project: some of them start programs and write files, which is their work.
+    """
+    if target in named():
+        return True
     module, _, name = target.rpartition(".")
     top = module.split(".")[0]
     if top not in OURS and top not in ("torch", "lightning"):
@@ -78,12 +82,28 @@ def allowed(target: str) -> bool:
     home, own_name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
     if f"{home}.{own_name}" in FOREIGN:
         return True
-    return callable(thing) and home == module and top in OURS and own_name == name
+    if not isinstance(thing, type) or home != module or top not in OURS or own_name != name:
+        return False
+    return issubclass(thing, (Data, torch.nn.Module))
+
+
+@cache
+def named() -> frozenset[str]:
+    """Every ``_target_`` in conf/."""
+    texts = (file.read_text() for file in (ROOT / "conf").rglob("*.yaml"))
+    return frozenset(target for text in texts for target in re.findall(r"\b_target_:\s*([\w.]+)", text))
 
 
 def assemble_data(cfg: DictConfig) -> Data:
-    """The data that ``cfg.data`` names, not yet read."""
-    return build(cfg.data)
+    """The data that ``cfg.data`` names, not yet read.
+
+    Raises:
+        InputError: If it names none.
+    """
+    data = build(cfg.data) if cfg.get("data") else None
+    if not isinstance(data, Data):
+        raise InputError("the config has no data that can be built: say data=..., data.root=...")
+    return data
 
 
 def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
@@ -164,6 +184,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); to start from foreign weights say backbone.weights={path}"
         )
+    refuse_references(content["config"], str(path))
+    if not isinstance(content["config"], dict):
+        raise InputError(f"{path} holds a config that is none ({type(content['config']).__name__}): train anew")
     return content
 
 

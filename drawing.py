@@ -70,7 +70,7 @@ def draw(image: Tensor, answer: Prediction, spec: Spec, threshold: float = 0.0) 
 def show(axes: Axes, signal: Tensor, answer: Prediction, spec: Spec, title: str, threshold: float = 0.0) -> None:
     """One signal with its answer: an image, or a waveform in -1..1 over seconds."""
     plate = PLATES.get(title.split(":")[0].split(" ")[0])
-    words = axes.set_title(title, fontsize=7)
+    words = axes.set_title(literal(title), fontsize=7)
     if plate:
         words.set_color("white")
         words.set_bbox({"boxstyle": "round,pad=0.25", "facecolor": plate, "edgecolor": "none"})
@@ -84,6 +84,11 @@ def show(axes: Axes, signal: Tensor, answer: Prediction, spec: Spec, title: str,
     axes.axis("off")
 
 
+def literal(name: str) -> str:
+    """A name as it is written, where two dollar signs would make a formula of it, and a wrong formula an error."""
+    return name.replace("$", r"\$")
+
+
 def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4) -> Figure:
     """A grid of small pictures; where masks are drawn, a legend of their colours."""
     columns = min(columns, max(1, len(cells)))
@@ -95,7 +100,9 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
     for axes in grid[len(cells) :]:
         axes.axis("off")
     if spec.target == "mask":
-        patches = [Patch(color=(c[0] / 255, c[1] / 255, c[2] / 255), label=name) for name, c in mask_legend(spec)]
+        patches = [
+            Patch(color=(c[0] / 255, c[1] / 255, c[2] / 255), label=literal(name)) for name, c in mask_legend(spec)
+        ]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     return figure
 
@@ -162,8 +169,8 @@ def confusion(matrix: Tensor, names: Sequence[str]) -> Figure:
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
     ticks = range(len(names)) if len(names) <= 40 else range(0, len(names), len(names) // 20)
-    axes.set_xticks(ticks, [names[i] for i in ticks], rotation=90, fontsize=7)
-    axes.set_yticks(ticks, [names[i] for i in ticks], fontsize=7)
+    axes.set_xticks(ticks, [literal(names[i]) for i in ticks], rotation=90, fontsize=7)
+    axes.set_yticks(ticks, [literal(names[i]) for i in ticks], fontsize=7)
     axes.set(xlabel="predicted", ylabel="true")
     if len(names) <= 20:
         for i, j in np.ndindex(counts.shape):
@@ -180,7 +187,7 @@ def precision_recall(precision: Tensor, recall: Tensor, names: Sequence[str]) ->
     figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     axes = figure.subplots()
     for i, name in enumerate(names[:20]):
-        axes.plot(recall[i].cpu().numpy(), precision[i].cpu().numpy(), label=name, linewidth=1.2)
+        axes.plot(recall[i].cpu().numpy(), precision[i].cpu().numpy(), label=literal(name), linewidth=1.2)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)

@@ -18,6 +18,8 @@ def main(cfg: "DictConfig") -> None:
     task = load_task(cfg.ckpt)
     chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
     data = assemble_data(chosen)
+    if not cfg.get("data") and (root := chosen.data.get("root")):
+        data.notes.append(f"the data is what the checkpoint names, {root}: say data=... data.root=... for other data")
     data.adopt(task.spec, foreign=bool(cfg.get("data")))
     data.prepare([cfg.split], required=[cfg.split])
     cfg.trainer.precision = precision_of(cfg.trainer.precision, task.config)

@@ -4,6 +4,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from reading import printable
 from runs.checks import choices
 from runs.command import command
 from runs.signals import TERMINATED
@@ -23,7 +24,7 @@ def main(cfg: "DictConfig") -> None:
     claim_folder(str(cfg.out))  # refused before the data is read
     manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.pictures)
     for note in manifest.notes:
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))
     counts = ", ".join(f"{sum(s.items for s in shards)} {split}" for split, shards in manifest.splits.items())
     size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
     word = "sharded" if manifest.spec.ndim == 2 else "sharded_audio"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
+import reading
 from datamodules.augment import Augment
 from datamodules.box_data import BoxData, Objects, names_in, stored_frame
-from datamodules.file_data import outside
+from datamodules.file_data import outside, there
 from datamodules.images import read_header
 from datamodules.items import Sample
 from datamodules.outlines import draw
@@ -23,6 +23,9 @@ from structures import InputError
 
 PLACES = ("", "images", "{split}", "images/{split}", "{split}/images", "{stem}", "images/{stem}")
 """Where images lie, relative to the root or to the JSON file; the stem is the JSON's without ``instances_``: train2017."""
+
+FAR = 1e9
+"""Pixels; no box reaches as far, and neither NaN nor infinity is less."""
 
 
 class Coco(BoxData):
@@ -125,7 +128,7 @@ class Coco(BoxData):
         )
 
     def locate(self, file: Path, folders: list[Path], name: str) -> Path:
-        found = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        found = next((folder / name for folder in folders if there(folder / name)), None)
         if found is None:
             raise InputError(
                 f"{file} names the image {name}, but it is in none of {self.root}, its images and split folders: add it"
@@ -174,16 +177,24 @@ def objects_of(file: Path, image: dict[str, Any], annotations: list[dict], categ
             )
         box = annotation.get("bbox")
         if not crowds and not (
-            isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
+            isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) and abs(v) < FAR for v in box)
         ):
             raise InputError(
-                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has the bbox {box!r}: expected x, y, width, height"
+                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has the bbox {str(box)[:80]}: expected x, y, width, height"
             )
         x, y, w, h = [0.0] * 4 if crowds else [float(v) for v in box or ()]
         boxes.append((x, y, x + w, y + h))
     names = [categories[a["category_id"]] for a in kept]
     outlines = tuple(a.get("segmentation") for a in kept)
-    return Objects(file, names, boxes, int(image.get("width") or 0), int(image.get("height") or 0), outlines)
+    return Objects(file, names, boxes, side_of(file, image, "width"), side_of(file, image, "height"), outlines)
+
+
+def side_of(file: Path, image: dict[str, Any], side: str) -> int:
+    """Width or height in pixels; 0 where the file does not state it."""
+    value = image.get(side) or 0
+    if not isinstance(value, int | float) or not 0 <= value < 2**31:
+        raise InputError(f"{file}: {side} of {image['file_name']} is {str(value)[:40]}: a number of pixels is expected")
+    return int(value)
 
 
 def same_size(objects: Objects, path: Path) -> None:
@@ -228,10 +239,7 @@ def has_keys(entry: Any, needed: set[str]) -> bool:
 
 def read_json(file: Path) -> dict[str, Any]:
     """The three lists of a COCO file, every id once."""
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{file} can't be read as JSON ({error}): mend it") from error
+    content = reading.read_json(file)
     for key, needed in (
         ("images", {"id", "file_name"}),
         ("annotations", {"image_id", "category_id"}),

@@ -19,6 +19,9 @@ from structures import InputError, reason
 TIFF = {".tif", ".tiff"}
 GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 DEEP = {"I": 16, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}  # bits a sample by Pillow's mode
+KINDS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
+"""What is opened, whatever the suffix says. Pillow knows more, and starts another program for some of it (EPS)."""
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 MEAN = (123.675, 116.28, 103.53)  # of ImageNet, in 0..255; what published weights were trained with
 STD = (58.395, 57.12, 57.375)
@@ -86,7 +89,7 @@ def decode(path: Path, channels: int) -> np.ndarray:
     """An upright image (H, W) or (H, W, C); uint8, or as deep as it is stored where there is a way to keep that."""
     if path.suffix.lower() in TIFF and (array := decode_deep(path, channels)) is not None:
         return array
-    with Image.open(path) as image:
+    with Image.open(path, formats=KINDS) as image:
         if colours := deep_colour(image, path):
             array = png_decode(path.read_bytes())
             return upright_array(array if colours == 3 else array[..., :1], image.getexif().get(0x0112, 1))
@@ -141,7 +144,7 @@ def read_mask(path: Path, colours: bool = False) -> Tensor:
     Raises:
         InputError: If the file can't be read, or is a colour picture and `colours` is not asked for.
     """
-    with refusing(path), Image.open(path) as image:
+    with refusing(path), Image.open(path, formats=KINDS) as image:
         turned = ImageOps.exif_transpose(image)
         array = np.asarray(turned.convert("RGB") if colours else turned)
     if colours:
@@ -165,7 +168,7 @@ def read_header(path: Path) -> Header:
     with refusing(path):
         if path.suffix.lower() in TIFF and (header := deep_header(path)):
             return header
-        with Image.open(path) as image:
+        with Image.open(path, formats=KINDS) as image:
             turn, colours = image.getexif().get(0x0112, 1), deep_colour(image, path)
             return Header(
                 *image.size,

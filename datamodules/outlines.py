@@ -24,11 +24,13 @@ def draw(objects: list[tuple[int, Any]], height: int, width: int, where: str) ->
     Raises:
         InputError: If an outline is neither, or run lengths are not of this size.
     """
-    areas = [(label, fill(outline, height, width, where)) for label, outline in objects]
-    mask = np.zeros((height, width), np.uint8)
-    for label, area in sorted(areas, key=lambda entry: -int(entry[1].sum())):
-        mask[area] = label
-    return torch.from_numpy(mask)
+    mask = np.zeros(height * width, np.uint8)
+    smallest = np.full(height * width, height * width, np.int64)  # pixels of the object on top; one object at a time
+    for label, outline in objects:
+        pixels = np.flatnonzero(fill(outline, height, width, where))
+        shown = pixels[smallest[pixels] >= len(pixels)]
+        mask[shown], smallest[shown] = label, len(pixels)
+    return torch.from_numpy(mask.reshape(height, width))
 
 
 def fill(outline: Any, height: int, width: int, where: str) -> np.ndarray:
@@ -46,7 +48,10 @@ def fill(outline: Any, height: int, width: int, where: str) -> np.ndarray:
     if any(len(part) < 3 or not np.isfinite(part).all() for part in parts):
         raise InputError(f"{where}: a polygon has fewer than 3 points, or points that are not finite")
     inside = [part.clip(0, [width, height]).ravel().tolist() for part in parts]
-    return polygons.decode(polygons.frPyObjects(inside, height, width)).any(axis=2)
+    union = polygons.merge(
+        polygons.frPyObjects(inside, height, width)
+    )  # decoded one by one, many parts would fill the memory
+    return polygons.decode(union).astype(bool)
 
 
 def from_runs(outline: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:

@@ -11,6 +11,9 @@ from torch import Tensor
 from structures import InputError, reason
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
+LARGEST = 1 << 29
+"""Samples of a clip, all channels together: 3 hours at 48 kHz, 2 GB once decoded."""
+
 SILENCE = 1e-4  # of full scale (-80 dB): below it there is nothing to hear
 
 
@@ -20,6 +23,11 @@ def sound_length(path: Path) -> tuple[int, int]:
         info = soundfile.info(str(path))
     except (OSError, soundfile.SoundFileError, TypeError) as error:
         raise unreadable(path, error) from error
+    if info.samplerate < 1 or info.frames < 0 or info.frames * max(1, info.channels) > LARGEST:
+        raise InputError(
+            f"{path} can't be read as sound (its header states {info.frames} samples, {info.channels} channels, {info.samplerate} Hz): "
+            "mend it, or cut it into pieces"
+        )
     return info.frames, info.samplerate
 
 
@@ -30,12 +38,16 @@ def read_sound(path: Path, rate: int) -> Tensor:
         InputError: If the file is missing, no sound, empty, cut short or silent.
     """
     try:
-        stated, _ = sound_length(path)
+        stated, own_rate = sound_length(path)
+        if stated * rate / own_rate > LARGEST:
+            raise InputError(
+                f"{path} would have {stated * rate // own_rate} samples at {rate} Hz, {own_rate} Hz is stated: mend it"
+            )
         if cut_short(path):
             raise InputError(
                 f"{path} is cut short: its header promises more sound than the file holds: mend or remove it"
             )
-        samples, own_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        samples, _ = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, soundfile.SoundFileError) as error:
         raise unreadable(path, error) from error
     if not len(samples):

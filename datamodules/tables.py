@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datamodules.base import Data
-from datamodules.file_data import outside
+from datamodules.file_data import outside, there
 from datamodules.splits import Item, split_name
 from structures import InputError
 
@@ -71,9 +71,9 @@ class Table:
         path = self.folder / name
         if outside(self.root, path):
             raise InputError(f"{self.at(line)}: {name} leads out of {self.root}: move the file into it")
-        if not path.is_file():
-            path = next((p for s in self.suffixes if (p := path.with_name(path.name + s)).is_file()), path)
-        if not path.is_file():
+        if not there(path):
+            path = next((p for s in self.suffixes if there(p := path.with_name(path.name + s))), path)
+        if not there(path):
             raise InputError(f"{self.at(line)}: there is no file {path}: add it or remove the line")
         return path
 

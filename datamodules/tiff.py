@@ -11,6 +11,9 @@ from tifffile import TiffFile
 
 from datamodules.upright import Header, upright_array
 
+LARGEST = 1 << 32
+"""Bytes of the first series of a TIFF file above which it is not read."""
+
 
 def decode_deep(path: Path, channels: int) -> np.ndarray | None:
     """A TIFF file's first page where Pillow would cut its depth or can't hold its channels, else None.
@@ -23,6 +26,7 @@ def decode_deep(path: Path, channels: int) -> np.ndarray | None:
             axes = "CYX"
         if not is_deep(axes, page):
             return None
+        refuse_huge(file.series[0])
         array = file.series[0].asarray()
     for axis in reversed([i for i, name in enumerate(axes) if name not in "YXSC"]):
         array = array.take(0, axis=axis)  # depth, time, pages
@@ -34,6 +38,18 @@ def decode_deep(path: Path, channels: int) -> np.ndarray | None:
     turn = page.tags.get(274)
     array = upright_array(array, turn.value if turn else 1)
     return array[..., 0] if array.shape[2] == 1 else array
+
+
+def refuse_huge(series: Any) -> None:
+    """Refuse what a few bytes of header can claim, before memory is taken; Pillow does so for its own.
+
+    Raises:
+        ValueError: Naming the size.
+    """
+    if series.nbytes > LARGEST:
+        raise ValueError(
+            f"its header states {' x '.join(map(str, series.shape))} samples, {series.nbytes / 2**30:.3g} GB"
+        )
 
 
 def is_deep(axes: str, page: Any) -> bool:
@@ -56,6 +72,7 @@ def deep_header(path: Path) -> Header | None:
         series, page = file.series[0], file.pages.first
         if not is_deep(series.axes, page):
             return None
+        refuse_huge(series)
         sides = dict(zip(series.axes, series.shape, strict=True))
         channels = sides.get("S", 1) * sides.get("C", 1) - has_alpha(page)
         pages = math.prod(length for axis, length in sides.items() if axis not in "YXSC")

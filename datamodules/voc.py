@@ -15,7 +15,7 @@ from datamodules.file_data import outside
 from datamodules.images import SUFFIXES
 from datamodules.items import Sample
 from datamodules.splits import Item, Splits, split_name
-from structures import InputError
+from structures import InputError, reason
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
@@ -163,6 +163,6 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
         raise InputError(
             f"{file} is missing, though ImageSets/Main names {stem}: add it or take the name out of the list"
         ) from error
-    except (ElementTree.ParseError, ValueError, OSError) as error:
-        raise InputError(f"{file} can't be read as a VOC annotation ({error}): mend or remove it") from error
+    except (ElementTree.ParseError, ValueError, OverflowError, OSError) as error:
+        raise InputError(f"{file} can't be read as a VOC annotation ({reason(error)}): mend or remove it") from error
     return Objects(file, names, boxes, width, height)  # type: ignore[arg-type]

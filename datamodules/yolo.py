@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import yaml
 from torch import Generator, Tensor
 
+import reading
 from datamodules.augment import Augment
 from datamodules.box_data import Box, BoxData, Objects, names_in
 from datamodules.file_data import find_files, outside
@@ -108,7 +108,7 @@ class Yolo(BoxData):
         for start in range(len(parts)):
             for folder in (file.parent, self.root):
                 path = folder.joinpath(*parts[start:])
-                if path.exists() and not outside(self.root, path):
+                if exists(path) and not outside(self.root, path):
                     return path
         raise InputError(f"{file} names {entry}, but there is no such file or folder below {self.root}: mend the path")
 
@@ -128,6 +128,14 @@ class Yolo(BoxData):
             self.notes.append(f"images without a text file, which count as images without objects: {self.bare}")
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file or a folder of this name; of one that nothing can have, there is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def entries(value: Any) -> list[str]:
     """What stands behind a split in data.yaml, one or several."""
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
@@ -143,10 +151,7 @@ def read_yaml(root: Path) -> tuple[Path, dict]:
             + ("name one of them data.yaml, or remove the others" if found else "add it")
         )
     file = (named or found)[0]
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} can't be read as YAML ({str(error).splitlines()[0]}): mend it") from error
+    content = reading.read_yaml(file)
     if not isinstance(content, dict):
         raise InputError(f"{file} holds no keys: expected train, val and names")
     return file, content

@@ -64,11 +64,11 @@ class Predictor:
                     answer = self.own_size({key: value.cpu() for key, value in answer.items()}, places[i])
                     record = {"path": name, **self.plain(answer)}
                     if "mask" in answer:
-                        mask = self.save_mask(answer["mask"], folder / "masks" / f"{done:05d}_{Path(name).stem}.png")
+                        mask = self.save_mask(answer["mask"], folder / "masks" / picture_name(done, name))
                         record["mask"] = str(mask.relative_to(folder))
                     lines.write(json.dumps(record) + "\n")
                     if pictures:
-                        path = folder / "pictures" / f"{done:05d}_{Path(name).stem}.png"
+                        path = folder / "pictures" / picture_name(done, name)
                         self.draw(files.original, name, batch["input"][i], answer, path)
                     done += 1
         left = f", {files.skipped} of other kinds left out" if files.skipped else ""
@@ -137,3 +137,9 @@ class Predictor:
         elif "probabilities" in answer:
             drawn = drawing.banner(drawn, [(words, (255, 255, 255))])
         Image.fromarray(drawn.permute(1, 2, 0).numpy()).save(path)
+
+
+def picture_name(number: int, name: str) -> str:
+    """A file name of its own for the picture of `name`: no folder, nothing that steers a terminal, and short enough for any disk."""
+    stem = "".join(sign if sign.isprintable() and sign not in '<>:"/\\|?*' else "_" for sign in Path(name).stem)
+    return f"{number:05d}_{stem[:50]}.png"

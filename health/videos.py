@@ -24,6 +24,12 @@ from health.tables import SPLITS, Table, read_columns
 from health.tree import Tree
 from structures import InputError, Spec
 
+OF_FILES = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg,mpegvideo,mpegts,h264,hevc,flv,ogg",
+}
+"""Containers that hold what they show. A playlist called .mp4 would name other files, or addresses, to be opened."""
+
 
 class Clips(Data):
     """The middle frames of the clips that a table names, or that lie in a folder a class.
@@ -66,7 +72,7 @@ class Clips(Data):
     def load(self, item: Item) -> Sample:
         """The middle frame as uint8 (3, H, W), and the label."""
         try:
-            with av.open(item.name) as container:
+            with av.open(item.name, options=OF_FILES) as container:
                 stream = container.streams.video[0]
                 length = stream.duration or 0
                 if length:
@@ -80,7 +86,7 @@ class Clips(Data):
 def file_facts(path: Path) -> Facts:
     """Codec, frames, frames a second and size of the first video stream; empty where it can't be read."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=OF_FILES) as container:
             stream = container.streams.video[0]
             context = stream.codec_context
             frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)

@@ -13,6 +13,7 @@ from typing import Any
 from health.detect import detect
 from health.memory import recall
 from health.tree import read_tree
+from reading import printable
 
 
 def repeat(words: list[str]) -> None:
@@ -31,9 +32,9 @@ def say(answer: dict[str, Any]) -> None:
     """Print a report and write its JSON, where one was asked for."""
     if answer["json"]:
         write_json(Path(answer["json"]), answer["data"])
-    print(answer["text"])
+    print(printable(answer["text"]))
     if answer["refusal"]:
-        print(f"doctor.py: {answer['refusal']}", file=sys.stderr)
+        print(printable(f"doctor.py: {answer['refusal']}"), file=sys.stderr)
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

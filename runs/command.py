@@ -15,7 +15,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reading import printable
 from runs import ranks
+from runs.borrowed import refuse_borrowed
 from runs.checks import CONF, check, choices, known_keys, near, owners
 from runs.resuming import AUTO, divide
 from structures import InputError, RunError
@@ -45,6 +47,7 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
             call.attempt(OmegaConf.create(ranks.hear("config")))  # type: ignore[arg-type]
         else:
             refuse_options(sys.argv[1:], name)
+            refuse_borrowed(sys.argv[1:], name)
             sys.argv[1:] = divide(sys.argv[1:])[0]
             os.environ[TRACE] = "1"  # errors come to us rather than being printed by Hydra
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(call.check)()
@@ -109,7 +112,7 @@ class Call:
             traceback.print_exc()
         if ranks.speaks():
             own = f"process {ranks.rank()}: " if ranks.rank() else ""
-            print(f"{self.name}.py: {which_job()}{own}{message}", file=sys.stderr)
+            print(printable(f"{self.name}.py: {which_job()}{own}{message}"), file=sys.stderr)
 
 
 def leave_for_sweep(name: str) -> None:

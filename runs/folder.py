@@ -11,9 +11,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from reading import printable
 from runs import ranks
 from runs.command import sweep_folder
-from runs.resuming import AUTO, begun, flat, refuse_another_run, reopen, same_run
+from runs.resuming import AUTO, begun, flat, read_config, refuse_another_run, reopen, same_run
 from structures import InputError
 
 LOCK = ".lock"
@@ -66,7 +67,7 @@ def continue_or_begin(cfg: DictConfig) -> tuple[DictConfig, str]:
         return cfg, str(free_folder(cfg.run_dir, task_name(cfg)))
     if not same_run(cfg, known[0]):
         cfg.resume = str(known[0])
-        refuse_another_run(flat(OmegaConf.load(known[0] / "config.yaml")), flat(cfg), known[0])
+        refuse_another_run(flat(read_config(known[0])), flat(cfg), known[0])
     if begun(known[0]):
         cfg.resume = str(known[0])
     return cfg, str(known[0])
@@ -169,6 +170,13 @@ def write_if_possible(path: Path, text: str) -> None:
         log.warning(f"{path} could not be written ({error.strerror}): the run goes on")
 
 
+class Printable(logging.Formatter):
+    """Names of files and classes are somebody else's: what in them would steer a terminal is spelled out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def start_log(path: Path) -> None:
     """What the program says goes to the console and to a file."""
     log.setLevel(logging.INFO)
@@ -177,8 +185,8 @@ def start_log(path: Path) -> None:
     for handler in log.handlers[:]:
         log.removeHandler(handler)
         handler.close()
-    console, file = logging.StreamHandler(), logging.FileHandler(path)
-    console.setFormatter(logging.Formatter("%(message)s"))
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    console, file = logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")
+    console.setFormatter(Printable("%(message)s"))
+    file.setFormatter(Printable("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(console)
     log.addHandler(file)

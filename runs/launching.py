@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -98,6 +99,19 @@ class Local:
         return None
 
 
+def refuse_lines(**words: str | None) -> None:
+    """Refuse what is no single word: each becomes a line of a shell script, which a new line in it would go on with.
+
+    Raises:
+        InputError: Naming the key.
+    """
+    for key, word in words.items():
+        if word is not None and not re.fullmatch(r"[\w.,:=&|()\[\]*@+-]+", word):
+            raise InputError(
+                f"sweep.launcher.{key}={word!r} is no word that sbatch takes: letters, digits and .,:=&|()[]*@+-"
+            )
+
+
 class Job(Handle):
     """A trial in the queue."""
 
@@ -168,6 +182,7 @@ class Slurm:
             raise InputError(
                 "sweep.launcher=slurm finds no sbatch here: sweep from a login node of the cluster, or choose sweep.launcher=local"
             )
+        refuse_lines(partition=partition, account=account, qos=qos, constraint=constraint)
         self.submitit, self.cluster = submitit, cluster
         asked = {
             "slurm_partition": partition,

@@ -27,5 +27,6 @@ def write_report(folder: Path, result: dict[str, Any], notes: Sequence[str]) -> 
     text = page.render(
         result=result, notes=notes, pictures=pictures, config=config.read_text() if config.is_file() else ""
     )
+    text = text.encode("utf-8", "backslashreplace").decode()  # a file's name may hold what no encoding has
     write_whole(folder / "report.html", text)
     return folder / "report.html"

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from reading import read_yaml, refuse_references
 from runs.checks import check, groups, near
 from structures import InputError
 
@@ -46,7 +47,7 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
         raise InputError(f"resume={folder} is no run folder: it has no config.yaml")
     if not begun(folder):
         raise InputError(f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir")
-    saved: Any = OmegaConf.load(folder / "config.yaml")
+    saved: Any = read_config(folder)
     proposed = change(choose(saved, cfg), divide(sys.argv[1:])[1])
     proposed.resume, proposed.run_dir = str(folder), None
     refuse_another_run(flat(saved), flat(proposed), folder)
@@ -59,6 +60,20 @@ def begun(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("last.ckpt")) or any((folder / "checkpoints").glob("previous-*.ckpt"))
 
 
+def read_config(folder: Path) -> DictConfig:
+    """``config.yaml`` of a run, as plain values: what a run writes is resolved.
+
+    Raises:
+        InputError: If it can't be read, or holds what would be looked up here.
+    """
+    path = folder / "config.yaml"
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} can't be read (it has no keys): name another run_dir")
+    refuse_references(content, str(path))
+    return OmegaConf.create(content)
+
+
 def same_run(cfg: DictConfig, folder: Path) -> bool:
     """Whether `folder` holds a run of this very config, wherever it ran.
 
@@ -68,10 +83,7 @@ def same_run(cfg: DictConfig, folder: Path) -> bool:
     path = folder / "config.yaml"
     if not path.is_file():
         return False
-    try:
-        saved = flat(OmegaConf.load(path))
-    except Exception as error:
-        raise InputError(f"{path} can't be read ({type(error).__name__}): name another run_dir") from error
+    saved = flat(read_config(folder))
     proposed = flat(cfg)
     return all(may_differ(key) for key in set(saved) | set(proposed) if saved.get(key) != proposed.get(key))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from reading import read_yaml
 from runs.folder import unused
 from runs.resuming import AUTO
 from runs.searching import Search
@@ -45,12 +45,25 @@ def describe(request: Request, search: Search, program: list[str]) -> Said:
 
 
 def read_said(folder: Path) -> Said:
-    try:
-        said: Said = yaml.safe_load((folder / "sweep.yaml").read_text())
-        said["words"], said["flags"], said["chosen"]
-        return said
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}/sweep.yaml can't be read: sweep into another run_dir") from error
+    said: Said = read_yaml(folder / "sweep.yaml")
+    lists = [said.get(key) for key in ("words", "flags", "chosen")] if isinstance(said, dict) else [None]
+    if not all(isinstance(words, list) and all(isinstance(word, str) for word in words) for words in lists):
+        raise InputError(f"{folder}/sweep.yaml can't be read: sweep into another run_dir")
+    return said
+
+
+def refuse_programs(said: Said, folder: Path) -> None:
+    """Refuse to take words from a folder that could start a program, or look up what is on this machine.
+
+    Raises:
+        InputError: Naming the word, and how a sweep that has it is gone on with.
+    """
+    for word in [*said["words"], *said["flags"], *said["chosen"]]:
+        if re.match(r"[+~]*hydra\b", word) or re.search(r"_target_|\bsetup\b|\$\{", word):
+            raise InputError(
+                f"{folder}/sweep.yaml says {word}, which could run a program: where that is wanted, say all its words again, "
+                f"-m ... {word} resume={folder}"
+            )
 
 
 def find_folder(request: Request, said: Said, search: Search) -> tuple[Path, bool]:

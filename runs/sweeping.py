@@ -19,12 +19,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from runs import ranks
+from runs.borrowed import refuse_borrowed
 from runs.checks import CONF, check, load
 from runs.command import explain, plain
 from runs.folder import start_log, write_whole
 from runs.searching import Search
 from runs.space import Space, read_space
-from runs.sweep_folder import Request, Said, describe, find_folder, read_said
+from runs.sweep_folder import Request, Said, describe, find_folder, read_said, refuse_programs
 from runs.sweep_loop import Loop
 from runs.trials import read_trials
 from structures import InputError
@@ -67,6 +68,7 @@ def sweep(argv: Sequence[str]) -> int:
     flags = [word for i, word in enumerate(words) if word.startswith("-") or (i and words[i - 1] in PLACES)]
     rest = [word for word in words if word not in flags]
     places = [word.partition("=")[2] or words[words.index(word) + 1] for word in flags if word.split("=")[0] in PLACES]
+    refuse_borrowed([word for word in words if word not in SWEEP], "train")
     search_path = [f"hydra.searchpath=[{','.join(f'file://{Path(place).resolve()}' for place in places)}]"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         request = read(rest, [word for word in flags if word not in SWEEP])
@@ -88,6 +90,7 @@ def again(words: list[str]) -> list[str]:
     own = [word for word in words if not word.startswith(("resume=", "run_dir=", "sweep.", "sweep=", "sweep/", "-"))]
     if old and not own:
         said = read_said(old[0])
+        refuse_programs(said, old[0])
         return [*said["flags"], *said["words"], *said["chosen"], *words]
     if not any(word in SWEEP for word in words):
         raise InputError("sweep, or the folder of a sweep, is said of many runs at once: say -m too")
@@ -173,7 +176,7 @@ def run(folder: Path, old: bool, said: Said, program: list[str], space: Space, s
             raise InputError(
                 f"run_dir={folder} is in use: the sweep is at work, or trials of it are that it left behind; wait for them"
             ) from error
-        trials = read_trials(folder) if old else []
+        trials = read_trials(folder, {axis.key for axis in space.axes}) if old else []
         write_whole(folder / "sweep.yaml", yaml.safe_dump(said, sort_keys=False, width=10_000))
         start_log(folder / "sweep.log")
         epochs = cfg.trainer.get("max_epochs") or 1

@@ -6,15 +6,19 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runs.folder import write_whole
-from structures import InputError
+from structures import InputError, reason
 
 RUNNING, DONE, PRUNED, FAILED, REFUSED, STOPPED = "running", "done", "pruned", "failed", "refused", "stopped"
+
+
+STATES = {RUNNING, DONE, PRUNED, FAILED, REFUSED, STOPPED}
 
 
 @dataclass
@@ -110,8 +114,8 @@ def table(trials: Sequence[Trial]) -> str:
     return buffer.getvalue()
 
 
-def read_trials(folder: Path) -> list[Trial]:
-    """The trials that a sweep has begun.
+def read_trials(folder: Path, keys: set[str] | None = None) -> list[Trial]:
+    """The trials that a sweep has begun; each has values for `keys`, where they are given.
 
     Raises:
         InputError: If ``sweep.json`` can't be read.
@@ -120,6 +124,19 @@ def read_trials(folder: Path) -> list[Trial]:
     if not path.is_file():
         return []
     try:
-        return [Trial(**row) for row in json.loads(path.read_text())["trials"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} can't be read ({error}): sweep into another run_dir") from error
+        trials = [Trial(**row) for row in json.loads(path.read_text())["trials"]]
+        for place, trial in enumerate(trials):
+            refuse_odd(trial, place, keys)
+        return trials
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} can't be read ({reason(error)}): sweep into another run_dir") from error
+
+
+def refuse_odd(trial: Trial, place: int, keys: set[str] | None) -> None:
+    """Raise ValueError for what no sweep writes: a number names a folder, which may be removed, and values are words of a command."""
+    if type(trial.number) is not int or trial.number != place:
+        raise ValueError(f"trial {place} has the number {trial.number!r}")
+    if trial.state not in STATES or not isinstance(trial.job, str | None) or not re.fullmatch(r"\w*", trial.job or ""):
+        raise ValueError(f"trial {place} has the state {trial.state!r}, the job {trial.job!r}")
+    if (keys is not None and set(trial.values) != keys) or not all(isinstance(v, str) for v in trial.values.values()):
+        raise ValueError(f"trial {place} has values of {sorted(trial.values)}, the sweep is over {sorted(keys or ())}")

@@ -41,6 +41,7 @@ DATA_BASES = {
 }
 MAY = {
     "structures": set(),
+    "reading": {"structures"},
     "drawing": {"structures", "marking"},
     "marking": {"structures"},
     "backbones": {"structures", "backbones.base", "backbones.weights"},
@@ -59,12 +60,21 @@ MAY = {
         "tasks.scoring",
         "tasks.sharing",
     },
-    "datamodules": {"structures"} | DATA_BASES,
-    "runs": {"structures", "drawing", "tasks.base", "runs"},
-    "deploy": {"structures", "drawing", "tasks.base", "deploy"},
-    "health": {"structures", "drawing", "datamodules", "health"},
-    "assembly": {"structures", "tasks.base", "datamodules.base", "backbones.base"},
-    "scripts": {"structures", "assembly", "runs", "deploy", "health", "datamodules.files", "datamodules.packing"},
+    "datamodules": {"structures", "reading"} | DATA_BASES,
+    "runs": {"structures", "reading", "drawing", "tasks.base", "runs"},
+    "deploy": {"structures", "reading", "drawing", "tasks.base", "deploy"},
+    "health": {"structures", "reading", "drawing", "datamodules", "health"},
+    "assembly": {"structures", "reading", "tasks.base", "datamodules.base", "backbones.base"},
+    "scripts": {
+        "structures",
+        "reading",
+        "assembly",
+        "runs",
+        "deploy",
+        "health",
+        "datamodules.files",
+        "datamodules.packing",
+    },
 }
 EXCEPTIONS = {("tasks.audio", "tasks.classification")}
 """Audio is classification over one axis, and says so by inheritance."""
@@ -80,7 +90,7 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
-    ours = {*FOLDERS, *SCRIPTS, "structures", "assembly", "drawing", "marking"}
+    ours = {*FOLDERS, *SCRIPTS, "structures", "reading", "assembly", "drawing", "marking"}
     return {name for name in found if name.split(".")[0] in ours}
 
 

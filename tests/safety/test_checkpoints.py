@@ -1,0 +1,181 @@
+"""A checkpoint or a run folder from a stranger runs no code: each payload here would leave a file, and none does."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from assembly import allowed, assemble_data, assemble_task, build, load_task, read_checkpoint
+from backbones.weights import read_classes, read_file
+from runs.checkpoints import WholeFiles
+from runs.continuing import find_start
+from runs.resuming import read_config
+from structures import InputError, Spec
+
+CONFIG: dict[str, Any] = {
+    "task": {"_target_": "tasks.classification.Classification", "_partial_": True},
+    "backbone": {"_target_": "backbones.resnet.ResNet", "_partial_": True, "depth": 18, "width": 8, "weights": "none"},
+    "recipe": {"_target_": "tasks.recipe.Recipe"},
+}
+SPEC = Spec(2, 1, ("a", "b"), (0.0,), (1.0,), (32, 32), "stretch")
+
+
+class Payload:
+    """What leaves a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    return tmp_path / "mark"
+
+
+def save(path: Path, **change: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    task = assemble_task(OmegaConf.create(CONFIG), SPEC)
+    torch.save({"state_dict": task.state_dict(), "config": CONFIG, "spec": SPEC.to_dict()} | change, path)
+    return path
+
+
+def test_the_payload_works(mark: Path) -> None:
+    torch.save(Payload(mark), mark.with_suffix(".pt"))
+    torch.load(mark.with_suffix(".pt"), weights_only=False)
+    assert mark.exists()
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "evaluate and predict": load_task,
+    "evaluate's data": read_checkpoint,
+    "a run that is tested or gone on with": lambda path: WholeFiles().load_checkpoint(path),
+    "backbone.weights": read_file,
+    "the classes of backbone.weights": read_classes,
+}
+
+
+@pytest.mark.parametrize("environment", [{}, {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}], ids=["plain", "forced"])
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_a_pickle_is_not_run(
+    reader: Callable, environment: dict[str, str], mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    path = save(mark.with_suffix(".ckpt"), state_dict=Payload(mark))
+    with pytest.raises(Exception, match="can't be read|Weights only load failed"):
+        reader(path)
+    assert not mark.exists()
+
+
+def test_a_run_folder_full_of_pickles(mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    for name in ("last", "previous-1"):
+        save(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", position=Payload(mark))
+    with pytest.raises(InputError, match=r"nothing to go on from \(last.ckpt can't be read .*previous-1.ckpt can't"):
+        find_start(tmp_path / "run", assemble_task(OmegaConf.create(CONFIG), SPEC), None)
+    assert not mark.exists()
+
+
+def test_nothing_that_we_import_lets_pickles_in() -> None:
+    import lightning  # noqa: F401
+    import timm  # noqa: F401
+
+    import runs.training  # noqa: F401
+
+    homes = {thing.__module__.split(".")[0] for thing in torch.serialization.get_safe_globals()}
+    assert homes <= {"torch"}, "somebody has put more on the list of what weights_only=True makes"
+
+
+def programs(mark: Path) -> list[dict[str, Any]]:
+    """Nodes of a config that run a program or write a file, where they are built."""
+    home = str(mark.parent)
+    return [
+        {"_target_": "os.mkdir", "_args_": [str(mark)]},
+        {"_target_": "runs.job.attempt", "line": ["mkdir", str(mark)], "logs": home, "number": 0},
+        {"_target_": "runs.launching.Process", "_args_": [["mkdir", str(mark)], home, 0, 0, None]},
+        {"_target_": "runs.job.leave", "path": {"_target_": "pathlib.Path", "_args_": [str(mark)]}, "code": 0},
+        {"_target_": "torch.utils.cpp_extension.load", "name": "x", "sources": [home]},
+        {"_target_": "torch.hub.load", "repo_or_dir": home, "model": "x", "source": "local"},
+        {"_target_": "lightning.pytorch.loggers.tensorboard.TensorBoardLogger", "save_dir": home, "name": "mark"},
+        {"_target_": "datamodules.packing.pack", "data": None, "out": str(mark)},
+        {"_target_": "hydra.utils.get_method", "path": "os.mkdir"},
+    ]
+
+
+@pytest.mark.parametrize("key", ["task", "backbone", "recipe"])
+@pytest.mark.parametrize("number", range(9))
+def test_a_config_in_a_checkpoint_builds_no_program(key: str, number: int, mark: Path) -> None:
+    node = programs(mark)[number]
+    for config in (CONFIG | {key: node}, CONFIG | {key: CONFIG[key] | {"head": [{"deep": node}]}}):
+        with pytest.raises(InputError, match="a config may not build"):
+            load_task(save(mark.with_suffix(".ckpt"), config=config))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_nor_does_data(number: int, mark: Path) -> None:
+    node = programs(mark)[number]
+    assert not allowed(node["_target_"])
+    with pytest.raises(InputError, match="a config may not build"):
+        assemble_data(OmegaConf.create({"data": node}))
+    with pytest.raises(InputError, match="a config may not build"):
+        build(OmegaConf.create({"_target_": "datamodules.house.Digits", "augment": node}))
+    assert not mark.exists()
+
+
+def test_what_is_no_data_is_not_taken_for_it() -> None:
+    for data in (None, {"_target_": "tasks.recipe.Recipe"}, {"root": "x"}):
+        with pytest.raises(InputError, match="no data that can be built"):
+            assemble_data(OmegaConf.create({"data": data} if data else {}))
+
+
+@pytest.mark.parametrize("text", ["${oc.env:HOME}", "${oc.decode:x}", "${hydra:runtime.cwd}", "a/${task}", "${now:%Y}"])
+def test_nothing_is_looked_up_for_a_stranger(text: str, tmp_path: Path) -> None:
+    """Names, environment and resolvers are the user's own."""
+    with pytest.raises(InputError, match="would be looked up on this machine"):
+        read_checkpoint(save(tmp_path / "a.ckpt", config=CONFIG | {"data": {"roots": [{"root": text}]}}))
+    with pytest.raises(InputError, match="would be looked up on this machine"):
+        read_checkpoint(save(tmp_path / "b.ckpt", config=CONFIG | {text: 1}))
+    (tmp_path / "config.yaml").write_text(f"data:\n  root: '{text}'\n")
+    with pytest.raises(InputError, match="would be looked up on this machine"):
+        read_config(tmp_path)
+
+
+LAUGHS = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9 if i else ['x'] * 9)}]\n" for i in range(9))
+TRICKS = {
+    "an object": ("x: !!python/object/apply:os.mkdir [MARK]", "could not determine a constructor"),
+    "a name": ("x: !!python/name:os.mkdir", "could not determine a constructor"),
+    "anchors": (LAUGHS, "repeats a part"),
+    "a circle": ("a: &a [*a]", "repeats a part"),
+    "depth": ("[" * 1200, "can't be read as YAML"),
+    "a number": ("a: " + "9" * 9999, "can't be read as YAML"),
+    "a date": ("a: 2020-99-99", "can't be read as YAML"),
+    "bytes": ("a: \0", "can't be read as YAML"),
+    "no keys": ("- 1", "has no keys|holds no keys"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), TRICKS.values(), ids=TRICKS)
+def test_a_run_s_config_is_plain_values(text: str, said: str, mark: Path, tmp_path: Path) -> None:
+    from datamodules.yolo import read_yaml
+
+    for name, read in (("config.yaml", read_config), ("data.yaml", read_yaml)):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text(text.replace("MARK", str(mark)))
+        with pytest.raises(InputError, match=said):
+            read(folder)
+    assert not mark.exists()
+
+
+def test_a_config_that_is_text(tmp_path: Path) -> None:
+    """OmegaConf would parse it."""
+    with pytest.raises(InputError, match="holds a config that is none"):
+        read_checkpoint(save(tmp_path / "a.ckpt", config="data: {root: x}"))

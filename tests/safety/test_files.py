@@ -1,0 +1,359 @@
+"""Files of data from a stranger: none leads out of its folder, takes more memory than it should, or starts a program."""
+
+import gzip
+import json
+import logging
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from datamodules.audio_csv import AudioCsv
+from datamodules.coco import objects_of, read_json
+from datamodules.file_data import leading_out
+from datamodules.idx import read_idx
+from datamodules.image_csv import ImageCsv
+from datamodules.images import read_header, read_image, read_mask
+from datamodules.mask_folder import MaskFolder
+from datamodules.outlines import draw, fill
+from datamodules.sounds import read_sound, sound_length
+from datamodules.tables import Table
+from datamodules.voc import read_xml
+from datamodules.yolo import Yolo, class_names, read_yaml
+from deploy.predictor import picture_name
+from drawing import confusion
+from health.videos import file_facts
+from reading import printable
+from runs.folder import Printable
+from runs.report import write_report
+from structures import InputError
+
+MOST = 64 << 20
+"""Bytes that Python may hold while it refuses a file."""
+
+
+@pytest.fixture
+def frugal() -> Any:
+    """Fails a test that has taken memory for what was only claimed."""
+    tracemalloc.start()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < MOST, f"{peak >> 20} MB"
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    Image.new("L", (8, 8)).save(tmp_path / "secret.png")
+    return tmp_path / "secret.png"
+
+
+OUT = ["../secret.png", "a/../../secret.png", "{secret}", "link.png", "folder/secret.png"]
+NONE = ["C:\\secret.png", "..\\secret.png", "x" * 5000, "x\0.png", "file:///secret.png", "\ud800.png"]
+
+
+def lay_links(root: Path, secret: Path) -> None:
+    (root / "link.png").symlink_to(secret)
+    (root / "folder").symlink_to(secret.parent)
+
+
+@pytest.mark.parametrize("name", OUT + NONE[:-1])
+def test_a_table_names_files_below_its_root(name: str, secret: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    lay_links(root, secret)
+    (root / "t.csv").write_text(f"path,label\n{name.format(secret=secret)},a\n")
+    with pytest.raises(InputError, match=r"line 2: .*(leads out of|there is no file)"):
+        Table(root, None, {}, ["path", "label"]).path(0)
+    for kind in (ImageCsv, AudioCsv):
+        with pytest.raises(InputError, match=r"leads out of|there is no file"):
+            kind(str(root)).prepare()
+
+
+@pytest.mark.parametrize("name", OUT + NONE)
+def test_so_does_coco(name: str, secret: Path, tmp_path: Path) -> None:
+    from datamodules.coco import Coco
+
+    root = tmp_path / "root"
+    root.mkdir()
+    lay_links(root, secret)
+    image = {"id": 1, "file_name": name.format(secret=secret), "width": 8, "height": 8}
+    objects = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}]
+    content = {"images": [image], "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
+    (root / "train.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"leads out of|is in none of"):
+        Coco(str(root)).prepare()
+
+
+@pytest.mark.parametrize("name", OUT + NONE[:-1])
+@pytest.mark.parametrize("key", ["train", "path", "list"])
+def test_so_does_yolo(name: str, key: str, secret: Path, tmp_path: Path) -> None:
+    """Exporters write paths of their own machine: what is before the root is dropped, and what is left must be in it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    lay_links(root, secret)
+    name = name.format(secret=secret)
+    (root / "list.txt").write_text(f"{name}\n")
+    entry = {"train": {"train": name}, "path": {"path": name, "train": "../secret.png"}, "list": {"train": "list.txt"}}
+    (root / "data.yaml").write_text(json.dumps({"names": ["a"], **entry[key]}))
+    with pytest.raises(InputError, match="there is no such file or folder below"):
+        Yolo(str(root)).prepare()
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "link", "x" * 5000, "x\0"])
+def test_so_does_voc(name: str, secret: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "Annotations").mkdir(parents=True)
+    (tmp_path / "secret.xml").write_text("<annotation/>")
+    (root / "Annotations" / "link.xml").symlink_to(tmp_path / "secret.xml")
+    with pytest.raises(InputError, match=r"leads out of|can't be read"):
+        read_xml(root, name, True)
+
+
+def test_links_in_a_layout_of_folders_are_followed_and_said(mask_folder: Path, tmp_path: Path) -> None:
+    """As torchvision and timm follow them: people keep pictures on another disk."""
+    (mask_folder / "images" / "0.png").rename(tmp_path / "0.png")
+    (mask_folder / "images" / "0.png").symlink_to(tmp_path / "0.png")
+    data = MaskFolder(str(mask_folder))
+    data.prepare()
+    assert any("1 items are links to files outside" in note for note in data.notes)
+    (mask_folder / "images" / "loop.png").symlink_to("loop.png")
+    assert leading_out(mask_folder, [mask_folder / "images" / "1.png", Path("train[0]")]) == []
+
+
+def png(width: int, height: int, depth: int, kind: int) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 999)) + chunk(b"IEND", b"")
+    )
+
+
+def tiff(width: int, height: int, bits: int) -> bytes:
+    """A header and nothing behind it."""
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 200), (277, 1), (278, height), (279, 9)]
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + b"\0" * 400
+
+
+def gif(width: int, height: int) -> bytes:
+    size = struct.pack("<HH", width, height)
+    return b"GIF89a" + size + b"\x80\0\0" + b"\0" * 6 + b"," + b"\0" * 4 + size + b"\0\x02\x02\x44\x01\0;"
+
+
+def webp(width: int, height: int) -> bytes:
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\0" * 4 + canvas
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+PICTURES = {
+    "colour.png": png(60000, 60000, 8, 2),
+    "deep.png": png(60000, 60000, 16, 2),
+    "flat.tif": tiff(200000, 200000, 8),
+    "deep.tif": tiff(200000, 200000, 16),
+    "big.gif": gif(65000, 65000),
+    "big.webp": webp(16000, 16000),
+    "big.ppm": b"P6 100000 100000 255\n" + b"\0" * 99,
+    "big.bmp": b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, 99999, 99999, 1, 24, 0, 0, 0, 0, 0, 0),
+}
+
+
+@pytest.mark.usefixtures("frugal")
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_that_claims_too_much(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(PICTURES[name])
+    for read in (lambda path: read_image(path, 3), read_header, read_mask):
+        with pytest.raises(InputError, match="can't be read as an image"):
+            read(tmp_path / name)
+
+
+def test_a_picture_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands EPS to Ghostscript, by its content."""
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    for read in (lambda path: read_image(path, 3), read_header, read_mask):
+        with pytest.raises(InputError, match="can't be read as an image .*cannot identify"):
+            read(tmp_path / "a.png")
+
+
+def idx(*shape: int) -> bytes:
+    return b"\0\0\x08" + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+@pytest.mark.usefixtures("frugal")
+@pytest.mark.parametrize(
+    "content", [idx(10**6, 10**6) + b"\0" * 999, idx(10) + b"\0" * (200 << 20), idx(10) + b"\0" * 9, idx(*[9] * 255)]
+)
+@pytest.mark.parametrize("suffix", [".gz", ""])
+def test_an_idx_file_is_as_long_as_it_says(content: bytes, suffix: str, tmp_path: Path) -> None:
+    tracemalloc.stop()
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(gzip.compress(content, 1) if suffix else content)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="the header promises"):
+        read_idx(path)
+
+
+def wav(rate: int, channels: int, samples: int) -> bytes:
+    data = np.tile(np.array([900, -900], "<i2"), samples // 2).tobytes()
+    head = struct.pack("<IHHIIHH", 16, 1, channels, rate, 2 * rate * channels % 2**32, 2 * channels % 2**16, 16)
+    return (
+        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + head + b"data" + struct.pack("<I", len(data)) + data
+    )
+
+
+@pytest.mark.usefixtures("frugal")
+def test_a_sound_that_claims_too_much(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", np.tile([0.1, -0.1], 2000), 8000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21:26] = bytes([content[21] | 0x0F]) + b"\xff" * 4  # 36 bits of samples
+    (tmp_path / "long.flac").write_bytes(content)
+    (tmp_path / "slow.wav").write_bytes(wav(1, 1, 80000))  # 80,000 seconds
+    (tmp_path / "none.wav").write_bytes(wav(0, 1, 8000))
+    (tmp_path / "wide.wav").write_bytes(wav(8000, 65000, 8000))
+    for name in ("long.flac", "none.wav", "wide.wav"):
+        with pytest.raises(InputError, match="can't be read as sound"):
+            read_sound(tmp_path / name, 8000)
+    with pytest.raises(InputError, match="states 68719476735 samples"):
+        sound_length(tmp_path / "long.flac")
+    with pytest.raises(InputError, match="would have 1280000000 samples at 16000 Hz"):
+        read_sound(tmp_path / "slow.wav", 16000)
+
+
+@pytest.mark.usefixtures("frugal")
+def test_outlines_take_the_memory_of_one_mask() -> None:
+    corner = [0, 0, 9, 0, 9, 9]
+    assert draw([(1, [corner] * 500)], 500, 600, "w").sum() > 0
+    assert draw([(1, [corner])] * 500, 500, 600, "w").sum() > 0
+    for outline in ({"size": [10**6, 10**6], "counts": [10**12]}, {"size": [5, 5], "counts": [10**30]}):
+        with pytest.raises(InputError, match="run lengths"):
+            draw([(1, outline)], 5, 5, "w")
+
+
+def test_outlines_lie_as_they_did() -> None:
+    """The smaller on top, of equals the later."""
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        objects = [(int(generator.integers(1, 9)), [generator.integers(-5, 60, 8).tolist()]) for _ in range(9)]
+        objects += [(8, [[0, 0, 9, 0, 9, 9, 0, 9]]), (9, [[5, 0, 14, 0, 14, 9, 5, 9]])]
+        areas = [(label, fill(outline, 50, 55, "w")) for label, outline in objects]
+        wanted = np.zeros((50, 55), np.uint8)
+        for label, area in sorted(areas, key=lambda entry: -int(entry[1].sum())):
+            wanted[area] = label
+        assert (draw(objects, 50, 55, "w").numpy() == wanted).all()
+
+
+@pytest.mark.usefixtures("frugal")
+def test_xml_with_entities(tmp_path: Path, secret: Path) -> None:
+    (tmp_path / "Annotations").mkdir()
+    secret.with_suffix(".txt").write_text("cat")
+    laughs = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 9 if i else "x" * 99}">' for i in range(10))
+    body = "<annotation><object><name>&e9;</name></object></annotation>"
+    for text in (
+        f"<!DOCTYPE a [{laughs}]>{body}",
+        f'<!DOCTYPE a [<!ENTITY e9 SYSTEM "file://{secret.with_suffix(".txt")}">]>{body}',
+        f'<!DOCTYPE a SYSTEM "http://127.0.0.1:9/a.dtd">{body}',
+        "<annotation><size><width>1e999</width></size></annotation>",
+        "<annotation><size><width>nan</width></size></annotation>",
+    ):
+        (tmp_path / "Annotations" / "a.xml").write_text(text)
+        with pytest.raises(InputError, match="can't be read as a VOC annotation"):
+            read_xml(tmp_path, "a", True)
+
+
+@pytest.mark.parametrize("text", ["[" * 99999, '{"images": ' + "9" * 9999 + "}", "\ufeff{", ""])
+def test_json_that_nothing_holds(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match="can't be read as JSON"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1, 10**400, [1], "8", {}])
+def test_numbers_that_are_none(value: Any, tmp_path: Path) -> None:
+    image, box = {"id": 1, "file_name": "a"}, {"id": 1, "category_id": 1}
+    if value != {}:
+        with pytest.raises(InputError, match="a number of pixels is expected"):
+            objects_of(tmp_path, image | {"width": value}, [], {}, False)
+    if value != -1:
+        with pytest.raises(InputError, match="has the bbox .*: expected x, y, width, height"):
+            objects_of(tmp_path, image, [box | {"bbox": [1, 1, value, 1]}], {1: "a"}, False)
+
+
+def test_a_table_with_a_huge_cell(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"path,label\n{'x' * 10**6},a\n")
+    with pytest.raises(InputError, match="can't be read as a CSV table"):
+        Table(tmp_path, None, {}, ["path"])
+
+
+def test_a_clip_is_no_playlist(tmp_path: Path) -> None:
+    """It would name other files, or addresses, that FFmpeg then opens."""
+    with av.open(str(tmp_path / "real.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 32
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(stream.encode())
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile real.avi\n")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video, "it works where nothing forbids it"
+    assert file_facts(tmp_path / "real.avi")["size"] == [32, 32]
+    assert file_facts(tmp_path / "a.mp4") == {}
+
+
+EVIL = '<script>alert(1)</script>\x1b]0;title\x07\x1b[31m"onload=x $\\frac$\u202e\n'
+
+
+def test_the_report_shows_text_as_text(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "<script>x.png").write_bytes(b"x")
+    (tmp_path / "config.yaml").write_text(EVIL)
+    result: dict[str, Any] = {"task": EVIL, "score": 0.5, "val": {EVIL: 0.1}, "test": {}, "versions": {EVIL: EVIL}}
+    page = write_report(tmp_path, result, [EVIL, "\udcff.png"]).read_text()
+    assert "<script" not in page
+    assert '"onload' not in page
+
+
+def test_no_name_steers_a_terminal(capsys: pytest.CaptureFixture) -> None:
+    shown = printable(f"{EVIL}\r\x9b\udcff é 犬\t")
+    assert not set(shown) & set("\x1b\x07\x9b\r\u202e\udcff")
+    assert "\\x1b[31m" in shown
+    assert shown.endswith("é 犬\t")
+    record = logging.LogRecord("x", logging.INFO, "x", 1, "%s", (EVIL,), None)
+    assert "\x1b" not in Printable("%(message)s").format(record)
+
+
+def test_no_name_is_a_formula() -> None:
+    confusion(torch.eye(2), ["$\\frac$", "a"]).canvas.draw()
+
+
+@pytest.mark.parametrize(
+    "name", ["/a/../b.png", "/" + "犬" * 80 + ".png", "/a\n\x1b.png", "/..", "/C:\\x.png", "/\udcff.png"]
+)
+def test_a_picture_of_an_answer_stays_in_its_folder(name: str, tmp_path: Path) -> None:
+    path = tmp_path / picture_name(3, name)
+    assert path.resolve().parent == tmp_path.resolve()
+    assert path.name.isprintable()
+    path.write_bytes(b"x")
+
+
+LAUGHS = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9 if i else ['x'] * 9)}]\n" for i in range(9))
+
+
+@pytest.mark.usefixtures("frugal")
+@pytest.mark.parametrize("read", [read_yaml, lambda root: class_names(*read_yaml(root))])
+def test_yaml_that_repeats_itself(read: Callable, tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(f"{LAUGHS}names: *a8\n")
+    with pytest.raises(InputError, match="repeats a part"):
+        read(tmp_path)
