@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
+
+from structures import RunError
 
 REFUSED = "refused"
 MARK = "RESMET_TOLD_"
@@ -112,14 +116,62 @@ def group() -> dict[str, Any]:
     """Where the processes meet, and how they talk: over NCCL between cards, else over Gloo."""
     import torch
 
-    ways = {"backend": "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"}
+    ways: dict[str, Any] = {"backend": "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"}
     if "TORCHELASTIC_RUN_ID" in STARTED:
-        return ways
+        return ways | (fresh_store() if agent_store() else {})
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
     cluster = SLURMEnvironment(auto_requeue=False)
     where = f"tcp://{cluster.main_address}:{cluster.main_port}"
     return ways | {"init_method": where, "rank": cluster.global_rank(), "world_size": cluster.world_size()}
+
+
+def fresh_store() -> dict[str, Any]:
+    """A part of torchrun's store that no earlier processes wrote to.
+
+    The agent keeps one store for all starts of its processes, and torch 2.15 writes under the same keys each time: whoever comes second
+    finds the addresses of the dead. So the first process thinks of a word, and hands it to those who ask now: one who answers to
+    the word is alive.
+    """
+    from torch.distributed import PrefixStore
+
+    own, world, agent = rank(), int(STARTED["WORLD_SIZE"]), agent_store()
+    word = uuid4().hex
+    if own == 0:
+        answer(agent, word, set(range(1, world)))
+    else:
+        agent.set(f"resmet/ask/{own}", word)
+        word = agent.get(f"resmet/answer/{word}").decode()  # waits for it
+        agent.set(f"resmet/heard/{word}/{own}", "")
+    return {"store": PrefixStore(f"resmet/{word}", agent), "rank": own, "world_size": world}
+
+
+def answer(agent: Any, word: str, waiting: set[int]) -> None:
+    """Tell `word` to the processes `waiting`, until each has heard it.
+
+    Raises:
+        RunError: If some never do.
+    """
+    until = time.monotonic() + WAIT.total_seconds()
+    while waiting:
+        for other in waiting:
+            if agent.check([f"resmet/ask/{other}"]):
+                agent.set(f"resmet/answer/{agent.get(f'resmet/ask/{other}').decode()}", word)
+        waiting = {other for other in waiting if not agent.check([f"resmet/heard/{word}/{other}"])}
+        if waiting and time.monotonic() > until:
+            raise RunError(
+                f"processes {sorted(waiting)} of this run did not come within {WAIT}: start all of them again"
+            )
+        time.sleep(0.02 if waiting else 0)
+
+
+def agent_store() -> Any:
+    """The store of torchrun's agent; None where this run has none."""
+    if STARTED.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    from torch.distributed import TCPStore
+
+    return TCPStore(STARTED["MASTER_ADDR"], int(STARTED["MASTER_PORT"]), is_master=False, timeout=WAIT)
 
 
 def store(opens: bool) -> Any:
@@ -134,11 +186,9 @@ def store(opens: bool) -> Any:
 
 def remembered(text: str | None = None) -> str | None:
     """What a first process said here before torchrun started the processes anew, or `text` from now on; None outside torchrun."""
-    if STARTED.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    agent = agent_store()
+    if agent is None:
         return None
-    from torch.distributed import TCPStore
-
-    agent = TCPStore(STARTED["MASTER_ADDR"], int(STARTED["MASTER_PORT"]), is_master=False, timeout=WAIT)
     if text is not None:
         agent.set(REMEMBERED, text)
     return agent.get(REMEMBERED).decode() if agent.check([REMEMBERED]) else None
