@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from datamodules.splits import Item
 from structures import InputError, Spec
 
 SHOWN = 5
+log = logging.getLogger("resmet")
 T = TypeVar("T")
 
 
@@ -135,5 +137,6 @@ class Checked(LightningDataModule):
             )
         for message in messages:
             if message not in self.skipped:
+                log.warning(f"left out: {message}")
                 self.skipped.append(message)
                 self.lost.append(message)

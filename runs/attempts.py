@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,7 @@ class Attempts:
                     raise
                 if out_of_touch(error):
                     raise RunError(
-                        f"another process of this run can't be reached ({reason(error)}): the last checkpoint is safe; "
+                        f"another process of this run can't be reached ({reason(plain_words(error))}): the last checkpoint is safe; "
                         f"start all of them again with resume={self.folder}, or under torchrun with --max-restarts"
                     ) from error
                 if not out_of_memory(error):
@@ -151,6 +152,11 @@ def out_of_touch(error: BaseException) -> bool:
     """Whether `error` says that another process is gone."""
     words = ("gloo", "Gloo", "Connection closed by peer", "NCCL", "Socket Timeout")
     return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in words)
+
+
+def plain_words(error: BaseException) -> Exception:
+    """The error without the places in a library's source that stand before its words."""
+    return RuntimeError(re.sub(r"\[/\S+\] ?", "", str(error)))
 
 
 def leave(stop: Stopped, folder: Path) -> NoReturn:

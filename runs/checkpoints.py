@@ -29,6 +29,9 @@ class WholeFiles(TorchCheckpointIO):
     Args:
         keep: How many earlier ones of ``last.ckpt`` stay, as ``previous-1.ckpt`` (the youngest), ``previous-2.ckpt`` ...
         stop: Whether a checkpoint that can't be written ends the run; otherwise that is said, and the run goes on.
+
+    Attributes:
+        failed: The names of files that could not be written the last time.
     """
 
     def __init__(self, keep: int = 1, stop: bool = False) -> None:
@@ -36,6 +39,7 @@ class WholeFiles(TorchCheckpointIO):
         self.keep, self.stop = keep, stop
         self.thread: threading.Thread | None = None
         self.error: Exception | None = None
+        self.failed: set[str] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write `checkpoint` to `path`; with ``storage_options={"background": True}`` from a copy, beside the training.
@@ -66,8 +70,10 @@ class WholeFiles(TorchCheckpointIO):
     def attempt(self, checkpoint: dict[str, Any], target: Path) -> None:
         try:
             write(checkpoint, target, self.keep if target.name == LAST else 0)
+            self.failed.discard(target.name)
         except (OSError, RuntimeError) as error:
             self.error = error
+            self.failed.add(target.name)
             free = shutil.disk_usage(target.parent).free / 2**20 if target.parent.is_dir() else 0
             there = "the one before is safe" if target.is_file() else "there is none yet"
             log.warning(

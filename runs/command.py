@@ -87,11 +87,11 @@ class Call:
         except InputError as error:
             self.refuse(error)
             return
-        ranks.tell("config", OmegaConf.to_yaml(cfg, resolve=True))
-        self.attempt(cfg)
+        self.attempt(cfg, lambda: ranks.tell("config", OmegaConf.to_yaml(cfg, resolve=True)))
 
-    def attempt(self, cfg: DictConfig) -> None:
+    def attempt(self, cfg: DictConfig, before: Callable[[], None] = lambda: None) -> None:
         try:
+            before()
             self.main(cfg)
         except InputError as error:  # in a sweep, the other runs go on
             self.refuse(error)

@@ -158,8 +158,11 @@ def is_child() -> bool:
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_if_possible(path: Path, text: str) -> None:

@@ -23,6 +23,10 @@ class Sharded(ModelParallelStrategy):
     def __init__(self, world: int) -> None:
         super().__init__(data_parallel_size=world, tensor_parallel_size=1, save_distributed_checkpoint=False)
 
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Whole, and at once: Lightning's way of gathering takes no word on how to write."""
+        super().save_checkpoint(checkpoint, filepath)
+
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """After the training, the best weights come without an optimizer, and Lightning would ask for the last one's state."""
         task = self.lightning_module

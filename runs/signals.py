@@ -8,10 +8,16 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
+from runs import ranks
+
 INTERRUPTED, TERMINATED = 130, 143
+
+ECHO = 3.0
+"""Seconds within which torchrun or SLURM hand on what a process has heard itself."""
 
 log = logging.getLogger("resmet")
 
@@ -40,7 +46,8 @@ class Ear:
 
     def __init__(self, forward: Callable[[int], None]) -> None:
         self.forward = forward
-        self.caught = 0
+        self.pid = os.getpid()
+        self.caught, self.since = 0, 0.0
         self.before: dict[int, Any] = {}
 
     def listen(self) -> None:
@@ -57,14 +64,22 @@ class Ear:
         self.before = {}
 
     def hear(self, signum: int, frame: Any) -> None:
-        if self.caught and signum != signal.SIGUSR1:
+        if os.getpid() != self.pid:
+            return  # a process that loads data: it is needed to the end of the step
+        if self.caught and signum != signal.SIGUSR1 and not self.echo():
             self.forward(signal.SIGKILL)
             os._exit(INTERRUPTED if signum == signal.SIGINT else TERMINATED)
         if not self.caught:
-            self.caught = signum
+            self.caught, self.since = signum, time.monotonic()
             self.forward(signum)
             with contextlib.suppress(RuntimeError):  # the stream may be in the middle of a line
                 log.info(f"{signal.Signals(signum).name}: finishing the step and saving; once more ends at once")
+
+    def echo(self) -> bool:
+        """Whether a repeated signal is the first one again: a terminal sends it to all processes, and whoever started this one, too."""
+        if ranks.launched():
+            return time.monotonic() - self.since < ECHO
+        return ranks.rank() > 0  # the process that started this one decides
 
 
 def requeue() -> None:

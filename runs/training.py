@@ -85,7 +85,7 @@ def train(
     list_skipped(data, folder)
     trainer = Attempts(task, data, folder, make).run(trainer, start)
     refuse_no_steps(trainer)
-    with saying_where(folder):
+    with saying_where(folder, trainer):
         stage = test_best(trainer, task, data, folder)
         if trainer.is_global_zero:
             list_skipped(data, folder)
@@ -101,14 +101,19 @@ def train(
 
 
 @contextmanager
-def saying_where(folder: Path) -> Iterator[None]:
+def saying_where(folder: Path, trainer: Trainer) -> Iterator[None]:
     """What is left to do once the training is over, in case that a disk or a signal prevents it."""
     try:
         yield
     except OSError as error:
+        stale = LAST in getattr(trainer.strategy.checkpoint_io, "failed", ())
+        left = (
+            "the training is over, but its last checkpoints could not be written either: resume repeats what came after the one that is there"
+            if stale
+            else "the training is over and its weights are safe: resume does the test and the report"
+        )
         raise RunError(
-            f"{error.filename or folder} could not be written ({error.strerror}): the training is done and its weights are safe; "
-            f"make room, then resume={folder} for the test and the report"
+            f"{error.filename or folder} could not be written ({error.strerror}); {left}. Make room, then resume={folder}"
         ) from error
     except Stopped as stop:
         leave(stop, folder)

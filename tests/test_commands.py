@@ -152,36 +152,54 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
     assert len(list((tmp_path / "told" / "pictures").glob("*.png"))) == 4
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_has_its_exit_code_and_leaves_a_checkpoint(tmp_path: Path, sent: signal.Signals, code: int) -> None:
-    words = [sys.executable, str(ROOT / "train.py"), *TINY, "trainer.max_epochs=200", "run_dir=run"]
+@pytest.mark.parametrize(
+    ("sent", "code", "more"),
+    [
+        (signal.SIGTERM, 143, ()),
+        (signal.SIGINT, 130, ()),
+        (signal.SIGINT, 130, ("trainer=ddp", "trainer.accelerator=cpu")),
+    ],
+)
+def test_a_signal_has_its_exit_code_and_leaves_a_checkpoint(
+    tmp_path: Path, sent: signal.Signals, code: int, more: tuple[str, ...]
+) -> None:
+    """Sent to all processes of the run at once, as a terminal does."""
+    words = [sys.executable, str(ROOT / "train.py"), *more, *TINY, "trainer.max_epochs=200", "run_dir=run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     heard = partial(
         signal.signal, sent, signal.SIG_DFL
     )  # what was started in the background inherits deafness to SIGINT
     with subprocess.Popen(
-        words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+        words,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heard,
+        start_new_session=True,
     ) as process:
         said = ""
         for line in process.stderr:
             said += line
             if line.startswith("epoch 2/"):
-                process.send_signal(sent)
+                os.killpg(process.pid, sent)
     assert process.returncode == code, said
     assert "go on with resume=run" in said
     assert "Traceback" not in said
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_two_processes_judge_a_small_set(run: Run, tmp_path: Path, image_folder: Path) -> None:
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_two_processes_judge_a_small_set(run: Run, tmp_path: Path, image_folder: Path, way: str) -> None:
     """Two validation pictures between two processes, in one batch: none is left out, none is taken twice."""
     data = ("data=image_folder", f"data.root={image_folder}", "data.batch_size=4", "data.size=32", *TINY)
-    done = run("train", *data, "trainer=ddp", "trainer.max_epochs=1", "run_dir=two")
+    done = run("train", *data, f"trainer={way}", "trainer.accelerator=cpu", "trainer.max_epochs=1", "run_dir=two")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "pictures"] == ["two"]
     result = json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert result["val"]["accuracy"] in (0.0, 0.5, 1.0)
     assert result["test"]["accuracy"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert (tmp_path / "two" / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_a_sweep_leaves_a_folder_a_run(run: Run, tmp_path: Path, image_folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from runs_of import Kill, run
 
+from runs import ranks
 from runs.signals import Ear, Stopped, requeue
 
 
@@ -35,6 +36,24 @@ def test_the_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert (left, forwarded) == ([143], [signal.SIGTERM, signal.SIGKILL])
     ear.rest()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_that_comes_twice_to_a_process_of_several_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the terminal, and from the process that started it."""
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    ear = Ear(lambda signum: None)
+    for _ in range(2):
+        ear.hear(signal.SIGINT, None)
+    assert (ear.caught, left) == (signal.SIGINT, [])
+
+
+def test_processes_that_load_data_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear = Ear(lambda signum: None)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    ear.hear(signal.SIGINT, None)
+    assert not ear.caught
 
 
 def test_a_job_whose_time_is_up_saves_and_is_queued_again(cluster: Path, tmp_path: Path) -> None:
