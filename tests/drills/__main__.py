@@ -27,12 +27,12 @@ PER_RUN = 5
 
 def kills(kind: str, reference: Path, span: float, place: Path, moments: int, seed: int) -> Outcome:
     """SIGKILL at random moments."""
-    dice, struck, equal = random.Random(f"{seed} {kind}"), 0, 0
-    runs = -(-moments // PER_RUN)
-    for number in range(runs):
-        folder = place / f"killed-{number}"
-        struck += kill_at_random(kind, folder, min(PER_RUN, moments - number * PER_RUN), span, dice)
+    dice, struck, equal, runs = random.Random(f"{seed} {kind}"), 0, 0, 0
+    while struck < moments:
+        folder = place / f"killed-{runs}"
+        struck += kill_at_random(kind, folder, min(PER_RUN, moments - struck), span, dice)
         equal += not differences(reference, folder)
+        runs += 1
     return Outcome("kill -9 at a random moment", kind, struck, equal, runs, "time since the last checkpoint")
 
 
