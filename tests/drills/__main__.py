@@ -52,7 +52,7 @@ def outcomes(options: argparse.Namespace, place: Path) -> Iterator[Outcome]:
         if kind == "classification" and wanted(options, processes.host_cut_off):
             yield processes.host_cut_off(kind, folder)
         if kind == "audio" and wanted(options, processes.worker_killed):
-            yield processes.worker_killed(kind, folder / "whole", folder)
+            yield processes.worker_killed(folder)
 
 
 def wanted(options: argparse.Namespace, drill: Callable) -> bool:

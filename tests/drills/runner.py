@@ -29,6 +29,14 @@ WORDS = {
 }
 """A run of some seconds for every task: averaged, accumulated, changed at random, one of them gradually woken."""
 
+WORKED = {
+    "pictures": (
+        *("data=image_folder", "data.root=drawn", "data.size=32", "data.cache=false", "data.workers=2"),
+        *("data.batch_size=4", "trainer.max_epochs=12"),
+    )
+}
+"""A run whose items are loaded by processes, from files in ``drawn`` beside its folder."""
+
 
 @dataclass
 class Outcome:
@@ -61,7 +69,15 @@ def log_of(folder: Path) -> Path:
 
 def start(kind: str, folder: Path, *more: str, **environment: str) -> subprocess.Popen:
     """The command of a task in `folder`, begun or gone on with; its words go to `log_of` it."""
-    words = [sys.executable, str(ROOT / "train.py"), *SHARED, *WORDS[kind], f"run_dir={folder}", "resume=auto", *more]
+    words = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *SHARED,
+        *(WORDS | WORKED)[kind],
+        f"run_dir={folder}",
+        "resume=auto",
+        *more,
+    ]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_TOLD")}
     with log_of(folder).open("a") as log:
         return subprocess.Popen(
