@@ -56,9 +56,11 @@ def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
     except ValueError as error:  # Hydra's for a word such as =3
         call.refuse(InputError(explain_words(call.words[1:], error)))
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    if call.code == REFUSED:
-        ranks.refused()
+        call.code = INTERRUPTED
+    finally:  # also where a signal ends it
+        if call.code == REFUSED:
+            ranks.refused()
+        ranks.say_goodbye()
     sys.exit(call.code)
 
 

@@ -126,6 +126,13 @@ def group() -> dict[str, Any]:
     return ways | {"init_method": where, "rank": cluster.global_rank(), "world_size": cluster.world_size()}
 
 
+def say_goodbye() -> None:
+    """Close what `broadcast` opened; threads that still wait for others would abort the program at its end."""
+    torch = sys.modules.get("torch")  # where it was never imported, nothing is open
+    if launched() and torch is not None and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def fresh_store() -> dict[str, Any]:
     """A part of torchrun's store that no earlier processes wrote to.
 
