@@ -125,7 +125,8 @@ class Saving(Checkpoint):
         if trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics["val/score"])
-        if score > self.best or not (self.folder / BEST).is_file():
+        # Not by whether the file is there: it may be on its way, and all processes must decide alike.
+        if score > self.best or self.best == -math.inf:
             self.best = score if math.isfinite(score) else self.best
             trainer.save_checkpoint(self.folder / BEST, weights_only=True, storage_options=self.beside(trainer))
 

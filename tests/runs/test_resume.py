@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from runs_of import DATA, Kill, Killed, run
 
 from datamodules.image_folder import ImageFolder
-from runs.checkpoints import candidates
+from runs.checkpoints import WholeFiles, candidates
+from runs.saving import Saving
 from structures import InputError
+from tasks.classification import Classification
 from tasks.freezing import Plan
 from tasks.recipe import Recipe
 
@@ -148,3 +151,18 @@ def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tm
     said = (tmp_path / "run" / "skipped.txt").read_text()
     assert "dark/1.png" in said
     assert "light/2.png" in said
+
+
+def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best weights are still being written when worse ones have been judged: they stay the best."""
+    right = WholeFiles.attempt
+
+    def slow(self: WholeFiles, checkpoint: dict, target: Path) -> None:
+        time.sleep(0.5)
+        right(self, checkpoint, target)
+
+    monkeypatch.setattr(WholeFiles, "attempt", slow)
+    monkeypatch.setattr(Saving, "beside", lambda self, trainer: {"background": True})
+    monkeypatch.setattr(Classification, "results", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)})
+    folder = run("classification", tmp_path / "run", epochs=3)
+    assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
