@@ -162,6 +162,7 @@ def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         right(self, checkpoint, target)
 
     monkeypatch.setattr(WholeFiles, "attempt", slow)
+    monkeypatch.setattr(Saving, "save_if_due", lambda *_: None)  # it would wait for the disk
     monkeypatch.setattr(Saving, "beside", lambda self, trainer: {"background": True})
     monkeypatch.setattr(Classification, "results", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)})
     folder = run("classification", tmp_path / "run", epochs=3)
