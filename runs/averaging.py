@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 State = dict[str, Tensor]
 
@@ -27,11 +28,14 @@ class Average(Callback):
         self.decay = decay
         self.steps = 0
         self.average: State = {}
-        self.weights: State = {}
+        self.own: State = {}
+        self.swapped = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        own = pl_module.state_dict()
-        self.average = {name: self.average.get(name, value).to(value.device, copy=True) for name, value in own.items()}
+        self.own = pl_module.state_dict(keep_vars=True)
+        self.average = {
+            name: self.average.get(name, value).detach().to(value.device, copy=True) for name, value in self.own.items()
+        }
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -40,29 +44,33 @@ class Average(Callback):
         if trainer.global_step == self.steps:  # gradients are being gathered
             return
         self.steps = trainer.global_step
-        pull = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, value in pl_module.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, pull)
-            else:
-                self.average[name].copy_(value)
+        follow = get_ema_multi_avg_fn(min(self.decay, (1 + self.steps) / (10 + self.steps)))
+        moving = [name for name, value in self.own.items() if value.is_floating_point()]
+        follow([self.average[name] for name in moving], [self.own[name].detach() for name in moving], None)
+        for name in self.own.keys() - set(moving):
+            self.average[name].copy_(self.own[name])
+
+    def swap(self) -> None:
+        """The task holds the average, and the weights are kept aside; or the other way round again. Nothing is copied."""
+        for name, value in self.own.items():
+            value.data, self.average[name] = self.average[name], value.data
+        self.swapped = not self.swapped
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not self.weights:
-            self.weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
-            pl_module.load_state_dict(self.average)
+        if trainer.state.fn == "fit" and not self.swapped:
+            self.swap()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.weights:
-            pl_module.load_state_dict(self.weights)
-            self.weights = {}
+        if self.swapped:
+            self.swap()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self.weights:  # in the middle of a validation
-            checkpoint["state_dict"] = self.weights
+        if self.swapped:  # in the middle of a validation
+            checkpoint["state_dict"] = self.average
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "average": self.average}
+        average = {name: value.detach() for name, value in self.own.items()} if self.swapped else self.average
+        return {"steps": self.steps, "average": average}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.steps, self.average = state_dict["steps"], state_dict["average"]

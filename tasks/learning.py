@@ -75,6 +75,10 @@ class Learning(LightningModule):
             rest(self.backbone, self.awake)
         return self
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Tensors alone: Lightning's own way looks at every name, size and seed of a batch."""
+        return batch if device.type == "cpu" else on_device(batch, device)
+
     def on_train_start(self) -> None:
         if getattr(self.trainer.datamodule, "position", (0, 0))[1]:  # type: ignore[attr-defined]
             self.on_train_epoch_start()  # what goes on in the middle of an epoch has no other start
@@ -116,11 +120,26 @@ class Learning(LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip, and leave the step out where whoever watches says that its gradient must not be followed."""
-        norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        every = [p for group in optimizer.param_groups for p in group["params"]]
+        moved = [
+            p for p in every if p.grad is not None
+        ]  # a walk over all modules takes as long as a small step's losses
+        norm = get_total_norm([p.grad for p in moved])
         if self.recipe.clip:
-            clip_grads_with_norm_(self.parameters(), self.recipe.clip, norm)
+            clip_grads_with_norm_(moved, self.recipe.clip, norm)
         length = norm.full_tensor() if isinstance(norm, DTensor) else norm  # shared out over processes
         if self.sound is not None and not self.sound(self.total, length):
             optimizer.zero_grad(
                 set_to_none=True
             )  # a weight without a gradient stays as it is, and so does its momentum
+
+
+def on_device(part: Any, device: torch.device) -> Any:
+    """A batch, or a part of one, with its tensors on `device`."""
+    if isinstance(part, Tensor):
+        return part.to(device, non_blocking=True)
+    if isinstance(part, dict):
+        return {key: on_device(value, device) for key, value in part.items()}
+    if isinstance(part, list) and part and isinstance(part[0], dict):  # boxes and labels of every picture
+        return [on_device(value, device) for value in part]
+    return part
