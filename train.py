@@ -21,11 +21,15 @@ def main(cfg: "DictConfig") -> None:
 
     from assembly import assemble_data, assemble_task, build, rehearse
     from runs.continuing import recall
+    from runs.trainer import refuse_without_compiler
     from runs.training import start, train
 
     start(cfg.seed)
     engine = build(cfg.trainer)
-    processes = engine().world_size
+    trainer = engine()
+    processes = trainer.world_size
+    if cfg.get("compile"):
+        refuse_without_compiler(trainer)
     rehearse(cfg)  # a number out of range is said before the data is read
     callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
     logger = build(cfg.logger) if cfg.get("logger") else None
@@ -35,6 +39,8 @@ def main(cfg: "DictConfig") -> None:
     data.prepare()
     data.suit(processes)
     task = assemble_task(cfg, data.spec)
+    if cfg.get("compile"):  # a run that was begun without the key has none
+        task.compile_parts()
     train(task, data, folder, opened, engine, callbacks, logger, cfg.seed, resume)
 
 

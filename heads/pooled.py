@@ -26,6 +26,11 @@ class Pooled(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels[self.stride], num_classes)
 
+    @property
+    def dense(self) -> list[nn.Module]:
+        """What can be compiled as it is."""
+        return [self]
+
     def needed(self, features: Features) -> Features:
         """The deepest features' mean, as one position; `forward` answers it like the features themselves."""
         deepest = features[self.stride]

@@ -97,6 +97,11 @@ class RCNN(nn.Module):
         )
         self.roi.fg_bg_sampler = Sampler(sampled, 0.25)
 
+    @property
+    def dense(self) -> list[nn.Module]:
+        """What can be compiled as it is; after it, no two pictures have equally many proposals."""
+        return [self.fpn]
+
     def needed(self, features: Features) -> Features:
         """Those of the pyramid's levels."""
         return {stride: features[stride] for stride in self.strides}

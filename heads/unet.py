@@ -38,6 +38,11 @@ class UNet(nn.Module):
         self.decoder = UnetDecoder([0, *(channels[s] for s in self.strides)], list(widths[:blocks]), n_blocks=blocks)
         self.logits = nn.Conv2d(widths[blocks - 1], num_classes, 3, padding=1)
 
+    @property
+    def dense(self) -> list[nn.Module]:
+        """What can be compiled as it is."""
+        return [self]
+
     def needed(self, features: Features) -> Features:
         """All of them."""
         return features

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,9 @@ from structures import InputError
 
 PER_CORE = 4
 """Processes a core, at most."""
+
+COMPILERS = ("g++", "clang++", "c++")
+"""What torch compiles with where nothing else is named in CXX."""
 
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
@@ -118,6 +123,21 @@ def refuse_crowds(made: Trainer) -> None:
         )
 
 
+def refuse_without_compiler(trainer: Trainer) -> None:
+    """Refuse ``compile=true`` where torch could not compile: before the data is read rather than at the first step.
+
+    Raises:
+        InputError: Naming what is missing.
+    """
+    if trainer.strategy.root_device.type == "cuda":
+        if find_spec("triton") is None:
+            raise InputError("compile=true needs the package triton on a card: install it, or say compile=false")
+    elif not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS)):
+        raise InputError(
+            f"compile=true needs a C++ compiler ({', '.join(COMPILERS)}) on a processor: install one, or say compile=false"
+        )
+
+
 class Synchronise(Callback):
     """Before the weights are handed to several processes, take batch statistics over all of them."""
 
@@ -135,6 +155,7 @@ def refuse_below_one(**numbers: int) -> None:
 def hush() -> None:
     """Keep Lightning's advice off the console; what matters we say ourselves."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no card, where compile=true
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings(
         "ignore", message="Grad strides do not match"

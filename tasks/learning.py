@@ -75,6 +75,21 @@ class Learning(LightningModule):
             rest(self.backbone, self.awake)
         return self
 
+    @property
+    def heads(self) -> list[Any]:
+        raise NotImplementedError
+
+    def compile_parts(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Let torch compile what takes a tensor to a tensor: the backbone, and of every head what it says. Weights keep their names.
+
+        It takes place at the first step, and again where a stage wakes or the axes of a batch change.
+
+        Args:
+            backend: What makes a program of a graph, as `torch.compile` takes it.
+        """
+        for part in (self.backbone, *(dense for head in self.heads for dense in head.dense)):
+            part.compile(backend=backend)
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tensors alone: Lightning's own way looks at every name, size and seed of a batch."""
         return batch if device.type == "cpu" else on_device(batch, device)

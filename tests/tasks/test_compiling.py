@@ -1,0 +1,66 @@
+"""Compiled parts answer like those that are not, and keep their names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from backbones.resnet import ResNet
+from datamodules.house import Digits, Scenes, Tones
+from runs.trainer import make_trainer, refuse_without_compiler
+from structures import InputError
+from tasks.audio import Audio
+from tasks.classification import Classification
+from tasks.detection import Detection
+from tasks.segmentation import Segmentation
+
+KINDS = {
+    "classification": (Classification, Digits, 2),
+    "detection": (Detection, lambda: Scenes("boxes", 20), 2),
+    "segmentation": (Segmentation, lambda: Scenes("mask", 20), 2),
+    "audio": (Audio, lambda: Tones(20), 2),
+}
+
+
+# torch 2.15 looks for a gradient on every tensor that it traces, and hides its own warning only where none is an error (2026-11).
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_compiled_task_loses_as_much(kind: str) -> None:
+    """A backend that runs a graph as it is: what is tested is that there is one for backbone and head."""
+    make, drawn, parts = KINDS[kind]
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    data = drawn()
+    data.prepare()
+    task = make(ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels), data.spec).train()
+    batch = next(iter(data.loader("train")))
+    names = list(task.state_dict())
+
+    def losses() -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        return {name: value.detach() for name, value in task.losses(task.encode(batch), batch).items()}
+
+    before = losses()
+    torch.compiler.reset()
+    task.compile_parts(backend)
+    after = losses()
+    torch.compiler.reset()
+    assert len(graphs) >= parts
+    assert list(task.state_dict()) == names
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_compile_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(
+        InputError, match=r"compile=true needs a C\+\+ compiler \(g\+\+, .*install one, or say compile=false"
+    ):
+        refuse_without_compiler(make_trainer(1, "cpu", 1))
