@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig
 
@@ -64,22 +65,23 @@ class Memory:
     Args:
         kept: How many different batches.
         steps: Batches of an epoch.
+        device: Where they are kept.
     """
 
-    def __init__(self, kept: int, steps: int) -> None:
-        self.kept, self.steps = kept, steps
+    def __init__(self, kept: int, steps: int, device: str = "cpu") -> None:
+        self.kept, self.steps, self.device = kept, steps, device
 
     def over(self, make: Any) -> Any:
         """In place of `make`, which makes a data's training loader."""
-        return lambda data: Repeated(make(data), self.kept, self.steps)
+        return lambda data: Repeated(make(data), self.kept, self.steps, self.device)
 
 
 class Repeated:
     """A loader's first batches, again and again; anything else that is asked of it is asked of the loader."""
 
-    def __init__(self, loader: Any, kept: int, steps: int) -> None:
+    def __init__(self, loader: Any, kept: int, steps: int, device: str) -> None:
         self.loader, self.steps = loader, steps
-        self.batches = [dict(batch) for batch in islice(loader, kept)]
+        self.batches = [move_data_to_device(dict(batch), device) for batch in islice(loader, kept)]
         if hasattr(loader, "close"):
             loader.close()  # its workers would go on reading ahead
 

@@ -5,13 +5,10 @@ python -m benchmarks.startup WORDS     begins `train.py WORDS` and ends with its
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.rounds import Result, Settings, alone
 
@@ -29,7 +26,7 @@ def first_step(settings: Settings) -> Result:
     whole, imports = [], []
     run_dir = f"run_dir={settings.scratch}"
     for turn in range(settings.few(2, settings.rounds) + 1):
-        whole.append(call("-m", "benchmarks.startup", f"{run_dir}/first-{turn}"))
+        whole.append(call("-m", "benchmarks.leaving", "1", "exit", f"{run_dir}/first-{turn}"))
         imports.append(call("-c", IMPORTS))
     more = [first - other for first, other in zip(whole[1:], imports[1:], strict=True)]
     return alone(more, "s", [f"imports alone {sorted(imports)[len(imports) // 2]:.1f} s"])
@@ -42,27 +39,4 @@ def call(*words: str) -> float:
     return time.perf_counter() - began
 
 
-def begin(words: Sequence[str]) -> None:
-    """`train.py` with these words, which ends, without more ado, at the end of the first step."""
-    import train
-    from runs.command import command
-
-    sys.argv = ["train.py", *words]
-
-    def main(cfg: Any) -> None:
-        from lightning.pytorch import Callback, LightningModule
-
-        class Leave(Callback):
-            def on_train_batch_end(self, *what: Any) -> None:
-                os._exit(0)
-
-        LightningModule.configure_callbacks = lambda self: [Leave()]  # type: ignore[method-assign]
-        train.main(cfg)
-
-    command("train", main)
-
-
 ROWS = {"startup.help": help_answer, "startup.first_step": first_step}
-
-if __name__ == "__main__":
-    begin(sys.argv[1:])

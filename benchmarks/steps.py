@@ -39,9 +39,10 @@ def steps(pair: Pair, settings: Settings) -> Result:
     size = 32 if pair.turn > 1 and pair.source != "membrane" else 4
     root = pair.root(settings, KEPT * size, 4)
     rival = pair.make_rival(root, *pair.still)
-    beside = Steps(lambda trainer, batch: of_tutorial(rival), pair.turn)
+    turn = settings.few(1, pair.turn)
+    beside = Steps(lambda trainer, batch: of_tutorial(rival), turn)
     words = [*pair.said(root), *pair.still, "trainer.max_epochs=1"]
-    run(words, settings.scratch, beside, Memory(KEPT, pair.turn * (settings.rounds + 1)))
+    run(words, settings.scratch, beside, Memory(KEPT, turn * (settings.rounds + 1)))
     return compared(milli(beside.ours), milli(beside.theirs), "ms/step")
 
 
