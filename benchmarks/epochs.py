@@ -13,7 +13,7 @@ UNIT = "items/s"
 
 
 def classification(settings: Settings) -> Result:
-    """192 pictures of `clothing`, ResNet-18 at 224 pixels, 32 a batch: `train.py data=image_folder data.size=224`."""
+    """128 pictures of `clothing`, ResNet-18 at 224 pixels, 32 a batch: `train.py data=image_folder data.size=224`."""
     return whole(PAIRS["classification"], settings)
 
 
@@ -33,7 +33,7 @@ def segmentation(settings: Settings) -> Result:
 
 
 def audio(settings: Settings) -> Result:
-    """320 clips of `fsdd`, ResNet-18 over the waveform, 32 a batch: `train.py task=audio data=audio_csv`."""
+    """256 clips of `fsdd`, ResNet-18 over the waveform, 32 a batch: `train.py task=audio data=audio_csv`."""
     return whole(PAIRS["audio"], settings)
 
 

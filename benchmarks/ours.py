@@ -79,7 +79,7 @@ class Memory:
 class Repeated:
     """A loader's first batches, again and again; anything else that is asked of it is asked of the loader."""
 
-    def __init__(self, loader: Any, kept: int, steps: int, device: str) -> None:
+    def __init__(self, loader: Any, kept: int, steps: int, device: str = "cpu") -> None:
         self.loader, self.steps = loader, steps
         self.batches = [move_data_to_device(dict(batch), device) for batch in islice(loader, kept)]
         if hasattr(loader, "close"):

@@ -1,21 +1,22 @@
 """Rows ``overhead.*`` and ``memory.*``: what Lightning, callbacks, metrics, logging and the bar cost over a plain loop.
 
-python -m benchmarks.overhead ours|plain     peak memory of one side, for `memory.*`
+python -m benchmarks.overhead ours|plain SCRATCH     peak memory of one side, for `memory.*`
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
 
+from assembly import assemble_task, build
 from benchmarks.beside import Steps
-from benchmarks.ours import ROOT, STILL, Memory, prepared, run
+from benchmarks.ours import ROOT, STILL, Memory, Repeated, prepared, run
 from benchmarks.rivals.plain import Plain, stepping
 from benchmarks.rounds import Result, Settings, compared
 
@@ -47,10 +48,10 @@ def overhead(words: tuple[str, ...], size: int, settings: Settings) -> Result:
 def memory(settings: Settings) -> Result:
     """Peak of resident memory of 6 such steps above that after imports, ResNet-18 at 224 pixels, each side in a process of its own."""
     peaks: dict[str, list[float]] = {"ours": [], "plain": []}
-    for _ in range(settings.few(1, 3)):
+    for _ in range(settings.few(1, settings.rounds)):
         for side, found in peaks.items():
             said = subprocess.run(
-                [sys.executable, "-m", "benchmarks.overhead", side],
+                [sys.executable, "-m", "benchmarks.overhead", side, str(settings.scratch)],
                 cwd=ROOT,
                 capture_output=True,
                 text=True,
@@ -64,10 +65,15 @@ STEPS = 6
 
 
 class Peak(Callback):
-    """The most memory held until the last training batch."""
+    """Says, and leaves with it, the most memory held until the last training batch, above `before`."""
+
+    def __init__(self, before: float) -> None:
+        self.before = before
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.held = resident("VmHWM")
+        if batch_idx + 1 == STEPS:
+            print(json.dumps(resident("VmHWM") - self.before), flush=True)
+            os._exit(0)  # what comes after is no training
 
 
 def resident(what: str) -> float:
@@ -86,20 +92,19 @@ def main() -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = resident("VmRSS")
     if side == "ours":
-        peak = Peak()
-        with tempfile.TemporaryDirectory() as scratch:
-            run([*LARGE, "trainer.max_epochs=1"], Path(scratch), peak, Memory(4, STEPS))
-        held = peak.held
+        run([*LARGE, "trainer.max_epochs=1"], Path(sys.argv[2]), Peak(before), Memory(4, STEPS))
     else:
-        from assembly import assemble_task, build
+        loop(before)
 
-        cfg, data = prepared(LARGE)
-        batches = [batch for batch, _ in zip(data.train_dataloader(), range(4), strict=False)]
-        plain = Plain(assemble_task(cfg, data.spec), str(build(cfg.trainer)().precision), STEPS)
-        for index in range(STEPS):
-            plain.step(batches[index % len(batches)])
-        held = resident("VmHWM")
-    print(json.dumps(held - before))
+
+def loop(before: float) -> None:
+    """The same steps in a plain loop."""
+    cfg, data = prepared(LARGE)
+    batches = Repeated(data.train_dataloader(), 4, STEPS)
+    plain = Plain(assemble_task(cfg, data.spec), str(build(cfg.trainer)().precision), STEPS)
+    for batch in batches:
+        plain.step(batch)
+    print(json.dumps(resident("VmHWM") - before))
 
 
 ROWS = {"overhead.resnet18": resnet18, "overhead.resnet20": resnet20, "memory.resnet18": memory}

@@ -41,7 +41,7 @@ def draw(folder: Path, train: int, val: int) -> Path:
 
 def drawn(settings: Settings) -> tuple[Path, int]:
     """The folder of photographs, drawn once, and how many are there to learn from."""
-    count = settings.few(4, 32)
+    count = settings.few(4, 24)
     folder = settings.scratch / "photographs"
     return (folder if folder.is_dir() else draw(folder, count, 2)), count
 
@@ -70,7 +70,7 @@ def decode(settings: Settings) -> Result:
 
 
 def epochs(settings: Settings) -> Result:
-    """32 photographs, ResNet-18 at 224 pixels, 8 a batch, at our defaults: whole epochs against torchvision's tutorial loop."""
+    """24 photographs, ResNet-18 at 224 pixels, 8 a batch, at our defaults: whole epochs against torchvision's tutorial loop."""
     root, count = drawn(settings)
     return turns(words_of(root), classification(root, 224, BATCH).epoch, count, settings)
 
@@ -128,9 +128,8 @@ def second_epoch(settings: Settings) -> Result:
 
 def waiting(words: list[str], settings: Settings) -> list[float]:
     clock, make = Waiting(), Data.train_dataloader
-    epochs_kept = settings.few(2, 3)
     with patch.object(Data, "train_dataloader", lambda data: Watched(make(data), clock)):
-        run([*words, *rounds_of_epochs(epochs_kept)], settings.scratch, clock)
+        run([*words, *rounds_of_epochs(settings.rounds)], settings.scratch, clock)
     return [max(share, 1e-6) for share in clock.shares()]
 
 
