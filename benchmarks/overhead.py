@@ -20,7 +20,7 @@ from benchmarks.ours import ROOT, STILL, Memory, Repeated, prepared, run
 from benchmarks.rivals.plain import Plain, stepping
 from benchmarks.rounds import Result, Settings, compared
 
-LARGE = ("data.size=224", "data.batch_size=32", "data.channels=3", *STILL)
+LARGE = ("data.size=224", "data.batch_size=32", *STILL)
 SMALL = ("backbone=resnet20", "data.size=32", "data.batch_size=32", "data.channels=3", *STILL)
 ROUNDS = 2
 """So many times the rounds of others: a few per cent are to be seen."""

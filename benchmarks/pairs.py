@@ -76,18 +76,18 @@ def alike_detector(root: Path, cfg: Any, data: Any, task: Any) -> Tutorial:
     return detection(root, data.spec.class_names, cfg.data.batch_size, **detector_sizes(cfg, data, task))
 
 
-def detector_sizes(cfg: Any, data: Any, task: Any) -> dict[str, int]:
+def detector_sizes(cfg: Any, data: Any, task: Any) -> dict[str, Any]:
     """What torchvision's detector must be told to have the image size and the widths of ours."""
     kinds: dict[str, Any] = {type(module).__name__: module for module in task.modules()}
     height, width = next(iter(data.val_dataloader()))["sizes"][0]
     data.teardown("")
-    sizes = {"min_size": min(height, width), "max_size": max(height, width)}
+    sizes: dict[str, Any] = {"min_size": min(height, width), "max_size": max(height, width)}
     sizes["width"] = kinds["FeaturePyramidNetwork"].layer_blocks[0][0].out_channels
     sizes["hidden"] = kinds["TwoMLPHead"].fc6.out_features
-    sizes["box_batch_size_per_image"] = kinds["RoIHeads"].fg_bg_sampler.batch_size_per_image
-    if isinstance(kept := cfg.task.head.get("proposals"), int):
-        sizes["rpn_post_nms_top_n_train"] = sizes["rpn_pre_nms_top_n_train"] = kept
-    return sizes
+    numbers = getattr(task.head, "chosen", cfg.task.head)  # those that follow from the data where nobody said any
+    sizes["box_batch_size_per_image"] = numbers["sampled"]
+    sizes["rpn_post_nms_top_n_train"] = sizes["rpn_pre_nms_top_n_train"] = numbers["proposals"]
+    return sizes | {"strides": tuple(task.head.strides)}
 
 
 def segmenter(root: Path, cfg: Any, data: Any, task: Any) -> Tutorial:

@@ -19,10 +19,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision import tv_tensors
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
 from benchmarks.rivals.tutorial import WORKERS, Tutorial
+
+LAYERS = {4: 1, 8: 2, 16: 3, 32: 4}
+"""ResNet's stages by their stride."""
 
 
 class Voc(Dataset):
@@ -74,12 +79,22 @@ def together(samples: Sequence[Any]) -> tuple:
 def detector(classes: int, **sizes: Any) -> nn.Module:
     """torchvision's Faster R-CNN on a ResNet-18 with a pyramid, at its defaults but for `sizes`.
 
-    ``width`` and ``hidden`` are the pyramid's and the head's; anything else is `FasterRCNN`'s own.
+    ``width`` and ``hidden`` are the pyramid's and the head's, ``strides`` its levels; anything else is `FasterRCNN`'s own.
     """
-    width, hidden = sizes.pop("width", 256), sizes.pop("hidden", 1024)
+    width, hidden, strides = sizes.pop("width", 256), sizes.pop("hidden", 1024), sizes.pop("strides", tuple(LAYERS))
     backbone = resnet_fpn_backbone(
-        backbone_name="resnet18", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5
+        backbone_name="resnet18",
+        weights=None,
+        norm_layer=nn.BatchNorm2d,
+        trainable_layers=5,
+        returned_layers=[LAYERS[stride] for stride in strides],
     )
+    if len(strides) < len(LAYERS):
+        levels = (*strides, 2 * strides[-1])  # one more is pooled
+        sizes["rpn_anchor_generator"] = AnchorGenerator(
+            tuple((8 * level,) for level in levels), ((0.5, 1.0, 2.0),) * len(levels)
+        )
+        sizes["box_roi_pool"] = MultiScaleRoIAlign([str(place) for place in range(len(strides))], 7, 2)
     if width != 256:
         backbone.fpn = narrow(backbone.fpn, width)
         backbone.out_channels = width
