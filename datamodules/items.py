@@ -28,6 +28,7 @@ class Items(Dataset):
     def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
         self.data, self.items, self.random = data, items, random
         self.kept: dict[int, Sample] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -76,6 +77,7 @@ class Items(Dataset):
         """Forget the items at these indices."""
         left = [index for index in range(len(self.items)) if index not in wrong]
         self.kept = {place: self.kept[index] for place, index in enumerate(left) if index in self.kept}
+        self.shapes = {place: self.shapes[index] for place, index in enumerate(left) if index in self.shapes}
         self.items = [self.items[index] for index in left]
 
 
