@@ -36,6 +36,11 @@ class Items(Dataset):
     def sample(self, index: int) -> Sample:
         return self.kept[index] if index in self.kept else self.data.load(self.items[index])
 
+    def known_shapes(self) -> list[tuple[int, ...]] | None:
+        """The axes of every item as it was when opened, None unless there are two; of one that could not be opened those of the first."""
+        first = next(iter(self.shapes.values()), ())
+        return [self.shapes.get(index, first) for index in range(len(self))] if len(first) == 2 else None
+
     def mark(self) -> str:
         """A fingerprint: the items' names below the data's root and, unless files may break, their sizes in bytes."""
         root, digest = str(getattr(self.data, "root", "")), hashlib.sha256()
