@@ -124,7 +124,7 @@ class Batches:
         size = self.batch_size * self.world
         last = self.count - (self.round_length() - 1) * size
         whole = self.count if last == size else self.count - last
-        window = size * max(2, min(WINDOW, whole // size // 4))  # a small set has several, too
+        window = size * max(2, min(WINDOW, whole // size // 2))  # a small set has several, too
         parts = [order[start : min(start + window, whole)] for start in range(0, whole, window)]
         in_turn = [part[np.argsort(self.kinds[part], kind="stable")] for part in parts]  # type: ignore[index]
         batches = np.concatenate([order[:0], *in_turn]).reshape(-1, size)

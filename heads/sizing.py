@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 STRIDES = (4, 8, 16, 32)
 
-FINEST = 24.0
-"""Pixels of a small object's side from which the level of stride 4 is not needed: it is three cells of stride 8 wide.
+FINEST = 22.0
+"""Pixels of a small object's side from which the level of stride 4 is not needed: it is about three cells of stride 8 wide.
 
 RetinaNet (arXiv:1708.02002) begins at stride 8, too. Stride 4 has three quarters of all cells, and takes as much of a step's time.
 """
@@ -54,7 +54,7 @@ def decide(
 ) -> Sizes:
     """`Sizes` with what is None decided.
 
-    The pyramid is as wide as the backbone's level nearest to stride 8, within 32 to 256, the layers behind it four times as wide. Eight
+    The pyramid is as wide as the backbone's level nearest to stride 8, within 32 to 256, the layers behind it four times as wide. Four
     proposals are judged for every object that full images hold (a quarter of them may be objects), within 64 to 512, and four times
     as many are kept, as published.
 
@@ -66,7 +66,7 @@ def decide(
     """
     middle = channels[min(channels, key=lambda stride: abs(math.log2(stride) - 3))]
     width = min(256, max(32, middle)) if width is None else width
-    sampled = min(512, max(64, 8 * (crowd or 16))) if sampled is None else sampled
+    sampled = min(512, max(64, 4 * (crowd or 32))) if sampled is None else sampled
     levels = tuple(strides if strides is not None else levels_for(sides))
     return Sizes(
         width,
@@ -80,7 +80,7 @@ def decide(
 
 def levels_for(sides: Sequence[float]) -> tuple[int, ...]:
     """All of `STRIDES`, without the finest where objects are large enough."""
-    return STRIDES[1:] if sides and sides[0] >= FINEST - 0.5 else STRIDES
+    return STRIDES[1:] if sides and sides[0] >= FINEST else STRIDES
 
 
 def anchor_for(sides: Sequence[float], levels: Sequence[int]) -> float:
