@@ -20,7 +20,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from backbones.base import require
 from heads.across import mean
 from heads.sampling import Sampler
-from heads.sizing import decide
+from heads.sizing import Sizes, decide
 from structures import Batch, Features, InputError, Prediction, require_range
 
 
@@ -95,33 +95,8 @@ class RCNN(nn.Module):
         )
         anchored = [*self.strides, 2 * self.strides[-1]] if pool else self.strides
         self.anchors = [round(size.anchor * stride) for stride in anchored]
-        kept = {"training": size.proposals, "testing": size.proposals}
-        self.rpn = RegionProposalNetwork(
-            Anchors(tuple((side,) for side in self.anchors), (tuple(ratios),) * len(self.anchors)),
-            Float32(RPNHead(size.width, len(ratios))),
-            fg_iou_thresh=0.7,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=256,
-            positive_fraction=0.5,
-            pre_nms_top_n=kept,
-            post_nms_top_n=kept,
-            nms_thresh=0.7,
-        )
-        self.rpn.fg_bg_sampler = Sampler(256, 0.5)
-        self.roi = RoIHeads(
-            MultiScaleRoIAlign([str(stride) for stride in self.strides], output_size=7, sampling_ratio=2),
-            TwoMLPHead(size.width * 7 * 7, size.hidden),
-            Float32(FastRCNNPredictor(size.hidden, num_classes + 1)),
-            fg_iou_thresh=0.5,
-            bg_iou_thresh=0.5,
-            batch_size_per_image=size.sampled,
-            positive_fraction=0.25,
-            bbox_reg_weights=None,
-            score_thresh=threshold,
-            nms_thresh=0.5,
-            detections_per_img=100,
-        )
-        self.roi.fg_bg_sampler = Sampler(size.sampled, 0.25)
+        self.rpn = proposing(size, self.anchors, ratios)
+        self.roi = judging(size, num_classes, threshold)
 
     def describe(self) -> str:
         """The sizes in words, for a run's log."""
@@ -173,6 +148,43 @@ class RCNN(nn.Module):
         """Boxes (K, 4) in the input's pixels, labels (K,) in 0..num_classes-1, scores (K,); the best first."""
         found, _ = self(features, batch)
         return [{"boxes": f["boxes"], "labels": f["labels"] - 1, "scores": f["scores"]} for f in found]
+
+
+def proposing(size: Sizes, anchors: Sequence[int], ratios: Sequence[float]) -> RegionProposalNetwork:
+    """The first stage: anchors of one side a level, and what they learn to be."""
+    kept = {"training": size.proposals, "testing": size.proposals}
+    made = RegionProposalNetwork(
+        Anchors(tuple((side,) for side in anchors), (tuple(ratios),) * len(anchors)),
+        Float32(RPNHead(size.width, len(ratios))),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n=kept,
+        post_nms_top_n=kept,
+        nms_thresh=0.7,
+    )
+    made.fg_bg_sampler = Sampler(256, 0.5)
+    return made
+
+
+def judging(size: Sizes, num_classes: int, threshold: float) -> RoIHeads:
+    """The second stage: a class and a box for every proposal."""
+    made = RoIHeads(
+        MultiScaleRoIAlign([str(stride) for stride in size.strides], output_size=7, sampling_ratio=2),
+        TwoMLPHead(size.width * 7 * 7, size.hidden),
+        Float32(FastRCNNPredictor(size.hidden, num_classes + 1)),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=size.sampled,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=threshold,
+        nms_thresh=0.5,
+        detections_per_img=100,
+    )
+    made.fg_bg_sampler = Sampler(size.sampled, 0.25)
+    return made
 
 
 def check(

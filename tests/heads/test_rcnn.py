@@ -1,15 +1,24 @@
 """Faster R-CNN's head is torchvision's at the published settings, and of sound sizes where nobody says otherwise."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 
 from heads.rcnn import RCNN
 from heads.sizing import decide
 from structures import InputError
 
+CONF = Path(__file__).parents[2] / "conf"
+DEFAULTS = {
+    key: value
+    for key, value in yaml.safe_load((CONF / "task" / "detection.yaml").read_text())["head"].items()
+    if not key.startswith("_")
+}
 RESNET18 = {4: 64, 8: 128, 16: 256, 32: 512}
 RESNET50 = {4: 256, 8: 512, 16: 1024, 32: 2048}
 FIXED = {"width": 16, "hidden": 32, "sampled": 32, "proposals": 50}
@@ -73,6 +82,29 @@ def test_published_settings_are_torchvisions() -> None:
     _, second = model.roi_heads(levels, proposals, given["sizes"], targets)
     for name, value in (first | second).items():
         torch.testing.assert_close(ours[name], value)
+
+
+def test_the_published_experiment_has_torchvisions_head() -> None:
+    experiment = yaml.safe_load((CONF / "experiment" / "detection_published.yaml").read_text())
+    assert set(experiment["task"]["head"]) == set(DEFAULTS)
+    with torch.device("meta"):
+        head = RCNN(RESNET50, 90, **experiment["task"]["head"])
+        model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    assert head.anchors == [side for (side,) in model.rpn.anchor_generator.sizes]
+    assert list(map(tuple, head.rpn.anchor_generator.aspect_ratios)) == list(model.rpn.anchor_generator.aspect_ratios)
+    for ours, other in (
+        (head.fpn, model.backbone.fpn),
+        (head.rpn.head.inner, model.rpn.head),
+        (head.roi.box_head, model.roi_heads.box_head),
+        (head.roi.box_predictor.inner, model.roi_heads.box_predictor),
+    ):
+        shapes = ({name: value.shape for name, value in part.state_dict().items()} for part in (ours, other))
+        assert next(shapes) == next(shapes)
+    assert head.roi.fg_bg_sampler.size == model.roi_heads.fg_bg_sampler.batch_size_per_image
+    assert head.rpn.fg_bg_sampler.size == model.rpn.fg_bg_sampler.batch_size_per_image
+    head.eval(), model.eval()
+    assert head.rpn.post_nms_top_n() == model.rpn.post_nms_top_n()
+    assert head.roi.score_thresh == model.roi_heads.score_thresh
 
 
 def test_boxes_and_losses_stay_in_float32_under_autocast() -> None:
