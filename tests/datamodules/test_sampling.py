@@ -1,13 +1,18 @@
 """Which items make up which batch."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import annotate, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datamodules.house import Scenes
 from datamodules.sampling import Batches
+from datamodules.splits import Splits
+from datamodules.voc import Voc
 from structures import InputError
 
 COUNTS = st.integers(2, 60)
@@ -170,3 +175,22 @@ def test_shapes_that_are_all_alike_change_nothing() -> None:
     assert list(Batches(30, 4, 0, shapes=[(9, 9)] * 30)) == list(Batches(30, 4, 0))
     balanced = {"labels": [0, 1] * 15}
     assert list(Batches(30, 4, 0, shapes=[(9, 9), (9, 3)] * 15, **balanced)) == list(Batches(30, 4, 0, **balanced))
+
+
+def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
+    """And what was left out takes its shape with it."""
+    for i in range(24):
+        size = (64, 40) if i % 3 else (40, 64)
+        picture(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
+        annotate(tmp_path, str(i), [("a", 5, 5, 30, 30)], size)
+    (tmp_path / "JPEGImages" / "0.png").write_bytes(b"none")
+    data = Voc(str(tmp_path), batch_size=2, on_bad="skip", splits=Splits(val=0.2, test=0.0))
+    data.prepare()
+    items, batches = data.splits["train"], data.batches("train")
+    assert items.known_shapes() == [tuple(items.sample(i)[0].shape[1:]) for i in range(len(items))]
+    mixed = [len({items.known_shapes()[index] for _, index in batch}) for batch in batches]
+    assert sum(count > 1 for count in mixed) <= 3
+    assert data.batches("val").kinds is None
+    square = Scenes("boxes", 20)
+    square.prepare()
+    assert square.batches("train").kinds is None
