@@ -54,7 +54,7 @@ def decide(
 ) -> Sizes:
     """`Sizes` with what is None decided.
 
-    The pyramid is as wide as the backbone's level nearest to stride 8, within 32 to 256, the layers behind it four times as wide. Four
+    The pyramid is as wide as the backbone's level nearest to stride 8, within 32 to 256, the layers behind it four times as wide. Six
     proposals are judged for every object that full images hold (a quarter of them may be objects), within 64 to 512, and four times
     as many are kept, as published.
 
@@ -66,7 +66,7 @@ def decide(
     """
     middle = channels[min(channels, key=lambda stride: abs(math.log2(stride) - 3))]
     width = min(256, max(32, middle)) if width is None else width
-    sampled = min(512, max(64, 4 * (crowd or 32))) if sampled is None else sampled
+    sampled = min(512, max(64, 6 * (crowd or 21))) if sampled is None else sampled
     levels = tuple(strides if strides is not None else levels_for(sides))
     return Sizes(
         width,
@@ -88,4 +88,4 @@ def anchor_for(sides: Sequence[float], levels: Sequence[int]) -> float:
     if not sides or not levels or not 0 < sides[0] <= sides[-1] < sides[0] * 2 ** len(levels):
         return PUBLISHED_ANCHOR
     middle = math.exp(sum(map(math.log, levels)) / len(levels))
-    return round(min(PUBLISHED_ANCHOR, max(3.0, math.sqrt(sides[0] * sides[-1]) / middle)), 1)
+    return round(min(PUBLISHED_ANCHOR, max(PUBLISHED_ANCHOR / 2, math.sqrt(sides[0] * sides[-1]) / middle)), 1)

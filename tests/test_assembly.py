@@ -131,7 +131,7 @@ def test_what_was_decided_is_written_into_the_checkpoint(tmp_path: Path) -> None
     task = assemble_task(OmegaConf.create(DETECTION), spec)
     head = task.config["task"]["head"]
     assert head["strides"] == [8, 16, 32]
-    assert (head["width"], head["sampled"]) == (32, 80)
+    assert (head["width"], head["sampled"]) == (32, 120)
     assert "20" not in str(DETECTION["task"])
     assert task.remarks() == [f"detection with {task.head.describe()}"]
     unknown = spec.to_dict() | {"crowd": 0, "sides": ()}  # whatever else they would decide
