@@ -115,6 +115,7 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
         task.adopt_head(dict(match.head))  # one that knows other classes, or does not say which, would begin far off
     task.recipe = build(cfg.recipe)
     task.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    task.settle(task.config["task"])
     if spec.ndim == 2:
         task.to(memory_format=task.layout)
     return task

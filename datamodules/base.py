@@ -149,7 +149,8 @@ class Data(Checked, ABC):
         if split != "train":
             return Batches(len(self.splits[split]), self.batch_size, None, rank, world)
         labels = [item.target for item in self.splits[split].items] if self.balanced else None
-        return Batches(len(self.splits[split]), self.batch_size, self.seed, rank, world, self.length, labels)
+        shapes = self.splits[split].known_shapes()
+        return Batches(len(self.splits[split]), self.batch_size, self.seed, rank, world, self.length, labels, shapes)
 
     def loader(self, split: str) -> Any:
         """Batches of one split; in order and complete unless it is ``train``."""

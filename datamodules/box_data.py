@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.box_sizes import small_side
 from datamodules.image_data import ImageData
 from datamodules.images import read_header
 from datamodules.items import Sample
 from datamodules.splits import Item
 from datamodules.upright import Header, upright_boxes
 from structures import InputError
+
+LARGEST, SMALLEST, STEP = 800, 256, 32
+"""The longest side that images are brought to where nothing else is asked for, in pixels: 800 is what the papers take at most."""
+
+ENOUGH = 24
+"""Pixels that a small object's side should have: three cells of the map of stride 8."""
 
 Box = tuple[float, float, float, float]
 
@@ -47,6 +55,7 @@ class BoxData(ImageData):
 
     resize = "inside"
     kind = "boxes"
+    smallest: float | None = None
 
     def make_items(
         self, pairs: dict[str, list[tuple[Path, Objects]]], names: list[str], groups: dict[Path, str] | None = None
@@ -60,7 +69,9 @@ class BoxData(ImageData):
         """
         if not names:
             raise InputError(f"{self.root} has no object in its training images: there is nothing to detect")
-        self.spec = self.make_spec(names, self.look([path for members in pairs.values() for path, _ in members]))
+        headers = self.look([path for members in pairs.values() for path, _ in members])
+        self.smallest = share_of_smallest(pairs.get("train", []), headers)
+        self.spec = self.make_spec(names, headers)
         self.dropped, self.cut = Counter[str](), Counter[str]()
         found: dict[str, list[Item]] = {split: [] for split in pairs}
         for split, members in pairs.items():
@@ -117,11 +128,27 @@ class BoxData(ImageData):
         return cut, keep
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
-        return min(800, max((side for shape in shapes for side in shape), default=800))
+        """So large that small objects have `ENOUGH` pixels a side, between `SMALLEST` and `LARGEST` and no larger than the images are."""
+        if self.known and self.known.size:
+            return max(self.known.size)  # a file that broke since has no say in what the run is used to
+        native = min(LARGEST, max((side for shape in shapes for side in shape), default=LARGEST))
+        wanted = STEP * round(ENOUGH / self.smallest / STEP) if self.smallest else LARGEST
+        return min(native, max(SMALLEST, wanted))
 
     def load(self, item: Item) -> Sample:
         image, placement = self.open(Path(item.name))
         return image, {"boxes": placement.boxes(item.target["boxes"]), "labels": item.target["labels"]}
+
+
+def share_of_smallest(members: list[tuple[Path, Objects]], headers: dict[Path, Header]) -> float | None:
+    """`small_side` of these images' objects as a share of their image's longest side; None where there is none."""
+    sides, names = [], []
+    for path, objects in members:
+        if path in headers:
+            longest = max(headers[path].shown)
+            sides += [math.sqrt(max(0, x - a) * max(0, y - b)) / longest for a, b, x, y in objects.boxes]
+            names += objects.names
+    return small_side(sides, names)
 
 
 def stored_frame(objects: Objects, header: Header) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from lightning.pytorch import LightningDataModule
 
+from datamodules.box_sizes import measure
 from datamodules.items import Items, size_of, tally, try_load
 from datamodules.machine import free_memory
 from datamodules.splits import Item
@@ -101,6 +102,7 @@ class Checked(LightningDataModule):
         jobs = [(name, items, index) for name, items in self.splits.items() for index in range(len(items))]
         wrong: dict[str, dict[int, str]] = {name: {} for name in self.splits}
         counts = torch.zeros(self.spec.num_classes, dtype=torch.int64)
+        objects: list[Any] = []
         self.whole = True
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
@@ -108,6 +110,8 @@ class Checked(LightningDataModule):
                     wrong[name][index] = str(result)
                     continue
                 counts += tally(result[1], len(counts)) if name == "train" else 0
+                objects += [result[1]] if name == "train" and isinstance(result[1], dict) else []
+                items.shapes[index] = tuple(result[0].shape[1:])
                 budget -= size_of(result)
                 self.whole &= budget > 0
                 if budget > 0:
@@ -120,7 +124,8 @@ class Checked(LightningDataModule):
             self.left_out += [items.items[index].name for index in sorted(gone)]
             items.leave_out(gone)
         if not self.given:
-            self.spec = replace(self.spec, counts=tuple(counts.tolist()))
+            crowd, sides = (self.known.crowd, self.known.sides) if self.known else measure(objects)
+            self.spec = replace(self.spec, counts=tuple(counts.tolist()), crowd=crowd, sides=sides)
             if self.known and self.on_bad == "skip":  # a file that broke since has no say in what the run is used to
                 measured = {name: getattr(self.known, name) for name in ("counts", "mean", "std", "window")}
                 self.spec = replace(self.spec, **measured)

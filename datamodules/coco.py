@@ -36,7 +36,7 @@ class Coco(BoxData):
     Args:
         root: The folder of the data.
         target: ``boxes``, or ``mask`` for the class of every pixel; of objects that overlap the smaller one is on top.
-        size: Longest side in pixels; None keeps images of up to 800, and all where masks are asked for.
+        size: Longest side in pixels; None takes what the boxes need, at most 800, and leaves images as they are for masks.
         channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
         window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
         splits: How the splits that the data lacks are made.

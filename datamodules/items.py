@@ -28,12 +28,18 @@ class Items(Dataset):
     def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
         self.data, self.items, self.random = data, items, random
         self.kept: dict[int, Sample] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def sample(self, index: int) -> Sample:
         return self.kept[index] if index in self.kept else self.data.load(self.items[index])
+
+    def known_shapes(self) -> list[tuple[int, ...]] | None:
+        """The axes of every item as it was when opened, None unless there are two; of one that could not be opened those of the first."""
+        first = next(iter(self.shapes.values()), ())
+        return [self.shapes.get(index, first) for index in range(len(self))] if len(first) == 2 else None
 
     def mark(self) -> str:
         """A fingerprint: the items' names below the data's root and, unless files may break, their sizes in bytes."""
@@ -76,6 +82,7 @@ class Items(Dataset):
         """Forget the items at these indices."""
         left = [index for index in range(len(self.items)) if index not in wrong]
         self.kept = {place: self.kept[index] for place, index in enumerate(left) if index in self.kept}
+        self.shapes = {place: self.shapes[index] for place, index in enumerate(left) if index in self.shapes}
         self.items = [self.items[index] for index in left]
 
 

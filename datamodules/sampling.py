@@ -12,6 +12,9 @@ from structures import InputError
 Draw = tuple[int, int]
 """An epoch and an index: all that an item's random choices may depend on, besides the seed."""
 
+WINDOW = 16
+"""Batches within which items of like shape are put together, at most; the company that an item is in stays random beyond that."""
+
 
 class Batches:
     """Batches of `Draw`s for a DataLoader's ``batch_sampler``.
@@ -28,6 +31,8 @@ class Batches:
         rank: This process.
         world: Number of processes. No item is seen twice by any two, and none is left out.
         length: Steps an epoch; more than the items fill starts the next shuffle, None takes every item once.
+        shapes: Height and width of every item, where a batch is padded to the largest of its items: while training, items of like
+            shape come together. None takes the items as they are.
         labels: The class of every item, to draw all classes equally often: in a round rare ones come repeatedly, and of
             frequent ones some are left for another round. None takes the items as they are.
 
@@ -44,6 +49,7 @@ class Batches:
         world: int = 1,
         length: int | None = None,
         labels: Sequence[int] | None = None,
+        shapes: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
         if seed is not None and count < world:
             raise InputError(
@@ -52,6 +58,7 @@ class Batches:
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.rank, self.world, self.length = rank, world, length
         self.members = [np.flatnonzero(np.asarray(labels) == label) for label in sorted(set(labels or ()))]
+        self.kinds = None if labels or not shapes or len(set(shapes)) == 1 else kinds(shapes)
         self.epoch = 0
         self.start = (0, 0)
 
@@ -106,8 +113,22 @@ class Batches:
         """The shuffle of a round; the last one is kept."""
         if getattr(self, "_last", (None,))[0] != number:
             generator = np.random.default_rng((self.seed or 0, number))
-            self._last = (number, self.even(generator) if self.members else generator.permutation(self.count))
+            order = self.even(generator) if self.members else generator.permutation(self.count)
+            self._last = (number, order if self.kinds is None else self.grouped(order, generator))
         return self._last[1]
+
+    def grouped(self, order: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """A shuffle with items of like shape in the same batch of all processes: windows of `WINDOW` batches are sorted, then the batches
+        shuffled. A last batch of another size stays the last.
+        """
+        size = self.batch_size * self.world
+        last = self.count - (self.round_length() - 1) * size
+        whole = self.count if last == size else self.count - last
+        window = size * max(2, min(WINDOW, whole // size // 2))  # a small set has several, too
+        parts = [order[start : min(start + window, whole)] for start in range(0, whole, window)]
+        in_turn = [part[np.argsort(self.kinds[part], kind="stable")] for part in parts]  # type: ignore[index]
+        batches = np.concatenate([order[:0], *in_turn]).reshape(-1, size)
+        return np.concatenate([generator.permutation(batches).ravel(), order[whole:]])
 
     def even(self, generator: np.random.Generator) -> np.ndarray:
         """As many draws as there are items, every class as often as any other (or once more)."""
@@ -118,6 +139,13 @@ class Batches:
         ]
         turns = np.stack(rounds).T.ravel()[: self.count]  # the classes in turn, so that the cut is fair
         return generator.permutation(turns)
+
+
+def kinds(shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """A rank of every shape (height, width): by their ratio in steps of half an octave, then by their area; equal ones have the same."""
+    height, width = np.array(shapes, dtype=np.float64).T
+    keys = np.stack([np.round(2 * np.log2(width / height)), height * width], 1)
+    return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def world_position() -> tuple[int, int]:

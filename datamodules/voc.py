@@ -32,7 +32,7 @@ class Voc(BoxData):
     Args:
         root: The folder of the data.
         difficult: Keep the objects that are marked so; VOC's own evaluation leaves them out.
-        size: Longest side in pixels; None keeps images of up to 800.
+        size: Longest side in pixels; None takes what the boxes need, at most 800.
         channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
         window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
         splits: How the splits that the data lacks are made.

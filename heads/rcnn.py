@@ -4,6 +4,8 @@ Source: Ren et al., 2015 (arXiv:1506.01497); Lin et al., Feature Pyramid Network
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +15,12 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from backbones.base import require
 from heads.across import mean
 from heads.sampling import Sampler
+from heads.sizing import Sizes, decide
 from structures import Batch, Features, InputError, Prediction, require_range
 
 
@@ -31,8 +35,16 @@ class Float32(nn.Module):
         return tuple([y.float() for y in part] if isinstance(part, list) else part.float() for part in self.inner(x))
 
 
+class Anchors(AnchorGenerator):
+    """Torchvision's anchors, in float32 over levels of any precision."""
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        shapes = [torch.zeros(1, device=level.device).expand(level.shape) for level in feature_maps]  # no memory
+        return super().forward(image_list, shapes)
+
+
 class RCNN(nn.Module):
-    """Proposals on a feature pyramid, then a class and a box for each.
+    """Proposals on a feature pyramid, then a class and a box for each. What is None is decided by backbone and data, see `heads.sizing`.
 
     Args:
         channels: {stride: channels} of the backbone.
@@ -45,6 +57,12 @@ class RCNN(nn.Module):
         proposals: Proposals kept an image.
         sampled: Proposals that a training step judges, an image.
         threshold: Lowest score of a detection, 0 to 1.
+        pool: One more level, of twice the last stride, for the anchors of large objects.
+        crowd: How many objects full images hold, as in `Spec`; 0 where that is not known.
+        sides: Sides of the boxes in pixels, as in `Spec`; empty where they are not known.
+
+    Attributes:
+        chosen: What was decided or asked for, by the name of the argument.
 
     Raises:
         InputError: If the backbone lacks one of `strides`, or a number is out of range.
@@ -54,48 +72,39 @@ class RCNN(nn.Module):
         self,
         channels: Mapping[int, int],
         num_classes: int,
-        width: int = 256,
-        hidden: int = 1024,
-        anchor: float = 8.0,
+        width: int | None = None,
+        hidden: int | None = None,
+        anchor: float | None = None,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        strides: Sequence[int] = (4, 8, 16, 32),
-        proposals: int = 1000,
-        sampled: int = 512,
+        strides: Sequence[int] | None = None,
+        proposals: int | None = None,
+        sampled: int | None = None,
         threshold: float = 0.05,
+        pool: bool = False,
+        crowd: int = 0,
+        sides: Sequence[float] = (),
     ) -> None:
         super().__init__()
         check({"width": width, "hidden": hidden, "proposals": proposals, "sampled": sampled}, anchor, ratios, strides)
         require_range("task.head.threshold", threshold, 0, 1)
-        self.strides = list(strides)
-        self.fpn = FeaturePyramidNetwork(require(channels, self.strides, "Faster R-CNN"), width)
-        sizes = tuple((round(anchor * stride),) for stride in self.strides)
-        kept = {"training": proposals, "testing": proposals}
-        self.rpn = RegionProposalNetwork(
-            AnchorGenerator(sizes, (tuple(ratios),) * len(sizes)),
-            Float32(RPNHead(width, len(ratios))),
-            fg_iou_thresh=0.7,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=256,
-            positive_fraction=0.5,
-            pre_nms_top_n=kept,
-            post_nms_top_n=kept,
-            nms_thresh=0.7,
+        size = decide(channels, crowd, sides, width, hidden, strides, anchor, proposals, sampled)
+        self.chosen: dict[str, Any] = asdict(size) | {"strides": list(size.strides)}
+        self.strides = list(size.strides)
+        self.fpn = FeaturePyramidNetwork(
+            require(channels, self.strides, "Faster R-CNN"), size.width, LastLevelMaxPool() if pool else None
         )
-        self.rpn.fg_bg_sampler = Sampler(256, 0.5)
-        self.roi = RoIHeads(
-            MultiScaleRoIAlign([str(stride) for stride in self.strides], output_size=7, sampling_ratio=2),
-            TwoMLPHead(width * 7 * 7, hidden),
-            Float32(FastRCNNPredictor(hidden, num_classes + 1)),
-            fg_iou_thresh=0.5,
-            bg_iou_thresh=0.5,
-            batch_size_per_image=sampled,
-            positive_fraction=0.25,
-            bbox_reg_weights=None,
-            score_thresh=threshold,
-            nms_thresh=0.5,
-            detections_per_img=100,
+        anchored = [*self.strides, 2 * self.strides[-1]] if pool else self.strides
+        self.anchors = [round(size.anchor * stride) for stride in anchored]
+        self.rpn = proposing(size, self.anchors, ratios)
+        self.roi = judging(size, num_classes, threshold)
+
+    def describe(self) -> str:
+        """The sizes in words, for a run's log."""
+        size, sides = self.chosen, ", ".join(map(str, self.anchors))
+        return (
+            f"a pyramid of {size['width']} channels on strides {', '.join(map(str, self.strides))}, anchors of {sides} pixels, "
+            f"{size['proposals']} proposals an image, {size['sampled']} judged in training"
         )
-        self.roi.fg_bg_sampler = Sampler(sampled, 0.25)
 
     @property
     def dense(self) -> list[nn.Module]:
@@ -112,13 +121,14 @@ class RCNN(nn.Module):
         """Detections an image (empty while training) and the four losses (empty without targets)."""
         images = ImageList(batch["input"], [(size[0], size[1]) for size in batch["sizes"]])
         levels = self.fpn({str(stride): features[stride] for stride in self.strides})
-        levels = {name: level.float() for name, level in levels.items()}
         for sampler in self.samplers:
             sampler.seeds = batch.get("seeds")
         if targets is not None:
             targets = [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in targets]
         proposals, first = self.rpn(images, levels, targets)
-        found, second = self.roi(levels, proposals, images.image_sizes, targets)
+        # The anchors' layers take the levels as they are; what lies in a box is read from them in float32.
+        precise = {str(stride): levels[str(stride)].float() for stride in self.strides}
+        found, second = self.roi(precise, proposals, images.image_sizes, targets)
         return found, first | second
 
     @property
@@ -145,14 +155,54 @@ class RCNN(nn.Module):
         return [{"boxes": f["boxes"], "labels": f["labels"] - 1, "scores": f["scores"]} for f in found]
 
 
-def check(counts: Mapping[str, int], anchor: float, ratios: Sequence[float], strides: Sequence[int]) -> None:
+def proposing(size: Sizes, anchors: Sequence[int], ratios: Sequence[float]) -> RegionProposalNetwork:
+    """The first stage: anchors of one side a level, and what they learn to be."""
+    kept = {"training": size.proposals, "testing": size.proposals}
+    made = RegionProposalNetwork(
+        Anchors(tuple((side,) for side in anchors), (tuple(ratios),) * len(anchors)),
+        Float32(RPNHead(size.width, len(ratios))),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n=kept,
+        post_nms_top_n=kept,
+        nms_thresh=0.7,
+    )
+    made.fg_bg_sampler = Sampler(256, 0.5)
+    return made
+
+
+def judging(size: Sizes, num_classes: int, threshold: float) -> RoIHeads:
+    """The second stage: a class and a box for every proposal."""
+    made = RoIHeads(
+        MultiScaleRoIAlign([str(stride) for stride in size.strides], output_size=7, sampling_ratio=2),
+        TwoMLPHead(size.width * 7 * 7, size.hidden),
+        Float32(FastRCNNPredictor(size.hidden, num_classes + 1)),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=size.sampled,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=threshold,
+        nms_thresh=0.5,
+        detections_per_img=100,
+    )
+    made.fg_bg_sampler = Sampler(size.sampled, 0.25)
+    return made
+
+
+def check(
+    counts: Mapping[str, int | None], anchor: float | None, ratios: Sequence[float], strides: Sequence[int] | None
+) -> None:
     """Refuse what no pyramid or proposal can be made of, by its key in a config; `counts` are those that start at 1."""
     for name, count in counts.items():
-        require_range(f"task.head.{name}", count, 1)
-    require_range("task.head.anchor", anchor, 0, above=True)
+        require_range(f"task.head.{name}", 1 if count is None else count, 1)
+    require_range("task.head.anchor", 1.0 if anchor is None else anchor, 0, above=True)
     for ratio in ratios:
         require_range("task.head.ratios", ratio, 0, above=True)
-    if not ratios or not strides or len(set(strides)) < len(strides):
+    levels = [1] if strides is None else list(strides)
+    if not ratios or not levels or len(set(levels)) < len(levels):
         raise InputError(
-            f"task.head.ratios and strides name at least one each, no stride twice, got {list(ratios)} and {list(strides)}"
+            f"task.head.ratios and strides name at least one each, no stride twice, got {list(ratios)} and {strides}"
         )

@@ -30,7 +30,7 @@ from structures import InputError
 SUPPLIED = {"self", "backbone", "spec", "run_dir", "unused", "callbacks", "logger", "ndim", "in_channels"}
 """Parameters that are handed over in Python; no config has them."""
 
-SUPPLIED_TO_HEADS = {"channels", "num_classes"}
+SUPPLIED_TO_HEADS = {"channels", "num_classes", "crowd", "sides"}
 
 
 def check(config: dict[str, Any], name: str) -> None:

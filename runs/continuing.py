@@ -81,8 +81,8 @@ def left_out(data: Any) -> list[str]:
 
 def refuse_other_data(content: dict[str, Any], task: Task, data: Any) -> None:
     """Stop where the data is not what the run was trained on."""
-    old, new = content["spec"], task.spec.to_dict()
-    differ = [f"{key}: was {old.get(key)}, is {new[key]}" for key in new if plain(old.get(key)) != plain(new[key])]
+    old, new = Spec.from_dict(content["spec"]).to_dict(), task.spec.to_dict()
+    differ = [f"{key}: was {old[key]}, is {new[key]}" for key in new if plain(old[key]) != plain(new[key])]
     was = content.get("items", {})
     differ += [
         f"{split}: items have other names or sizes than those of the run"

@@ -167,8 +167,8 @@ def list_skipped(data: Any, folder: Path) -> None:
 
 
 def loaded(task: Task) -> list[str]:
-    """What became of pretrained weights."""
-    return [str(task.backbone.match)] if task.backbone.match else []
+    """What became of pretrained weights, and what was decided of the task."""
+    return [*([str(task.backbone.match)] if task.backbone.match else []), *task.remarks()]
 
 
 def finished(start: Start, trainer: Trainer, folder: Path) -> bool:

@@ -167,6 +167,13 @@ class Task(Learning, ABC):
         """What a picture can be made of: ``confusion`` (C, C) with true classes in rows, ``precision`` and ``recall`` by class."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """What was decided of this task because nobody said otherwise, for a run's log."""
+        return []
+
+    def settle(self, config: dict[str, Any]) -> None:
+        """Write what was decided into this task's part of a config, so that a checkpoint stays what it is if the rules change."""
+
     def adopt_head(self, head: dict[str, Tensor]) -> int:
         """Take over a classifier that came with the backbone's weights; returns how many tensors fitted."""
         return 0

@@ -19,7 +19,7 @@ class Detection(Task):
     Args:
         backbone: Over 2 axes, with the strides that the head names.
         spec: What the data says of itself.
-        head: Makes the head from ``channels`` and ``num_classes``.
+        head: Makes the head from ``channels``, ``num_classes``, and ``crowd`` and ``sides`` of the Spec.
     """
 
     score = "map_50"
@@ -28,9 +28,17 @@ class Detection(Task):
 
     def __init__(self, backbone: Backbone, spec: Spec, head: Callable[..., nn.Module] = RCNN) -> None:
         super().__init__(backbone, spec)
-        self.head = head(backbone.channels, spec.num_classes)
+        self.head = head(backbone.channels, spec.num_classes, crowd=spec.crowd, sides=spec.sides)
         for stage in ("val", "test"):
             self.meters[stage] = AveragePrecision(spec.num_classes)
+
+    def remarks(self) -> list[str]:
+        size = f"images of up to {max(self.spec.size)} pixels, " if self.spec.size else ""
+        return [f"detection with {size}{self.head.describe()}"] if isinstance(self.head, RCNN) else []
+
+    def settle(self, config: dict[str, Any]) -> None:
+        if isinstance(self.head, RCNN) and "head" in config:
+            config["head"] |= self.head.chosen
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         return self.head.losses(features, batch)

@@ -108,6 +108,13 @@ class Joint(Task):
         super().report(stage)
         self.seen.clear()
 
+    def remarks(self) -> list[str]:
+        return [f"{name}: {remark}" for name, part in self.parts.items() for remark in part.remarks()]
+
+    def settle(self, config: dict[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.settle(config["tasks"][name])
+
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
         raise NotImplementedError("joint data is judged part by part, see judge")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor, nn
 from torch import distributed as dist
-from torchmetrics.detection import MeanAveragePrecision
 
 from structures import Prediction
 
 NAMES = ("map", "map_50", "map_75")
 
-Boxes = list[dict[str, Tensor]]
+OVERLAPS, RECALLS = torch.linspace(0.5, 0.95, 10).tolist(), torch.linspace(0, 1, 101).tolist()
+"""The thresholds of COCO, in float32 as torchmetrics has them."""
+
+Table = dict[str, Tensor]
+"""Many images' ``boxes`` (K, 4) as x1, y1, x2, y2, ``labels`` (K,) and maybe ``scores`` (K,) end to end, and ``counts``, how many each has."""
 
 
 class AveragePrecision(nn.Module):
@@ -32,17 +37,17 @@ class AveragePrecision(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        self.batches: list[dict[str, Tensor]] = []
+        self.batches: list[tuple[Table, Table]] = []
         self.found: dict[str, Any] | None = None
 
-    def update(self, predictions: list[Prediction], targets: Boxes) -> None:
+    def update(self, predictions: list[Prediction], targets: list[dict[str, Tensor]]) -> None:
         """Add a batch; boxes (K, 4) and labels (K,) an image, predictions with scores (K,)."""
         self.found = None
-        self.batches.append({f"said_{k}": v for k, v in pack(predictions).items()} | pack(targets))
+        self.batches.append((pack(predictions), pack(targets)))
 
     def compute(self) -> dict[str, Any]:
         """``map``, ``map_50`` and ``map_75``, NaN where the set holds no object at all, and ``precision`` (C, 101) at IoU 0.5 over recalls
-        0, 0.01 ... 1, NaN for a class without objects.
+        0, 0.01 ... 1, NaN for a class without objects. It is computed once, however often it is asked for.
         """
         if self.found is None:
             if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -59,37 +64,67 @@ class AveragePrecision(nn.Module):
         dist.broadcast_object_list(result)
         return result[0]  # type: ignore[return-value]
 
-    def evaluate(self, batches: list[dict[str, Tensor]]) -> dict[str, Any]:
-        meter = MeanAveragePrecision(
-            backend="faster_coco_eval", class_metrics=True, extended_summary=True, sync_on_compute=False
-        )
-        for batch in batches:
-            meter.update(unpack({k[5:]: v for k, v in batch.items() if k.startswith("said_")}), unpack(batch))
-        values = meter.compute()
+    def evaluate(self, batches: list[tuple[Table, Table]]) -> dict[str, Any]:
         curves = torch.full((self.classes, 101), float("nan"))
-        classes = values["classes"].reshape(-1).tolist()
-        # (IoU thresholds, 101 recalls, classes, areas, most detections): IoU 0.5, all areas, 100 detections
-        curves[classes] = torch.as_tensor(values["precision"])[0, :, :, 0, -1].T.float().clamp(min=0)
-        return {name: float(values[name]) if values[name] >= 0 else float("nan") for name in NAMES} | {
-            "precision": curves
+        said, true = join([pair[0] for pair in batches]), join([pair[1] for pair in batches])
+        classes = true["labels"].unique() if true else torch.zeros(0)
+        if not len(classes):
+            return dict.fromkeys(NAMES, float("nan")) | {"precision": curves}
+        precision = judge(records(said, classes), records(true, classes), len(true["counts"]), classes.tolist())
+        curves[classes] = precision[0].T.float()
+        means = precision.mean((1, 2)).tolist()
+        return {"map": sum(means) / len(means), "map_50": means[0], "map_75": means[5], "precision": curves}
+
+
+def judge(said: list[dict], true: list[dict], images: int, classes: list[int]) -> Tensor:
+    """Precision (10, 101, K) by `OVERLAPS`, `RECALLS` and `classes`, which all have objects; at most 100 detections an image and class."""
+
+    def side(rows: list[dict]) -> COCO:
+        made = COCO()
+        pictures, categories = [{"id": i} for i in range(images)], [{"id": label} for label in classes]
+        made.dataset = {"images": pictures, "annotations": rows, "categories": categories}
+        made.createIndex()
+        return made
+
+    work = COCOeval_faster(side(true), side(said), iouType="bbox")
+    work.params.iouThrs, work.params.recThrs = OVERLAPS, RECALLS
+    work.params.areaRng, work.params.areaRngLbl, work.params.maxDets = [[0, 1e10]], ["all"], [100]
+    work.evaluate()
+    work.accumulate()
+    return torch.as_tensor(work.eval["precision"])[:, :, :, 0, 0].double()
+
+
+def records(table: Table, classes: Tensor) -> list[dict]:
+    """The boxes of `classes` as COCO has them, numbered from 1: 0 would mean that nothing matches."""
+    keep = torch.isin(table["labels"], classes)
+    images = torch.arange(len(table["counts"])).repeat_interleave(table["counts"])
+    sides = torch.cat([table["boxes"][:, :2], table["boxes"][:, 2:] - table["boxes"][:, :2]], 1)
+    scores = table.get("scores", torch.zeros(len(keep)))
+    columns = [column[keep].tolist() for column in (images, table["labels"], sides, scores)]
+    return [
+        {
+            "id": i,
+            "image_id": image,
+            "category_id": label,
+            "bbox": box,
+            "area": box[2] * box[3],
+            "iscrowd": 0,
+            "score": score,
         }
+        for i, (image, label, box, score) in enumerate(zip(*columns, strict=True), 1)
+    ]
 
 
-def pack(images: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Boxes, labels and scores of a batch's images end to end, on the CPU, and how many each has."""
-    packed = {
-        name: torch.cat([image[name].cpu() for image in images])
-        for name in ("boxes", "labels", "scores")
-        if name in images[0]
-    }
+def pack(images: Sequence[dict[str, Any]]) -> Table:
+    """The boxes, labels and scores of a batch's images, on the CPU."""
+    names = [name for name in ("boxes", "labels", "scores") if name in images[0]]
+    packed = {name: torch.cat([image[name] for image in images]).cpu() for name in names}
     return packed | {"counts": torch.tensor([len(image["labels"]) for image in images])}
 
 
-def unpack(packed: dict[str, Tensor]) -> Boxes:
-    """The inverse of `pack`."""
-    names = [name for name in ("boxes", "labels", "scores") if name in packed]
-    parts = [packed[name].split(packed["counts"].tolist()) for name in names]
-    return [dict(zip(names, image, strict=True)) for image in zip(*parts, strict=True)]
+def join(tables: Sequence[Table]) -> Table:
+    """One table of many; empty where there are none."""
+    return {name: torch.cat([table[name] for table in tables]) for name in tables[0]} if tables else {}
 
 
 def in_turn(shards: list[list[Any]]) -> list[Any]:

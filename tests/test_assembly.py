@@ -119,3 +119,38 @@ def test_data_of_another_task_is_not_judged(tmp_path: Path) -> None:
     spec = Spec(2, 3, ("background", "x"), target="mask")
     with pytest.raises(InputError, match="trained on mask over 2 axes, this data has label"):
         Digits().adopt(spec)
+
+
+HEAD = {"_target_": "heads.rcnn.RCNN", "_partial_": True}
+DETECTION = CONFIG | {"task": {"_target_": "tasks.detection.Detection", "_partial_": True, "head": HEAD}}
+SMALL = {"width": 16, "hidden": 24, "sampled": 32, "proposals": 50, "anchor": 6.0, "strides": [8, 16, 32]}
+
+
+def test_what_was_decided_is_written_into_the_checkpoint(tmp_path: Path) -> None:
+    spec = Spec(2, 3, ("a", "b"), target="boxes", crowd=20, sides=(24.0, 76.0, 174.0))
+    task = assemble_task(OmegaConf.create(DETECTION), spec)
+    head = task.config["task"]["head"]
+    assert head["strides"] == [8, 16, 32]
+    assert (head["width"], head["sampled"]) == (32, 120)
+    assert "20" not in str(DETECTION["task"])
+    assert task.remarks() == [f"detection with {task.head.describe()}"]
+    unknown = spec.to_dict() | {"crowd": 0, "sides": ()}  # whatever else they would decide
+    content = {"state_dict": task.state_dict(), "config": task.config, "spec": unknown}
+    torch.save(content, tmp_path / "a.ckpt")
+    again = load_task(tmp_path / "a.ckpt")
+    assert again.head.chosen == task.head.chosen
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in task.state_dict().items())
+
+
+def test_a_checkpoint_of_detection_from_before_is_read(tmp_path: Path) -> None:
+    """Its Spec says nothing of boxes, its config has numbers and lacks newer keys."""
+    config = DETECTION | {"task": DETECTION["task"] | {"head": HEAD | SMALL}}
+    spec = Spec(2, 3, ("a", "b"), (0.0,) * 3, (1.0,) * 3, target="boxes")
+    task = assemble_task(OmegaConf.create(config), spec)
+    values = {key: value for key, value in spec.to_dict().items() if key not in ("crowd", "sides")}
+    torch.save({"state_dict": task.state_dict(), "config": config, "spec": values}, tmp_path / "old.ckpt")
+    again = load_task(tmp_path / "old.ckpt")
+    assert again.head.chosen == SMALL
+    with torch.inference_mode():
+        said = again({"input": torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "sizes": [(64, 64)], "names": ["x"]})
+    assert set(said[0]) == {"boxes", "labels", "scores"}

@@ -103,7 +103,7 @@ def test_a_key_of_that_very_name_elsewhere_is_the_nearest() -> None:
         ("recipe.plan", "x", r"set its keys, recipe.plan.frozen"),
         ("data.augment", "none", r"set its keys, data.augment.flip"),
         ("data.splits", 3, r"set its keys, data.splits.val"),
-        ("task.head", "unet", r"set its keys, task.head.width, .*task.head.threshold$"),
+        ("task.head", "unet", r"set its keys, task.head.width, .*task.head.pool$"),
         ("data.root", 2024, r"must be text: as text it is data.root=\"'2024'\""),
         ("trainer.max_epochs", None, "trainer.max_epochs=null must be a whole number"),
         ("task.tasks.digits", "audio", r"say task@task.tasks.digits=\.\.\., one of audio"),

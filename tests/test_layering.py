@@ -30,6 +30,7 @@ DATA_BASES = {
     "datamodules.class_folders",
     "datamodules.sound_data",
     "datamodules.box_data",
+    "datamodules.box_sizes",
     "datamodules.outlines",
     "datamodules.downloading",
     "datamodules.manifest",
@@ -45,7 +46,7 @@ MAY = {
     "drawing": {"structures", "marking"},
     "marking": {"structures"},
     "backbones": {"structures", "backbones.base", "backbones.weights"},
-    "heads": {"structures", "backbones.base", "heads.across", "heads.dice", "heads.sampling"},
+    "heads": {"structures", "backbones.base", "heads.across", "heads.dice", "heads.sampling", "heads.sizing"},
     "tasks": {
         "structures",
         "heads",

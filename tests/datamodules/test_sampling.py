@@ -1,12 +1,18 @@
 """Which items make up which batch."""
 
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
+from drawn import annotate, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datamodules.house import Scenes
 from datamodules.sampling import Batches
+from datamodules.splits import Splits
+from datamodules.voc import Voc
 from structures import InputError
 
 COUNTS = st.integers(2, 60)
@@ -102,3 +108,89 @@ def test_balanced_draws_every_class_equally_often(labels: list[int], epoch: int)
     assert max(counts.values()) - min(counts.get(label, 0) for label in labels) <= 1
     again = Batches(len(labels), 4, seed=3, labels=labels)
     assert again.order(epoch).tolist() == drawn
+
+
+SHAPES = st.lists(st.sampled_from([(48, 64), (64, 48), (64, 64), (32, 64), (64, 36)]), min_size=4, max_size=90)
+
+
+@settings(deadline=None)
+@given(SHAPES, st.integers(1, 9), st.integers(1, 3), st.integers(0, 3), st.none() | st.integers(1, 30))
+def test_items_of_like_shape_come_together_in_any_number_of_processes(
+    shapes: list[tuple[int, int]], size: int, world: int, epoch: int, length: int | None
+) -> None:
+    """Every item once a round, and the same global batches however many processes share them out."""
+
+    def drawn(rank: int, world: int, size: int) -> list:
+        batches = Batches(len(shapes), size, 3, rank, world, length, shapes=shapes)
+        batches.set_epoch(epoch)
+        return list(batches)
+
+    parts = [drawn(rank, world, size) for rank in range(world)]
+    together = [[draw for share in step for draw in share] for step in zip(*parts, strict=True)]
+    if length is None:
+        assert sorted(index for batch in together for _, index in batch) == list(range(len(shapes)))
+    if len(shapes) % (size * world) >= max(2, world) or len(shapes) % (size * world) == 0:
+        assert together == drawn(0, 1, size * world)
+    again = Batches(len(shapes), size, 3, 0, world, length, shapes=shapes)
+    again.begin(epoch, 2)
+    assert list(again) == parts[0][2:]
+
+
+def padded(batches: Batches, shapes: list[tuple[int, int]]) -> float:
+    """The share of all pixels that only fill up a batch."""
+    full = own = 0
+    for batch in batches:
+        sizes = np.array([shapes[index] for _, index in batch])
+        full += len(sizes) * sizes.max(0).prod()
+        own += sizes.prod(1).sum()
+    return 1 - own / full
+
+
+def test_batches_of_like_shape_are_padded_little() -> None:
+    generator = np.random.default_rng(0)
+    shapes = [
+        (480, int(480 * r)) if up else (int(480 * r), 480)
+        for r, up in zip(generator.uniform(0.6, 0.8, 400), [0, 1] * 200, strict=True)
+    ]
+    mixed, grouped = Batches(400, 4, 0), Batches(400, 4, 0, shapes=shapes)
+    assert padded(mixed, shapes) > 0.25
+    assert padded(grouped, shapes) < 0.04
+
+
+@pytest.mark.parametrize("distinct", [False, True])
+@pytest.mark.parametrize("count", [48, 200])
+def test_company_and_order_stay_random(count: int, distinct: bool) -> None:
+    shapes = [(48 + distinct * i % 9, 64) if i % 2 else (64, 48 + distinct * i % 9) for i in range(count)]
+    batches = Batches(count, 4, 0, shapes=shapes)
+    epochs = []
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        epochs.append([[index for _, index in batch] for batch in batches])
+    assert not {frozenset(batch) for batch in epochs[0]} & {frozenset(batch) for batch in epochs[1]}
+    upright = [batch[0] % 2 == 0 for batch in epochs[0]]
+    assert sum(a != b for a, b in zip(upright, upright[1:], strict=False)) > count / 20  # not all of one kind first
+
+
+def test_shapes_that_are_all_alike_change_nothing() -> None:
+    assert list(Batches(30, 4, 0, shapes=[(9, 9)] * 30)) == list(Batches(30, 4, 0))
+    balanced = {"labels": [0, 1] * 15}
+    assert list(Batches(30, 4, 0, shapes=[(9, 9), (9, 3)] * 15, **balanced)) == list(Batches(30, 4, 0, **balanced))
+
+
+def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
+    """And what was left out takes its shape with it."""
+    for i in range(24):
+        size = (64, 40) if i % 3 else (40, 64)
+        picture(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
+        annotate(tmp_path, str(i), [("a", 5, 5, 30, 30)], size)
+    (tmp_path / "JPEGImages" / "0.png").write_bytes(b"none")
+    data = Voc(str(tmp_path), batch_size=2, on_bad="skip", splits=Splits(val=0.2, test=0.0))
+    data.prepare()
+    items, batches = data.splits["train"], data.batches("train")
+    assert items.known_shapes() == [tuple(items.sample(i)[0].shape[1:]) for i in range(len(items))]
+    mixed = [len({items.known_shapes()[index] for _, index in batch}) for batch in batches]
+    assert sum(count > 1 for count in mixed) <= 3
+    assert data.batches("val").kinds is None
+    square = Scenes("boxes", 20)
+    square.prepare()
+    assert square.batches("train").kinds is None
