@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 import re
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from backbones.base import Backbone
 from datamodules.base import Data
-from reading import refuse_references
+from reading import read_plain, refuse_references
 from structures import InputError, Spec, reason
 from tasks.base import Task
 
@@ -168,19 +166,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files that torch did not write
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} can't be read as a checkpoint: it holds objects rather than plain values, or something else altogether"
-        ) from error
-    except PermissionError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}): let this user read it") from error
-    except Exception as error:  # zipfile and torch raise a dozen kinds; all mean that this can't be read
-        raise InputError(
-            f"{path} can't be read as a checkpoint: it is cut short, or something else altogether"
-        ) from error
+        content = read_plain(Path(path))
+    except InputError as error:
+        raise InputError(f"{path} can't be read as a checkpoint: {error}") from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
         raise InputError(
             f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); to start from foreign weights say backbone.weights={path}"

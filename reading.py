@@ -1,4 +1,4 @@
-"""Text files that somebody else may have written: read as plain values, within limits, and said without harm."""
+"""Files that somebody else may have written: read as plain values, within limits, and said without harm."""
 
 from __future__ import annotations
 
@@ -43,6 +43,37 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} can't be read as JSON ({reason(error)}): mend it") from error
+
+
+def read_plain(path: Path, mapped: bool = False) -> Any:
+    """The plain values and tensors in a file that torch or safetensors wrote; nothing in it is run.
+
+    Args:
+        path: A checkpoint, or weights.
+        mapped: Leave tensors on disk until they are looked at.
+
+    Raises:
+        InputError: Saying why it can't be read, without its name.
+    """
+    import pickle
+    import warnings
+
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that torch did not write
+            if path.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                return load_file(path)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+    except pickle.UnpicklingError as error:
+        raise InputError("it holds objects rather than plain values, or something else altogether") from error
+    except PermissionError as error:
+        raise InputError(f"{error.strerror}: let this user read it") from error
+    except Exception as error:  # zipfile and torch raise a dozen kinds; all mean that this can't be read
+        raise InputError("it is cut short, or something else altogether") from error
 
 
 def refuse_references(node: Any, where: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Match
+from reading import read_plain
 from structures import InputError, reason
 
 State = dict[str, Tensor]
@@ -132,7 +133,7 @@ def read_classes(path: Path) -> list[str]:
     """The class names in a checkpoint of ours; none for anything else."""
     if not path.is_file() or path.suffix == ".safetensors":
         return []
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_plain(path)
     spec = content.get("spec") if isinstance(content, dict) else None
     return list(spec.get("class_names", ())) if isinstance(spec, dict) else []
 
@@ -194,18 +195,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def read_file(path: Path) -> State:
     """A state dict from a file, out of the containers that people wrap around it."""
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}): let this user read it") from error
-    except Exception as error:  # torch, zipfile and safetensors raise a dozen kinds; all mean the same to a reader
-        raise InputError(
-            f"{path} can't be read as weights: it is cut short, or something else altogether. Give {FORMS}"
-        ) from error
+        content = read_plain(path)
+    except InputError as error:
+        raise InputError(f"{path} can't be read as weights: {error}. Give {FORMS}") from error
     for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -120,13 +120,18 @@ class Checked(LightningDataModule):
         self.refuse_skipped()
         for name, found in wrong.items():
             items = self.splits[name]
-            gone = {index for index in found if self.stay_out is None or items.items[index].name in self.stay_out}
+            gone = (
+                set(found)
+                if self.stay_out is None
+                else {i for i in range(len(items)) if items.name(i) in self.stay_out}
+            )
             self.left_out += [items.items[index].name for index in sorted(gone)]
             items.leave_out(gone)
         if not self.given:
             crowd, sides = (self.known.crowd, self.known.sides) if self.known else measure(objects)
             self.spec = replace(self.spec, counts=tuple(counts.tolist()), crowd=crowd, sides=sides)
-            if self.known and self.on_bad == "skip":  # a file that broke since has no say in what the run is used to
+            # a file that broke since has no say in what the run is used to
+            if self.known and (self.on_bad == "skip" or self.stay_out):
                 measured = {name: getattr(self.known, name) for name in ("counts", "mean", "std", "window")}
                 self.spec = replace(self.spec, **measured)
             if len(self.splits.get("train", ())) and not sum(self.spec.counts):
@@ -138,7 +143,7 @@ class Checked(LightningDataModule):
         """Take note of items that could be read when the run began and can't be any more."""
         if self.on_bad == "stop":
             raise InputError(
-                f"{messages[0]} (the run stops at it: mend it and go on with resume, or say data.on_bad=skip to do without)"
+                f"{messages[0]} (the run stops at it: mend it and go on with resume=RUN, or do without by resume=RUN data.on_bad=skip)"
             )
         for message in messages:
             if message not in self.skipped:

@@ -42,13 +42,13 @@ class Items(Dataset):
         return [self.shapes.get(index, first) for index in range(len(self))] if len(first) == 2 else None
 
     def mark(self) -> str:
-        """A fingerprint: the items' names below the data's root and, unless files may break, their sizes in bytes."""
-        root, digest = str(getattr(self.data, "root", "")), hashlib.sha256()
+        """A fingerprint: of the items' names below the data's root and, unless files may break, after a colon of their sizes in bytes."""
+        root, names, sizes = str(getattr(self.data, "root", "")), hashlib.sha256(), hashlib.sha256()
         for item in self.items:
-            whole = self.data.on_bad == "stop" and os.path.isfile(item.name)
-            size = os.path.getsize(item.name) if whole else 0
-            digest.update(f"{item.name.removeprefix(root)}\0{size}\n".encode())
-        return digest.hexdigest()
+            names.update(f"{item.name.removeprefix(root)}\n".encode())
+            if self.data.on_bad == "stop":
+                sizes.update(f"{os.path.getsize(item.name) if os.path.isfile(item.name) else 0}\n".encode())
+        return f"{names.hexdigest()}:{sizes.hexdigest() if self.data.on_bad == 'stop' else ''}"
 
     def name(self, index: int) -> str:
         return self.items[index].name

@@ -18,6 +18,7 @@ from runs.checkpoints import copied
 from runs.continuing import Start, find_start
 from runs.folder import is_child
 from runs.guard import Rollback
+from runs.resuming import begun, way_on
 from runs.signals import Stopped, requeue
 from structures import InputError, RunError, reason
 from tasks.base import Task
@@ -163,7 +164,7 @@ def leave(stop: Stopped, folder: Path) -> NoReturn:
     """Say how to go on, and end with the signal's exit code."""
     if is_child():
         sys.exit(0)  # the process that started this one speaks for all
-    log.info(f"stopped by {stop}; go on with resume={folder}")
+    log.info(f"stopped by {stop}; {f'go on with resume={folder}' if begun(folder) else way_on(folder)}")
     if stop.requeue:
         requeue()
     sys.exit(stop.code)

@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from structures import RunError, reason
+from reading import read_plain
+from structures import InputError, RunError, reason
 
 BEST, LAST, EARLIER = "best.ckpt", "last.ckpt", "previous"
 
@@ -30,8 +31,11 @@ class WholeFiles(TorchCheckpointIO):
         keep: How many earlier ones of ``last.ckpt`` stay, as ``previous-1.ckpt`` (the youngest), ``previous-2.ckpt`` ...
         stop: Whether a checkpoint that can't be written ends the run; otherwise that is said, and the run goes on.
 
+    What could not be written stays in memory and is tried again before the next: ``last.ckpt`` says which score is the best, and must
+    not be on disk before the weights that had it.
+
     Attributes:
-        failed: The names of files that could not be written the last time.
+        held: By name what is not on disk yet, and where it belongs.
     """
 
     def __init__(self, keep: int = 1, stop: bool = False) -> None:
@@ -39,7 +43,7 @@ class WholeFiles(TorchCheckpointIO):
         self.keep, self.stop = keep, stop
         self.thread: threading.Thread | None = None
         self.error: Exception | None = None
-        self.failed: set[str] = set()
+        self.held: dict[str, tuple[Path, dict[str, Any]]] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write `checkpoint` to `path`; with ``storage_options={"background": True}`` from a copy, beside the training.
@@ -54,6 +58,8 @@ class WholeFiles(TorchCheckpointIO):
             self.thread.start()
         else:
             self.attempt(checkpoint, target)
+            if target.name in self.held:
+                self.held[target.name] = target, copied(checkpoint)  # the training goes on changing its own
             self.raise_error()
 
     def wait(self) -> None:
@@ -68,28 +74,49 @@ class WholeFiles(TorchCheckpointIO):
         self.wait()
 
     def attempt(self, checkpoint: dict[str, Any], target: Path) -> None:
-        try:
-            write(checkpoint, target, self.keep if target.name == LAST else 0)
-            self.failed.discard(target.name)
-        except (OSError, RuntimeError) as error:
-            self.error = error
-            self.failed.add(target.name)
-            free = shutil.disk_usage(target.parent).free / 2**20 if target.parent.is_dir() else 0
-            there = "the one before is safe" if target.is_file() else "there is none yet"
-            log.warning(
-                f"{target} could not be written ({cause(error)}; {free:.0f} MB free): {there}. "
-                f"Make room, or let the folder be written to{'' if self.stop else '; the run goes on'}"
-            )
+        """Write `checkpoint`, and before it what is still to be written."""
+        self.held[target.name] = target, checkpoint
+        self.retry()
+
+    def retry(self) -> None:
+        """Write what is held, the best weights first; what can't be written stays held, and says so."""
+        for name in sorted(self.held, key=lambda name: name == LAST):
+            target, checkpoint = self.held[name]
+            try:
+                write(checkpoint, target, self.keep if name == LAST else 0)
+                del self.held[name]
+            except (OSError, RuntimeError) as error:
+                self.error = error
+                self.warn(error, target)
+                return
+
+    def warn(self, error: Exception, target: Path) -> None:
+        free = shutil.disk_usage(target.parent).free / 2**20 if target.parent.is_dir() else 0
+        there = "the one before is safe" if target.is_file() else "there is none yet"
+        if target.name == BEST:
+            there += f", and {LAST} waits for it"
+        log.warning(
+            f"{target} could not be written ({cause(error)}; {free:.0f} MB free): {there}. "
+            f"Make room, or let the folder be written to{'' if self.stop else '; the run goes on'}"
+        )
 
     def raise_error(self) -> None:
         error, self.error = self.error, None
         if error and self.stop:
+            begun = any(candidates(target.parent) for target, _ in self.held.values())
             raise RunError(
-                f"a checkpoint could not be written ({cause(error)}) and callbacks.saving.on_failure=stop: make room, then resume"
+                f"a checkpoint could not be written ({cause(error)}) and callbacks.saving.on_failure=stop: make room, "
+                f"then {'resume' if begun else 'start anew: there is none'}"
             )
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        """What is at `path`, or is to be written there."""
+        if Path(path).name in self.held:
+            return dict(self.held[Path(path).name][1])
+        try:
+            return read_plain(Path(path))
+        except InputError as error:
+            raise RunError(f"{path} can't be read any more ({error})") from error
 
 
 def cause(error: Exception) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from reading import printable
 from runs import ranks
 from runs.command import sweep_folder
-from runs.resuming import AUTO, begun, flat, read_config, refuse_another_run, reopen, same_run
+from runs.resuming import AUTO, begun, flat, read_config, refuse_another_run, refuse_lost, reopen, same_run
 from structures import InputError
 
 LOCK = ".lock"
@@ -66,10 +66,12 @@ def continue_or_begin(cfg: DictConfig) -> tuple[DictConfig, str]:
     if not known:
         return cfg, str(free_folder(cfg.run_dir, task_name(cfg)))
     if not same_run(cfg, known[0]):
-        cfg.resume = str(known[0])
-        refuse_another_run(flat(read_config(known[0])), flat(cfg), known[0])
+        remedy = f"resume=auto takes all the words that began the run: say them again, say resume={known[0]} alone, or name another run_dir"
+        refuse_another_run(flat(read_config(known[0])), flat(cfg), known[0], remedy)
     if begun(known[0]):
         cfg.resume = str(known[0])
+    else:
+        refuse_lost(known[0])
     return cfg, str(known[0])
 
 

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from runs.checkpoints import WholeFiles, candidates
 from runs.folder import write_if_possible
 from structures import InputError, RunError
 
@@ -118,16 +119,22 @@ class Guard(Callback):
         more = "lower recipe.optimizer.lr, set recipe.clip=1, or say trainer.precision=32-true"
         if self.nonfinite == "stop":
             raise RunError(
-                f"{said}. The last checkpoint is from before; {more}; callbacks.guard.nonfinite=skip or rollback goes on by itself"
+                f"{said}. {self.safe()}; {more}; callbacks.guard.nonfinite=skip or rollback goes on by itself"
             )
         if self.count > self.limit:
-            raise RunError(
-                f"{said}. That was once more than callbacks.guard.limit={self.limit}; the last checkpoint is sound: {more}"
-            )
+            raise RunError(f"{said}. That was once more than callbacks.guard.limit={self.limit}. {self.safe()}: {more}")
         if self.nonfinite == "rollback":
             raise Rollback(said, self.slower)
         log.warning(f"{said}. The step is left out ({self.count} of at most {self.limit})")
         self.restore()
+
+    def safe(self) -> str:
+        """What there is to go on from, once nothing is being written any more."""
+        writer = self.trainer.strategy.checkpoint_io
+        if isinstance(writer, WholeFiles):
+            writer.wait()
+        there = candidates(Path(self.trainer.default_root_dir) / "checkpoints")
+        return "The last checkpoint is from before" if there else "There is no checkpoint yet"
 
     def restore(self) -> None:
         """Batch statistics as they were before the step: the pass forward may have spoilt them."""

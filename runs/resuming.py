@@ -20,8 +20,8 @@ AUTO = "auto"
 
 FREE_OF_TRAINER = (*PLACEMENT, "max_epochs", "every", "precision")
 FREE = (*(f"trainer.{key}" for key in FREE_OF_TRAINER), "callbacks", "logger", "run_dir", "resume", "every")
-FREE_OF_DATA = ("root", "workers", "cache")
-"""What may differ: the machine and its paths, and for how long."""
+FREE_OF_DATA = ("root", "workers", "cache", "on_bad")
+"""What may differ: the machine and its paths, for how long, and whether a file that breaks ends the run."""
 
 
 def divide(words: list[str]) -> tuple[list[str], list[str]]:
@@ -42,17 +42,57 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
     Raises:
         InputError: If there is no run to go on with, or the command line asks for another one.
     """
-    folder = Path(cfg.resume)
+    folder = run_of(Path(cfg.resume))
     if not (folder / "config.yaml").is_file():
         raise InputError(f"resume={folder} is no run folder: it has no config.yaml")
     if not begun(folder):
-        raise InputError(f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir")
+        refuse_lost(folder)
+        raise InputError(
+            f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir, "
+            f"or here by the words that began it and run_dir={folder} resume=auto"
+        )
     saved: Any = read_config(folder)
     proposed = change(choose(saved, cfg), divide(sys.argv[1:])[1])
     proposed.resume, proposed.run_dir = str(folder), None
     refuse_another_run(flat(saved), flat(proposed), folder)
     check(OmegaConf.to_container(proposed), "train")  # type: ignore[arg-type]
     return proposed, folder
+
+
+def run_of(path: Path) -> Path:
+    """The run folder that `path` is, or whose ``last.ckpt`` it is.
+
+    Raises:
+        InputError: If it is another checkpoint; a run goes on from its last one.
+    """
+    if path.suffix != ".ckpt" or path.is_dir():
+        return path
+    folder = path.absolute().parent.parent if path.parent == Path() else path.parent.parent
+    if path.name != "last.ckpt":
+        raise InputError(
+            f"resume={path} is no run folder, and a run goes on from its last.ckpt alone: say resume={folder}"
+        )
+    return folder
+
+
+def way_on(folder: Path) -> str:
+    """What to do about a run that ended before its last checkpoint was on disk."""
+    if begun(folder):
+        return f"resume={folder}, which repeats what came after the checkpoint that is there"
+    return f"start anew, since there is no checkpoint at all: the same command with run_dir={folder} resume=auto"
+
+
+def refuse_lost(folder: Path) -> None:
+    """Stop where a run was finished and its checkpoints are gone: beginning it anew would write over what it came to.
+
+    Raises:
+        InputError: Naming what is there.
+    """
+    if (folder / "metrics.json").is_file():
+        raise InputError(
+            f"{folder} holds a finished run (metrics.json) whose last.ckpt is gone: there is nothing to go on from; "
+            "name another run_dir to train anew"
+        )
 
 
 def begun(folder: Path) -> bool:
@@ -112,15 +152,20 @@ def change(proposed: DictConfig, words: list[str]) -> DictConfig:
     return proposed
 
 
-def refuse_another_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path) -> None:
+def refuse_another_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path, remedy: str = "") -> None:
+    """Stop where `proposed` would be another run than `saved`.
+
+    Raises:
+        InputError: Naming what differs, and `remedy`.
+    """
     differ = [key for key in sorted(set(saved) | set(proposed)) if saved.get(key) != proposed.get(key)]
     fixed = [key for key in differ if not may_differ(key)]
     if fixed:
         said = ", ".join(f"{key} was {saved.get(key)!r}, is {proposed.get(key)!r}" for key in fixed[:5])
-        raise InputError(
-            f"resume={folder} is another run: {said}. Leave that out to go on with it, "
-            f"or start a new one with backbone.weights={folder}/checkpoints/best.ckpt"
+        remedy = remedy or (
+            f"Leave that out to go on with it, or start a new one with backbone.weights={folder}/checkpoints/best.ckpt"
         )
+        raise InputError(f"resume={folder} is another run: {said}. {remedy}")
 
 
 def may_differ(key: str) -> bool:

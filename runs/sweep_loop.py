@@ -18,7 +18,7 @@ from runs.resuming import begun
 from runs.searching import Search
 from runs.space import Space
 from runs.sweep_report import show, write_chart
-from runs.trials import DONE, FAILED, PRUNED, REFUSED, RUNNING, STOPPED, Trial, scores, write_trials
+from runs.trials import DONE, FAILED, PRUNED, REFUSED, RUNNING, STOPPED, Trial, scores, unseen_seconds, write_trials
 
 POLL = 0.2  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -115,6 +115,7 @@ class Loop:
         left = trial.state == RUNNING  # the sweep died, not the trial
         handle = self.search.launcher.find(trial.job, self.folder / "logs", trial.number) if left else None
         if (folder / "metrics.json").is_file():
+            trial.seconds += unseen_seconds(folder) if left else 0.0
             self.end(trial, DONE, 0)
         elif handle and handle.poll() not in STOPS:
             self.follow(trial, handle)

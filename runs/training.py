@@ -16,11 +16,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 
 from runs.attempts import Attempts, leave
 from runs.averaging import Average
-from runs.checkpoints import BEST, LAST
+from runs.checkpoints import BEST, LAST, WholeFiles
 from runs.continuing import Start, find_start, refuse_other_processes
+from runs.ending import hand_out_best, refuse_unsaved, unwritten
 from runs.find_lr import FindRate
 from runs.guard import Guard
 from runs.report import write_report
+from runs.resuming import way_on
 from runs.saving import Saving
 from runs.signals import Stopped
 from runs.tables import EpochTable, finite, peak_memory_mb, stage_figures, versions, write_json
@@ -84,6 +86,7 @@ def train(
         return
     if start:
         refuse_other_processes(start, trainer.world_size)
+    refuse_unknown_monitors(callbacks, task)
     opened()  # nothing is written before everything is made and checked
     introduce(task, data, folder)
     list_skipped(data, folder)
@@ -110,15 +113,12 @@ def saying_where(folder: Path, trainer: Trainer) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        stale = LAST in getattr(trainer.strategy.checkpoint_io, "failed", ())
-        left = (
-            "the training is over, but its last checkpoints could not be written either: resume repeats what came after the one that is there"
-            if stale
-            else "the training is over and its weights are safe: resume does the test and the report"
-        )
-        raise RunError(
-            f"{error.filename or folder} could not be written ({error.strerror}); {left}. Make room, then resume={folder}"
-        ) from error
+        writer = trainer.strategy.checkpoint_io
+        if isinstance(writer, WholeFiles) and writer.held:
+            left = f"the training is over, but its {unwritten(writer)} could not be written either. Make room, then {way_on(folder)}"
+        else:
+            left = f"the training is over and its weights are safe: resume does the test and the report. Make room, then resume={folder}"
+        raise RunError(f"{error.filename or folder} could not be written ({error.strerror}); {left}") from error
     except Stopped as stop:
         leave(stop, folder)
 
@@ -182,6 +182,18 @@ def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
     return True
 
 
+def refuse_unknown_monitors(callbacks: Sequence[Any], task: Task) -> None:
+    """Refuse a callback that waits for a figure which no validation has; the losses in ``train/`` are known by training alone."""
+    known = [f"val/{name}" for name in ("score", *task.figures())]
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if monitor is not None and monitor not in known and not monitor.startswith("train/"):
+            raise InputError(
+                f"{type(callback).__name__} watches monitor={monitor}, which this task does not have. Allowed: {', '.join(known)}, "
+                "train/loss, or another loss in metrics.csv"
+            )
+
+
 def refuse_no_steps(trainer: Trainer) -> None:
     if trainer.global_step == 0:
         raise InputError(
@@ -192,13 +204,17 @@ def refuse_no_steps(trainer: Trainer) -> None:
 def test_best(trainer: Trainer, task: Task, data: Any, folder: Path) -> str:
     """Judge the best weights on the test split, or again on validation where there is none; returns which."""
     stage = "test" if "test" in data.splits else "val"
+    hand_out_best(trainer, folder)
+    held = getattr(trainer.strategy.checkpoint_io, "held", {})
     paths = [folder / "checkpoints" / name for name in (BEST, LAST)]
-    path = next((path for path in paths if path.is_file()), None)  # else those in memory: no disk took them
+    path = next((path for path in paths if path.is_file() or path.name in held), None)
     if stage == "test":
         trainer.test(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
     else:
         log.info("note: the data has no test split; the score is that of the validation split")
         trainer.validate(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
+    score = stage_figures(trainer, stage).get("score")
+    refuse_unsaved(trainer, folder, f"{stage} {task.score} {'not defined' if score is None else f'{score:.4f}'}")
     return stage
 
 

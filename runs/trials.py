@@ -80,6 +80,11 @@ def scores(folder: Path) -> list[tuple[int, float]]:
         return [(int(row["epoch"]), float(row["val/score"])) for row in csv.DictReader(file) if row.get("val/score")]
 
 
+def unseen_seconds(folder: Path) -> float:
+    """How long a run took, by its own word, whose end no sweep saw."""
+    return float(json.loads((folder / "metrics.json").read_text()).get("seconds") or 0.0)
+
+
 def best(trials: Sequence[Trial]) -> Trial | None:
     """The finished trial with the greatest score; the first of equals."""
     judged = [trial for trial in trials if trial.state == DONE and trial.score is not None]

@@ -163,6 +163,10 @@ class Task(Learning, ABC):
         """Scalars over the whole set by name, `score` among them."""
         return {name: float(value) for name, value in self.meters[stage].compute().items() if value.numel() == 1}
 
+    def figures(self) -> list[str]:
+        """The names in `results`, known before anything is judged."""
+        return [self.score]
+
     def details(self, stage: str) -> dict[str, Any]:
         """What a picture can be made of: ``confusion`` (C, C) with true classes in rows, ``precision`` and ``recall`` by class."""
         return {}

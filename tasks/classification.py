@@ -117,6 +117,9 @@ class Classification(Task):
         values = self.meters[stage].compute()
         return {name: float(value) for name, value in values.items() if isinstance(value, Tensor) and value.ndim == 0}
 
+    def figures(self) -> list[str]:
+        return [name for name in self.meters["val"] if name not in ("confusion", "curve")]
+
     def details(self, stage: str) -> dict[str, Any]:
         values = self.meters[stage].compute()
         precision, recall, _ = values["curve"]

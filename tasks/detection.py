@@ -54,6 +54,9 @@ class Detection(Task):
         values = self.meters[stage].compute()
         return {name: values[name] for name in NAMES}
 
+    def figures(self) -> list[str]:
+        return list(NAMES)
+
     def details(self, stage: str) -> dict[str, Any]:
         precision = self.meters[stage].compute()["precision"]
         return {"precision": precision, "recall": torch.linspace(0, 1, 101).expand(len(precision), -1)}

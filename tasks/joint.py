@@ -128,5 +128,8 @@ class Joint(Task):
         scores = [results[self.parts[name].score] for name, results in found.items()]
         return flat | {"mean": sum(scores) / len(scores) if scores else float("nan")}
 
+    def figures(self) -> list[str]:
+        return [f"{name}/{own}" for name, part in self.parts.items() for own in part.figures()] + ["mean"]
+
     def details(self, stage: str) -> dict[str, Any]:
         return {name: self.parts[name].details(stage) for name in self.judged()}

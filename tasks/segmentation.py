@@ -103,5 +103,9 @@ class Segmentation(Task):
             values |= {f"iou/{name}": iou[i], f"dice/{name}": dice[i]}
         return {name: float(value) for name, value in values.items()}
 
+    def figures(self) -> list[str]:
+        each = [f"{kind}/{name}" for name in self.spec.class_names for kind in ("iou", "dice")]
+        return ["iou", "dice", "pixel_accuracy", *each]
+
     def details(self, stage: str) -> dict[str, Any]:
         return {"confusion": self.meters[stage].compute()["confusion"]}

@@ -120,6 +120,14 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
         (["resume=one"], 0, "this run is finished after 3 epochs"),
         ([*command, "trainer.max_epochs=3", "resume=one"], 0, "this run is finished"),
         (["resume=one", "trainer=cpu"], 0, "this run is finished"),
+        (["resume=one/checkpoints/last.ckpt"], 0, "this run is finished after 3 epochs, see one/report.html"),
+        (["resume=one/checkpoints/best.ckpt"], 2, "goes on from its last.ckpt alone: say resume=one"),
+        (["resume=one", "data.on_bad=skip"], 0, "this run is finished"),
+        (
+            [*TINY, "run_dir=one", "resume=auto"],
+            2,
+            "resume=auto takes all the words that began the run: say them again",
+        ),
         (["resume=one", "backbone.width=16"], 2, "is another run: backbone.width was 8, is 16"),
         (["resume=one", "backbone=resnet34"], 2, "is another run: backbone.depth was 18, is 34"),
         (["resume=one", "recipe.optimizer.lr=1"], 2, "is another run: recipe.optimizer.lr was 0.001, is 1"),
@@ -130,6 +138,13 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
         assert gone_on.returncode == code, gone_on.stderr
         assert said in gone_on.stdout + gone_on.stderr
         assert before == {path: path.read_bytes() for path in before}
+
+    (folder / "checkpoints").rename(tmp_path / "away")
+    for words in (["resume=one"], [*command, "trainer.max_epochs=3", "run_dir=one", "resume=auto"]):
+        lost = run("train", *words)
+        assert lost.returncode == 2
+        assert "one holds a finished run (metrics.json) whose last.ckpt is gone" in lost.stderr
+    (tmp_path / "away").rename(folder / "checkpoints")
 
     moved = image_folder.rename(image_folder.with_name("elsewhere"))
     further = run("train", "resume=one", f"data.root={moved}", "trainer.max_epochs=4")

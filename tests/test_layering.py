@@ -45,7 +45,7 @@ MAY = {
     "reading": {"structures"},
     "drawing": {"structures", "marking"},
     "marking": {"structures"},
-    "backbones": {"structures", "backbones.base", "backbones.weights"},
+    "backbones": {"structures", "reading", "backbones.base", "backbones.weights"},
     "heads": {"structures", "backbones.base", "heads.across", "heads.dice", "heads.sampling", "heads.sizing"},
     "tasks": {
         "structures",

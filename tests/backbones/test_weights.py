@@ -85,7 +85,7 @@ def test_a_file_that_would_run_code_runs_none(tmp_path) -> None:
             return (open, (str(tmp_path / "mark"), "w"))
 
     torch.save({"state_dict": Evil()}, tmp_path / "w.pt")
-    with pytest.raises(InputError, match="can't be read as weights"):
+    with pytest.raises(InputError, match="can't be read as weights: it holds objects rather than plain values"):
         ResNet(18, width=8, weights=str(tmp_path / "w.pt"))
     assert not (tmp_path / "mark").exists()
 

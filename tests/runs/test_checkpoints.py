@@ -43,7 +43,9 @@ def test_a_failed_write_ends_the_run_where_that_was_asked(tmp_path: Path, monkey
         io.save_checkpoint({"a": torch.zeros(3)}, tmp_path / "last.ckpt", options)
         io.wait()
 
-    with pytest.raises(RunError, match="No space left on device.*on_failure=stop: make room, then resume"):
+    with pytest.raises(
+        RunError, match="No space left on device.*on_failure=stop: make room, then start anew: there is none"
+    ):
         save()
 
 
@@ -118,6 +120,6 @@ def test_reading_runs_no_code(tmp_path: Path) -> None:
             return (open, (str(tmp_path / "mark"), "w"))
 
     torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
-    with pytest.raises(Exception, match="weights_only|Unsupported|Weights only"):
+    with pytest.raises(Exception, match="can't be read any more .it holds objects"):
         WholeFiles().load_checkpoint(tmp_path / "evil.ckpt", weights_only=False)
     assert not (tmp_path / "mark").exists()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from drawn import picture
 from lightning.pytorch.callbacks import EarlyStopping
-from runs_of import DATA, Kill, Killed, run
+from runs_of import DATA, Kill, Killed, make_task, run
 
 from datamodules.image_folder import ImageFolder
 from runs.checkpoints import WholeFiles, candidates
@@ -151,6 +151,60 @@ def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tm
     said = (tmp_path / "run" / "skipped.txt").read_text()
     assert "dark/1.png" in said
     assert "light/2.png" in said
+
+
+def test_a_file_that_ends_a_run_is_done_without_once_that_is_said(image_folder: Path, tmp_path: Path) -> None:
+    """``data.on_bad`` may change to ``skip`` and back: items keep their numbers, and what was left out stays so."""
+    broken, late = image_folder / "train" / "light" / "2.png", image_folder / "train" / "dark" / "1.png"
+
+    def data(on_bad: str) -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad=on_bad, cache=False)
+
+    with pytest.raises(Killed):
+        run(partial(data, "stop"), tmp_path / "run", [Kill(step=4)], every="0.001s")
+    right = broken.read_bytes()
+    broken.write_bytes(b"bad from now on")
+    with pytest.raises(InputError, match="can't be read as an image"):
+        run(partial(data, "stop"), tmp_path / "run", resume=True)
+    run(partial(data, "skip"), tmp_path / "run", resume=True)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["left_out"] == []
+    assert "light/2.png" in (tmp_path / "run" / "skipped.txt").read_text()
+    broken.write_bytes(right)
+    run(partial(data, "stop"), tmp_path / "run", epochs=4, resume=True)
+    picture(late.with_name("9.png"), colour=40)
+    with pytest.raises(InputError, match="train: items have other names or sizes"):
+        run(partial(data, "skip"), tmp_path / "run", epochs=5, resume=True)
+
+
+def test_a_file_that_was_left_out_from_the_start_stays_out_when_mended(image_folder: Path, tmp_path: Path) -> None:
+    bad = image_folder / "train" / "dark" / "1.png"
+    right = bad.read_bytes()
+    bad.write_bytes(b"bad from the start")
+
+    def data(on_bad: str) -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad=on_bad, cache=False)
+
+    run(partial(data, "skip"), tmp_path / "run", epochs=1)
+    bad.write_bytes(right)
+    run(partial(data, "stop"), tmp_path / "run", epochs=2, resume=True)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert [Path(name).name for name in content["left_out"]] == ["1.png"]
+
+
+def test_what_early_stopping_waits_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"watches monitor=foo, .*Allowed: val/score, val/accuracy, .*train/loss"):
+        run("classification", tmp_path / "run", [EarlyStopping("foo")])
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_the_figures_of_a_task_are_known_before(kind: str, whole: Any) -> None:
+    data = DATA[kind]()
+    data.prepare()
+    columns = (whole(kind, False) / "metrics.csv").read_text().splitlines()[0].split(",")
+    judged = {name.removeprefix("val/") for name in columns if name.startswith("val/")}
+    assert judged == {"score", *make_task(kind, data).figures()}
 
 
 def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

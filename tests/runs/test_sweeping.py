@@ -224,6 +224,7 @@ def test_a_sweep_that_was_killed_outright_goes_on(sweep: Sweep, tmp_path: Path) 
     wait_for(lambda: (folder / "0" / "metrics.json").is_file())
     wait_for(lambda: "is in use" not in (late := sweep(*words)).stderr and late.returncode == 0)
     assert [row["state"] for row in rows(folder)] == ["done"] * 2
+    assert rows(folder)[0]["seconds"] == "7.5"  # by its own word: no sweep saw its end
     assert starts(folder) == [1, 1]
     assert len(list(tmp_path.glob("outputs/sweeps/*"))) == 1
 

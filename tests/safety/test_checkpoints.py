@@ -69,7 +69,7 @@ def test_a_pickle_is_not_run(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     path = save(mark.with_suffix(".ckpt"), state_dict=Payload(mark))
-    with pytest.raises(Exception, match="can't be read|Weights only load failed"):
+    with pytest.raises(Exception, match="it holds objects rather than plain values"):
         reader(path)
     assert not mark.exists()
 
@@ -78,7 +78,7 @@ def test_a_run_folder_full_of_pickles(mark: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     for name in ("last", "previous-1"):
         save(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", position=Payload(mark))
-    with pytest.raises(InputError, match=r"nothing to go on from \(last.ckpt can't be read .*previous-1.ckpt can't"):
+    with pytest.raises(InputError, match=r"\(last.ckpt can't be read \(it holds objects rather.*previous-1.ckpt can't"):
         find_start(tmp_path / "run", assemble_task(OmegaConf.create(CONFIG), SPEC), None)
     assert not mark.exists()
 

@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
         while "QUICK_HOLD" in os.environ and not (Path(os.environ["QUICK_HOLD"]) / str(cfg.seed)).exists():
             time.sleep(0.05)
     figures = {"score": score - 0.01, "val": {"score": score}, "test": {"score": score - 0.01}}
-    whole(folder / "metrics.json", json.dumps(figures | {"epochs": cfg.trainer.max_epochs}))
+    whole(folder / "metrics.json", json.dumps(figures | {"epochs": cfg.trainer.max_epochs, "seconds": 7.5}))
 
 
 def break_down(seed: int) -> None:
