@@ -12,14 +12,16 @@ import os
 import struct
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.items import Sample
+if TYPE_CHECKING:
+    from datamodules.items import Sample
 
 MARK = b"resmet-1"
 END = struct.Struct("<QI8s")
@@ -157,8 +159,6 @@ class CacheWriter:
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        try:
+        with suppress(OSError):  # what it still held has no room either
             self.file.close()
-        except OSError:
-            pass  # what it still held has no room either
         self.path.unlink(missing_ok=True)

@@ -151,7 +151,7 @@ def shrink(image: Image.Image, size: tuple[int, ...], resize: str) -> tuple[int,
     turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     height, width = image.size if turned else image.size[::-1]
     needed = [MARGIN * side for side in place(height, width, size, resize).scaled]
-    image.draft(None, (needed[0], needed[1]) if turned else (needed[1], needed[0]))  # type: ignore[arg-type]
+    image.draft(None, (needed[0], needed[1]) if turned else (needed[1], needed[0]))
     return height, width
 
 
