@@ -26,7 +26,7 @@ class AudioCsv(SoundData):
         splits: How the splits that the table lacks are made; a group is never in two of them.
         batch_size: Clips a batch.
         workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Keep decoded clips in memory where they fit.
+        cache: Where decoded clips are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training clips.
         on_bad: ``stop`` or ``skip`` where a clip can't be used.
@@ -46,7 +46,7 @@ class AudioCsv(SoundData):
         splits: Splits = Splits(),
         batch_size: int = 32,
         workers: int | None = None,
-        cache: bool = True,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = SoundAugment(),
         on_bad: Literal["stop", "skip"] = "stop",

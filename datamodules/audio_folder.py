@@ -25,7 +25,7 @@ class AudioFolder(SoundData):
         splits: How the splits that the data lacks are made.
         batch_size: Clips a batch.
         workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Keep decoded clips in memory where they fit.
+        cache: Where decoded clips are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training clips.
         on_bad: ``stop`` or ``skip`` where a clip can't be used.
@@ -43,7 +43,7 @@ class AudioFolder(SoundData):
         splits: Splits = Splits(),
         batch_size: int = 32,
         workers: int | None = None,
-        cache: bool = True,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = SoundAugment(),
         on_bad: Literal["stop", "skip"] = "stop",

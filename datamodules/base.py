@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
+from datamodules.caching import Mode, mode_of
 from datamodules.checking import Checked
 from datamodules.items import Items, Sample
 from datamodules.loading import Loader
@@ -25,8 +26,8 @@ class Data(Checked, ABC):
 
     Args:
         batch_size: Items a batch.
-        workers: Processes that load; None means none where everything fits in memory, else one a core.
-        cache: Keep loaded items in memory while they take less than a quarter of what is free.
+        workers: Processes that load; None means none where no item has to be decoded again, else one a core.
+        cache: Where decoded items are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of the shuffle, of splits that are made here, and of every random change.
         augment: Changes a training item: (input, target, generator) -> (input, target).
         on_bad: What becomes of an item that can't be used: ``stop`` says so before training, ``skip`` leaves it out and lists it.
@@ -50,7 +51,7 @@ class Data(Checked, ABC):
         self,
         batch_size: int,
         workers: int | None,
-        cache: bool,
+        cache: Mode | bool,
         seed: int,
         augment: Callable[[Tensor, Any, Generator], Sample],
         on_bad: Literal["stop", "skip"] = "stop",
@@ -64,7 +65,8 @@ class Data(Checked, ABC):
             raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
         if workers is not None and workers < 0:
             raise InputError(f"data.workers must not be negative, got {workers}")
-        self.batch_size, self.workers, self.cache, self.seed, self.augment = batch_size, workers, cache, seed, augment
+        self.batch_size, self.workers, self.seed, self.augment = batch_size, workers, seed, augment
+        self.cache, self.cached = mode_of(cache), ""
         self.on_bad, self.balanced = on_bad, balanced
         self.notes: list[str] = []
         self.skipped: list[str] = []
@@ -142,7 +144,7 @@ class Data(Checked, ABC):
         """Counts by split and the classes, in one line."""
         counts = ", ".join(f"{len(items)} {name}" for name, items in self.splits.items())
         names = ", ".join(self.spec.class_names[:12]) + (", ..." if self.spec.num_classes > 12 else "")
-        return f"{counts}; {self.spec.num_classes} classes: {names}"
+        return f"{counts}; {self.spec.num_classes} classes: {names}{'; ' if self.cached else ''}{self.cached}"
 
     def batches(self, split: str) -> Batches:
         rank, world = world_position()

@@ -7,19 +7,26 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from datamodules.box_sizes import measure
+from datamodules.cache_folder import key_of
+from datamodules.caching import Cache, Mode
 from datamodules.items import Items, size_of, tally, try_load
-from datamodules.machine import free_memory
 from datamodules.splits import Item
 from structures import InputError, Spec
 
 SHOWN = 5
+SAMPLED = 8
+"""About so many items are opened to learn how large all of them are."""
+
 log = logging.getLogger("resmet")
 T = TypeVar("T")
 
@@ -31,7 +38,8 @@ class Checked(LightningDataModule):
         splits: The items by split.
         skipped: What is wrong with every item that was left out.
         lost: The part of `skipped` that could be read when the run began.
-        whole: Whether everything is kept in memory.
+        whole: Whether no item has to be decoded again.
+        cached: Which items are kept where, in words.
         left_out: The names of the items that were left out when they were opened.
         stay_out: Those of a run that is gone on with; others that can't be opened now keep their place, so that every item keeps its
             number. None leaves out what can't be opened.
@@ -43,7 +51,9 @@ class Checked(LightningDataModule):
     skipped: list[str]
     lost: list[str]
     on_bad: str
-    cache: bool
+    cache: Mode
+    cached: str
+    whole: bool
     given: Spec | None
     stay_out: set[str] | None
     known: Spec | None
@@ -97,25 +107,9 @@ class Checked(LightningDataModule):
             return None
 
     def check(self) -> None:
-        """Open every item once, on all cores; keep what fits in memory and count the training items' classes."""
-        budget = free_memory() // 4 if self.cache else 0
-        jobs = [(name, items, index) for name, items in self.splits.items() for index in range(len(items))]
+        """Open every item that is not known already, on all cores; keep what fits and count the training items' classes."""
         wrong: dict[str, dict[int, str]] = {name: {} for name in self.splits}
-        counts = torch.zeros(self.spec.num_classes, dtype=torch.int64)
-        objects: list[Any] = []
-        self.whole = True
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
-                if isinstance(result, InputError):
-                    wrong[name][index] = str(result)
-                    continue
-                counts += tally(result[1], len(counts)) if name == "train" else 0
-                objects += [result[1]] if name == "train" and isinstance(result[1], dict) else []
-                items.shapes[index] = tuple(result[0].shape[1:])
-                budget -= size_of(result)
-                self.whole &= budget > 0
-                if budget > 0:
-                    items.kept[index] = result
+        counts, objects = self.open_all(wrong)
         self.skipped += [message for found in wrong.values() for message in found.values()]
         self.refuse_skipped()
         for name, found in wrong.items():
@@ -138,6 +132,77 @@ class Checked(LightningDataModule):
                 raise InputError(
                     f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
                 )
+
+    def open_all(self, wrong: dict[str, dict[int, str]]) -> tuple[Tensor, list[Any]]:
+        """Decode what was not kept before and keep it; says in `wrong` what can't be opened.
+
+        Returns how much of every class the training items hold, and their boxes where they have any.
+        """
+        keys = {name: [self.key(item) for item in items.items] for name, items in self.splits.items()}
+        cache = Cache(self.cache, self.splits, keys, [type(self).__name__, *self.settings()])
+        cache.choose(self.estimate(cache.missing()))
+        jobs = [(name, self.splits[name], index) for name, index in cache.missing()]
+        counts, objects = self.recall()
+        with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
+                if isinstance(result, InputError):
+                    wrong[name][index] = str(result)
+                    continue
+                held = tally(result[1], len(counts))
+                items.shapes[index] = tuple(result[0].shape[1:])
+                if name == "train":
+                    counts += held
+                    objects += [result[1]] if isinstance(result[1], dict) else []
+                cache.keep(name, index, result, held, size_of(result))
+        self.whole, self.cached = cache.quick(), cache.describe()
+        return counts, objects
+
+    def recall(self) -> tuple[Tensor, list[Any]]:
+        """What `open_all` returns, of the items that were decoded before."""
+        counts, objects = torch.zeros(self.spec.num_classes, dtype=torch.int64), []
+        for name, items in self.splits.items():
+            for index, (file, key) in items.kept.filed.items():
+                items.shapes[index] = file.shape(key)
+                if name != "train":
+                    continue
+                for label, number in file.counts(key).items():
+                    counts[label] += number
+                objects += [target] if isinstance(target := file.target(key), dict) else []
+        return counts, objects
+
+    def estimate(self, missing: list[tuple[str, int]]) -> int:
+        """About how many bytes the `missing` items will take, from some of them."""
+        some = missing[:: max(1, len(missing) // SAMPLED)] if self.cache in ("auto", "disk") else []
+        found = [try_load((name, self.splits[name], index)) for name, index in some if self.key_file(name, index)]
+        sizes = [size_of(sample) for sample in found if not isinstance(sample, InputError)]
+        return sum(sizes) * len(missing) // max(1, len(sizes))
+
+    def key_file(self, name: str, index: int) -> bool:
+        """Whether an item is made of files."""
+        return bool(self.files(self.splits[name].items[index]))
+
+    def files(self, item: Item) -> tuple[Path, ...]:
+        """The files that `load` opens for an item; none where it is no file, and is kept in memory only."""
+        return ()
+
+    def settings(self) -> list[Any]:
+        """What `load` depends on besides the item and its files."""
+        spec = self.spec
+        return [
+            spec.ndim,
+            spec.channels,
+            spec.class_names,
+            spec.size,
+            spec.resize,
+            spec.sample_rate,
+            spec.window,
+            spec.target,
+        ]
+
+    def key(self, item: Item) -> str | None:
+        """What an item goes by in the cache on the disk."""
+        files = self.files(item) if self.cache in ("auto", "disk") else ()
+        return key_of(files, item.target) if files else None
 
     def lose(self, messages: list[str]) -> None:
         """Take note of items that could be read when the run began and can't be any more."""

@@ -34,6 +34,9 @@ class FileData(Data):
         self.division = splits
         self.published: tuple[str, ...] = ()
 
+    def files(self, item: Item) -> tuple[Path, ...]:
+        return (Path(item.name),)
+
     def divide(self, found: dict[str, list[Item]]) -> dict[str, list[Item]]:
         """`found` with the splits that it lacks; foreign data is judged as it is."""
         self.published = tuple(found) if set(found) != {"train"} and self.division.published else ()

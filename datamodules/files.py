@@ -7,8 +7,8 @@ from torch import Tensor
 
 from datamodules.collating import collate
 from datamodules.images import SUFFIXES as IMAGE_SUFFIXES
-from datamodules.images import read_image
-from datamodules.placing import Placement, apply, place
+from datamodules.images import read_image, read_placed
+from datamodules.placing import Placement
 from datamodules.sounds import SUFFIXES as SOUND_SUFFIXES
 from datamodules.sounds import fit_length, read_sound
 from structures import Batch, InputError, Spec
@@ -53,9 +53,7 @@ class Files:
     def open(self, path: Path) -> tuple[Tensor, Placement | None]:
         if self.spec.ndim == 1:
             return fit_length(read_sound(path, self.spec.sample_rate), self.spec.size[0]), None
-        image = read_image(path, self.spec.channels, self.spec.window)
-        placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
-        return apply(image, placement, self.spec.size), placement
+        return read_placed(path, self.spec.channels, self.spec.window, self.spec.size, self.spec.resize)
 
     def __iter__(self) -> Iterator[tuple[Batch, list[Placement | None], list[tuple[Path, InputError]]]]:
         """Batches, how every picture got its size, and what could not be read since the last batch."""

@@ -35,7 +35,7 @@ class Idx(FileData):
         splits: How the splits that the data lacks are made.
         batch_size: Images a batch.
         workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Keep decoded images in memory where they fit.
+        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images.
         on_bad: ``stop`` or ``skip`` where an item can't be used.
@@ -53,7 +53,7 @@ class Idx(FileData):
         splits: Splits = Splits(),
         batch_size: int = 64,
         workers: int | None = None,
-        cache: bool = True,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
         on_bad: Literal["stop", "skip"] = "stop",
@@ -115,6 +115,9 @@ class Idx(FileData):
                 f"{self.root}: there is a label {max(labels)}, but data.class_names has {len(names)} names"
             )
         return names
+
+    def files(self, item: Item) -> tuple[Path, ...]:
+        return ()  # one file holds all images, and is in memory as it is
 
     def load(self, item: Item) -> Sample:
         prefix, _, index = item.name.rstrip("]").partition("[")

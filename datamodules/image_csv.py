@@ -37,7 +37,7 @@ class ImageCsv(ImageData):
         splits: How the splits that the table lacks are made; a group is never in two of them.
         batch_size: Images a batch.
         workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Keep decoded images in memory where they fit.
+        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images.
         on_bad: ``stop`` or ``skip`` where an image or a row can't be used.
@@ -63,7 +63,7 @@ class ImageCsv(ImageData):
         splits: Splits = Splits(),
         batch_size: int = 32,
         workers: int | None = None,
-        cache: bool = True,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
         on_bad: Literal["stop", "skip"] = "stop",

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from datamodules.file_data import FileData
-from datamodules.images import TIFF, extremes, read_header, read_image, statistics
-from datamodules.placing import Placement, apply, place
+from datamodules.images import TIFF, extremes, read_header, read_placed, statistics
+from datamodules.placing import Placement
 from datamodules.splits import Splits
 from datamodules.upright import Header
 from structures import InputError, Spec
@@ -129,9 +129,7 @@ class ImageData(FileData):
 
     def open(self, path: Path) -> tuple[Tensor, Placement]:
         """An image at its final size, and how it got there."""
-        image = read_image(path, self.spec.channels, self.spec.window)
-        placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
-        return apply(image, placement, self.spec.size), placement
+        return read_placed(path, self.spec.channels, self.spec.window, self.spec.size, self.spec.resize)
 
 
 def pages_hint(headers: dict[Path, Header]) -> str:

@@ -12,6 +12,7 @@ from imagecodecs import png_decode
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from datamodules.placing import Placement, apply, place
 from datamodules.tiff import decode_deep, deep_header
 from datamodules.upright import Header, upright_array
 from structures import InputError, reason
@@ -23,6 +24,13 @@ KINDS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 """What is opened, whatever the suffix says. Pillow knows more, and starts another program for some of it (EPS)."""
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+MARGIN = 2
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 of its sides where that leaves this many times the pixels that are needed, on either side.
+
+Measured on drawn pictures of 12 megapixels, brought to 224 to 640 pixels, against the whole picture resized with the same filter: 2 differs
+by 0.17 to 0.31 of 255 in the mean and takes a quarter of the time, 1 differs by 0.34 to 0.62 and saves little more, 3 takes up to three times as long.
+"""
+
 MEAN = (123.675, 116.28, 103.53)  # of ImageNet, in 0..255; what published weights were trained with
 STD = (58.395, 57.12, 57.375)
 
@@ -49,8 +57,39 @@ def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tenso
     Raises:
         InputError: If the file is missing, cut short or no image, or has another number of channels.
     """
+    return torch.from_numpy(read_array(path, channels, window)[0].transpose(2, 0, 1).copy())
+
+
+def read_placed(
+    path: Path, channels: int, window: Sequence[float], size: tuple[int, ...], resize: str
+) -> tuple[Tensor, Placement]:
+    """An image as `read_image` gives it, at its final size, and how it got there from the size that the file has.
+
+    A large JPEG is decoded at a fraction of its size. Whoever trains and whoever predicts opens images here, so both see the same.
+
+    Args:
+        path: The file.
+        channels: As in `read_image`.
+        window: As in `read_image`.
+        size: Height and width that are asked for; empty for the file's own.
+        resize: How, as in `place`.
+
+    Raises:
+        InputError: As `read_image` does.
+    """
+    array, (height, width) = read_array(path, channels, window, (size, resize))
+    placement = place(height, width, size, resize)
+    array = array if array.flags.writeable else array.copy()
+    view = torch.from_numpy(array).permute(2, 0, 1)  # colours stay side by side: resized more than twice as fast
+    return apply(view, placement, size).contiguous(), placement
+
+
+def read_array(
+    path: Path, channels: int, window: Sequence[float], wanted: tuple[tuple[int, ...], str] = ((), "none")
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """An image as uint8 (H, W, channels), perhaps smaller than the file's as far as `wanted` allows, and the file's upright sides."""
     with refusing(path):
-        array = decode(path, channels)
+        array, sides = decode(path, channels, wanted)
     if array.dtype != np.uint8:
         array = to_window(array, window or full_range(array.dtype))
     array = to_channels(array, channels)
@@ -58,7 +97,7 @@ def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tenso
         raise InputError(
             f"{path} has {array.shape[2]} channels, {channels} are expected: leave it out, or say data.channels"
         )
-    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+    return array, sides
 
 
 def to_channels(array: np.ndarray, channels: int) -> np.ndarray:
@@ -85,22 +124,47 @@ def refusing(path: Path) -> Iterator[None]:
         raise unreadable(path, error) from error
 
 
-def decode(path: Path, channels: int) -> np.ndarray:
-    """An upright image (H, W) or (H, W, C); uint8, or as deep as it is stored where there is a way to keep that."""
+def decode(
+    path: Path, channels: int, wanted: tuple[tuple[int, ...], str] = ((), "none")
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """An upright image (H, W) or (H, W, C), and the file's upright height and width.
+
+    It is uint8, or as deep as it is stored where there is a way to keep that. A JPEG may be smaller than the file says, where less is `wanted`:
+    the size and the kind of resizing, as `place` takes them.
+    """
     if path.suffix.lower() in TIFF and (array := decode_deep(path, channels)) is not None:
-        return array
+        return array, array.shape[:2]
     with Image.open(path, formats=KINDS) as image:
         if colours := deep_colour(image, path):
             array = png_decode(path.read_bytes())
-            return upright_array(array if colours == 3 else array[..., :1], image.getexif().get(0x0112, 1))
-        turned = ImageOps.exif_transpose(image)
-        if turned.mode.startswith("I") or turned.mode == "F":
-            return np.asarray(turned)
-        if turned.mode == "P" and "transparency" in turned.info:
-            turned = turned.convert("RGBA")
-        if turned.mode == "LAB":
-            turned = turned.convert("RGB")  # there is no direct way to grey
-        return np.asarray(turned.convert("L" if channels == 1 else "RGB"))
+            array = upright_array(array if colours == 3 else array[..., :1], image.getexif().get(0x0112, 1))
+            return array, array.shape[:2]
+        sides = shrink(image, *wanted)
+        array = shown(image, channels)
+        return array, sides or array.shape[:2]
+
+
+def shrink(image: Image.Image, size: tuple[int, ...], resize: str) -> tuple[int, int] | None:
+    """Let a JPEG be decoded smaller, by its cosine coefficients, where `size` is less; its upright height and width, if it is one."""
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    height, width = image.size if turned else image.size[::-1]
+    needed = [MARGIN * side for side in place(height, width, size, resize).scaled]
+    image.draft(None, (needed[0], needed[1]) if turned else (needed[1], needed[0]))
+    return height, width
+
+
+def shown(image: Image.Image, channels: int) -> np.ndarray:
+    """An opened image, upright, as grey (H, W) or RGB (H, W, 3), or its deep samples."""
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I") or turned.mode == "F":
+        return np.asarray(turned)
+    if turned.mode == "P" and "transparency" in turned.info:
+        turned = turned.convert("RGBA")
+    if turned.mode == "LAB":
+        turned = turned.convert("RGB")  # there is no direct way to grey
+    return np.asarray(turned.convert("L" if channels == 1 else "RGB"))
 
 
 def deep_colour(image: Image.Image, path: Path) -> int:
@@ -128,7 +192,7 @@ def extremes(path: Path) -> tuple[float, float] | None:
     """The lowest and the highest sample of an image with more than 8 bits; None where it can't be read or has 8."""
     try:
         with refusing(path):
-            array = decode(path, 1)
+            array, _ = decode(path, 1)
     except InputError:
         return None
     finite = array[np.isfinite(array)]

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
+from datamodules.caching import Kept
 from datamodules.sampling import Draw
 from datamodules.splits import Item
 from structures import IGNORE, InputError
@@ -27,14 +28,15 @@ class Items(Dataset):
 
     def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
         self.data, self.items, self.random = data, items, random
-        self.kept: dict[int, Sample] = {}
+        self.kept = Kept()
         self.shapes: dict[int, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def sample(self, index: int) -> Sample:
-        return self.kept[index] if index in self.kept else self.data.load(self.items[index])
+        kept = self.kept.get(index)
+        return self.data.load(self.items[index]) if kept is None else kept
 
     def known_shapes(self) -> list[tuple[int, ...]] | None:
         """The axes of every item as it was when opened, None unless there are two; of one that could not be opened those of the first."""
@@ -81,7 +83,7 @@ class Items(Dataset):
     def leave_out(self, wrong: set[int]) -> None:
         """Forget the items at these indices."""
         left = [index for index in range(len(self.items)) if index not in wrong]
-        self.kept = {place: self.kept[index] for place, index in enumerate(left) if index in self.kept}
+        self.kept.only(left)
         self.shapes = {place: self.shapes[index] for place, index in enumerate(left) if index in self.shapes}
         self.items = [self.items[index] for index in left]
 

@@ -43,7 +43,7 @@ class MaskFolder(ImageData):
         splits: How the splits that the data lacks are made.
         batch_size: Images a batch.
         workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Keep decoded images in memory where they fit.
+        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images and their masks.
         on_bad: ``stop`` or ``skip`` where an item can\'t be used.
@@ -65,7 +65,7 @@ class MaskFolder(ImageData):
         splits: Splits = Splits(),
         batch_size: int = 4,
         workers: int | None = None,
-        cache: bool = True,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
         on_bad: Literal["stop", "skip"] = "stop",
@@ -110,9 +110,8 @@ class MaskFolder(ImageData):
             )
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
         self.spec = self.make_spec(names, self.look([image for image, _ in everything]))
-        return self.divide(
-            {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
-        )
+        found = {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
+        return self.divide(found)
 
     def pairs(self, folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
         """Images and their masks: one of the same name, or all in the folder that an image has for itself."""
@@ -146,9 +145,7 @@ class MaskFolder(ImageData):
             )
             return {0: "background", other: "object"}
         self.refuse_skipped()
-        example = ", ".join(
-            f"{value}: {'background' if value == 0 else f'class{i}'}" for i, value in enumerate(sorted(found)[:6])
-        )
+        example = ", ".join(f"{v}: {f'class{i}' if v else 'background'}" for i, v in enumerate(sorted(found)[:6]))
         if len(found) < 2:
             raise InputError(
                 f"{self.root}: all masks hold the value {', '.join(map(str, found))} alone, so there is no object to learn: "
@@ -161,10 +158,15 @@ class MaskFolder(ImageData):
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
         return None
 
+    def files(self, item: Item) -> tuple[Path, ...]:
+        return (Path(item.name), *item.target)
+
+    def settings(self) -> list[Any]:
+        return [*super().settings(), self.labels, self.colours]
+
     def load(self, item: Item) -> Sample:
-        path = Path(item.name)
-        image, placement = self.open(path)
-        mask = self.mask(path, item.target, placement.height, placement.width)
+        image, placement = self.open(Path(item.name))
+        mask = self.mask(Path(item.name), item.target, placement.height, placement.width)
         return image, apply(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
 
     def mask(self, path: Path, files: tuple[Path, ...], height: int, width: int) -> Tensor:
@@ -215,8 +217,9 @@ def pixel(value: int | str) -> int:
         if not is_colour(value):
             return int(value)
         text = str(value)
-        parts = [int(text[i : i + 2], 16) for i in (1, 3, 5)] if text[0] == "#" else [int(p) for p in text.split("-")]
-        red, green, blue = parts
+        red, green, blue = parts = (
+            [int(text[i : i + 2], 16) for i in (1, 3, 5)] if text[0] == "#" else [int(p) for p in text.split("-")]
+        )
         if not all(0 <= part <= 255 for part in parts):
             raise ValueError(text)
         return red << 16 | green << 8 | blue

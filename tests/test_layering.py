@@ -10,6 +10,9 @@ FOLDERS = ("backbones", "heads", "tasks", "datamodules", "runs", "deploy", "heal
 SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
 DATA_BASES = {
     "datamodules.base",
+    "datamodules.cache_file",
+    "datamodules.cache_folder",
+    "datamodules.caching",
     "datamodules.collating",
     "datamodules.checking",
     "datamodules.loading",

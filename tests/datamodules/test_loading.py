@@ -40,7 +40,7 @@ class Trouble(ImageFolder):
 
     def prepare(self, *arguments: Any) -> None:
         self.parent = os.getpid()
-        self.cache = False
+        self.cache = "off"
         super().prepare(*arguments)
 
 
