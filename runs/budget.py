@@ -5,26 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from runs.continuing import Start
+from runs.course import SLACK, Cost, Course, course, planned, try_out
 from runs.times import clock, since_start
 from runs.timing import Timing, steps_an_epoch
-from runs.trial import Trial, batches, unseen
+from runs.trial import unseen
 from structures import InputError, counted
 from tasks.base import Task
 
-TRIED = 0.04
-"""Of the budget, what trying out steps may take, and as much again for validation batches; at most 8 seconds each."""
-
 RESERVE, SECOND = 0.03, 1.5
 """Kept for what nobody foresees: this share of the budget, and a little for the end of the process."""
-
-SLACK = 1.25
-"""By which the last judging may take longer than the ones before."""
 
 WORTH = 0.1
 """Of the budget, the least time at the end for which a part of an epoch is begun."""
@@ -33,47 +27,6 @@ OFTEN = 1.0
 """Seconds between two looks at the clock within an epoch."""
 
 log = logging.getLogger("resmet")
-
-
-@dataclass
-class Cost:
-    """What the parts of a run take, in seconds.
-
-    Attributes:
-        step: A step of the optimizer, loading included.
-        steps: Steps an epoch.
-        judging: What comes between two epochs: validation and checkpoints.
-        last: What comes after the training: test, pictures, report.
-    """
-
-    step: float
-    steps: int
-    judging: float
-    last: float
-
-    @property
-    def epoch(self) -> float:
-        return self.step * self.steps + self.judging
-
-
-@dataclass
-class Course:
-    """How a run goes on: epochs, and the steps in them."""
-
-    epochs: int
-    steps: int
-
-
-def course(cost: Cost, left: float, worth: float, needed: bool = False) -> Course:
-    """The epochs and steps that fit into `left` seconds before the last test.
-
-    The last epoch may be a part of one, where `worth` seconds of steps fit into it, or it is `needed`.
-    """
-    whole = max(0, math.floor(left / cost.epoch))
-    more = max(0, math.floor((left - whole * cost.epoch - cost.judging) / cost.step))
-    if more < 1 or (more * cost.step < worth and (whole or not needed)):
-        return Course(whole, whole * cost.steps)
-    return Course(whole + 1, whole * cost.steps + min(more, cost.steps))
 
 
 class Budget(Callback):
@@ -140,7 +93,7 @@ class Budget(Callback):
             InputError: If not a single step fits.
         """
         with unseen(self.data):
-            cost = self.try_out(trainer, task)
+            cost = try_out(trainer, task, self.seed, self.timing, self.seconds)
         found = course(cost, self.left(cost), self.seconds * WORTH, needed=True)
         found, cost, used = trainer.strategy.broadcast((found, cost, self.used))
         if found.steps < 1:
@@ -163,41 +116,6 @@ class Budget(Callback):
         trainer.fit_loop.max_epochs = found.epochs
         trainer.check_val_every_n_epoch = min(self.often, found.epochs)
         self.plan = found
-
-    def try_out(self, trainer: Trainer, task: Task) -> Cost:
-        """Train and validate a copy on a few batches; every process as many."""
-        most = min(8.0, self.seconds * TRIED)
-        epochs = trainer.max_epochs or 1
-        trial = Trial(trainer, task, self.seed, epochs - 1, epochs)
-        loader = self.data.loader("train")
-        source = batches(loader)
-        step = self.measure(trainer, most, lambda: trial.step(trial.loss(next(source))), trial.settle)
-        judged, whole = batches(self.data.loader("val")), count_batches(self.data, "val", trainer)
-        trial.task.eval()
-        each = self.measure(trainer, most, lambda: trial.judge(next(judged)), trial.settle, whole)
-        began = time.monotonic()
-        trial.task.results("val")
-        judging = each * whole + 2 * (time.monotonic() - began)
-        # Without loaders the timing knows all that it needs to foresee the test.
-        self.timing.step, self.timing.validation = step * trainer.accumulate_grad_batches, judging
-        batches_an_epoch = count_batches(self.data, "train", trainer)
-        steps = math.ceil(batches_an_epoch / trainer.accumulate_grad_batches)
-        return Cost(self.timing.step, steps, judging, SLACK * self.timing.last(trainer))
-
-    def measure(self, trainer: Trainer, most: float, act: Any, settle: Any, whole: int = 50) -> float:
-        """Seconds that `act` takes, once it has been done once or twice."""
-        began = time.monotonic()
-        taken: list[float] = []
-        while True:
-            before = time.monotonic()
-            act()
-            settle()
-            taken.append(time.monotonic() - before)
-            enough = time.monotonic() - began > most or len(taken) >= whole
-            if trainer.strategy.broadcast(enough):
-                break
-        known = taken[min(2, len(taken) - 1) :]
-        return sum(known) / len(known)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.told = self.plan.epochs
@@ -285,27 +203,3 @@ class Budget(Callback):
             "planned_epochs": first.epochs,
             "planned_steps": first.steps,
         }
-
-
-def planned(found: Course, cost: Cost) -> str:
-    """A plan in words."""
-    epochs = found.steps / cost.steps
-    if found.epochs == 1 and epochs < 1:
-        return (
-            f"no whole epoch fits, {found.steps} of its {counted(cost.steps, 'step')} planned, {cost.step:.2f} s each"
-        )
-    part = (
-        ""
-        if found.steps == found.epochs * cost.steps
-        else f", the last of them {found.steps % cost.steps} of {cost.steps} steps"
-    )
-    return f"{counted(found.epochs, 'epoch')} planned, {cost.epoch:.1f} s each{part}"
-
-
-def count_batches(data: Any, split: str, trainer: Trainer) -> int:
-    """Batches of a split that this process takes in an epoch."""
-    from runs.timing import batches as in_all
-
-    limit = trainer.limit_train_batches if split == "train" else trainer.limit_val_batches
-    found = max(1, -(-in_all(data, split, 1.0) // trainer.world_size))
-    return min(found, limit) if isinstance(limit, int) else found

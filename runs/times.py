@@ -38,3 +38,34 @@ def since_start() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return 0.0
+
+
+class Crowding:
+    """How many times longer than alone this thread takes, because others want the same processors.
+
+    Linux counts for every thread how long it ran and how long it waited for its turn; elsewhere nothing is known, and 1 is said.
+    """
+
+    WINDOW = 5.0
+    """Seconds, running or waiting, after which the figure is taken anew."""
+
+    def __init__(self) -> None:
+        self.before = (0.0, 0.0)
+        self.factor = 1.0
+
+    def now(self) -> float:
+        """At least 1; over the last seconds, at first since the thread began."""
+        run, wait = scheduled()
+        ran, waited = run - self.before[0], wait - self.before[1]
+        if ran > 0 and ran + waited > self.WINDOW:
+            self.before, self.factor = (run, wait), (ran + waited) / ran
+        return self.factor
+
+
+def scheduled() -> tuple[float, float]:
+    """Seconds that this thread ran and that it waited for a processor."""
+    try:
+        run, wait, *_ = Path("/proc/thread-self/schedstat").read_text().split()
+        return int(run) / 1e9, int(wait) / 1e9
+    except (OSError, ValueError):
+        return 0.0, 0.0

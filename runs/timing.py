@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from runs.times import Crowding
 from runs.trial import parts
 from tasks.base import count
 
@@ -15,7 +16,7 @@ FORWARD = 1 / 3
 """Of a training step, what a batch of validation takes as long as none was seen: the passes backward cost twice the one forward."""
 
 REPORT = 3.0
-"""Seconds that pictures and report take where nothing says more."""
+"""Seconds that pictures, report and the end of the process take on a machine that has nothing else to do."""
 
 
 class Timing(Callback):
@@ -36,6 +37,7 @@ class Timing(Callback):
         self.validation: float | None = None
         self.began, self.steps, self.items, self.batches = 0.0, 0, 0, 0
         self.paused: float | None = None
+        self.crowding = Crowding()
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "validation": self.validation}
@@ -74,14 +76,14 @@ class Timing(Callback):
 
     def judging(self, trainer: Trainer, split: str) -> float:
         """Seconds that judging a split takes: as a validation, by the number of batches."""
-        own, all_val = (batches(self.data, name, trainer.limit_val_batches) for name in (split, "val"))
+        own, all_val = (judged_batches(self.data, name, trainer.limit_val_batches) for name in (split, "val"))
         guess = self.step / trainer.accumulate_grad_batches * FORWARD * all_val
         whole = guess if self.validation is None else self.validation
         return whole * own / max(1, all_val)
 
     def last(self, trainer: Trainer) -> float:
         """Seconds of what comes after the training: the test and the report."""
-        return self.judging(trainer, "test" if "test" in self.data.splits else "val") + REPORT
+        return self.judging(trainer, "test" if "test" in self.data.splits else "val") + REPORT * self.crowding.now()
 
     def left(self, trainer: Trainer, end: int) -> float:
         """Seconds until the run is done that takes its last step at `end`; asked for in the middle of an epoch or at its end."""
@@ -95,7 +97,7 @@ def steps_an_epoch(trainer: Trainer) -> int:
     return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
-def batches(data: Any, split: str, limit: int | float) -> int:
+def judged_batches(data: Any, split: str, limit: int | float) -> int:
     """Batches of a split in all processes; of joint data those of the longest part. A share of them, 1.0, is all."""
     each = [-(-len(part.splits[split]) // part.batch_size) for part in parts(data).values() if split in part.splits]
     found = max(each, default=0)

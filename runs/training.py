@@ -100,17 +100,19 @@ def train(
     with saying_where(folder, trainer):
         stage = test_best(trainer, task, data, folder)
         if trainer.is_global_zero:
-            list_skipped(data, folder)
             result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
             result["seconds"], result["waits"] = round(time.monotonic() - began, 2), waiting.shares()
-            result |= {"budget": plan[0].figures()} if plan else {}
-            write_json(folder / "metrics.json", result)
-            report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
-            score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
-            log.info(
-                f"{stage} {task.score} {score} after {counted(result['epochs'], 'epoch')} in {result['seconds']:.0f} s"
-            )
-            log.info(f"report: {report}")
+            conclude(task, data, folder, result | ({"budget": plan[0].figures()} if plan else {}), stage)
+
+
+def conclude(task: Task, data: Any, folder: Path, result: dict[str, Any], stage: str) -> None:
+    """Write figures and report, and say the score."""
+    list_skipped(data, folder)
+    write_json(folder / "metrics.json", result)
+    report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
+    score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
+    log.info(f"{stage} {task.score} {score} after {counted(result['epochs'], 'epoch')} in {result['seconds']:.0f} s")
+    log.info(f"report: {report}")
 
 
 @contextmanager
