@@ -65,7 +65,8 @@ class FindBatch(Callback):
         self.found = scaled(asked, share)
         resize(self.data, self.found)
         if trainer.is_global_zero:
-            log.info(f"batch size: {shown(self.found)} instead of {shown(asked)}, {why}")
+            instead = "as asked for" if self.found == asked else f"instead of {shown(asked)}"
+            log.info(f"batch size: {shown(self.found)} {instead}, {why}")
 
 
 class Search:

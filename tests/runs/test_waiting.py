@@ -32,11 +32,11 @@ def test_what_is_slow_is_said_once(slow: str, monkeypatch: pytest.MonkeyPatch, t
     right = getattr(owner, name)
 
     def slowly(*words: Any) -> Any:
-        time.sleep(0.3)
+        time.sleep(0.15)
         return right(*words)
 
     monkeypatch.setattr(owner, name, slowly)
-    run("classification", tmp_path / "run", workers=0)
+    run("classification", tmp_path / "run", workers=0, epochs=2)
     assert caplog.text.count("the run waits for") == 1
     assert f"the run waits for {slow}: " in said(caplog)
     shares = json.loads((tmp_path / "run" / "metrics.json").read_text())["waits"]
