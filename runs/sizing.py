@@ -120,7 +120,8 @@ class Search:
         rates = {share: share * self.own / statistics.median(own) for share, own in sorted(taken.items())}
         chosen = next(share for share, rate in rates.items() if rate >= NEAR * max(rates.values()))
         listed = ", ".join(f"{sum(scaled(self.asked, s).values())}: {rate:.0f}" for s, rate in rates.items())
-        return chosen, f"the fastest here (items a second at {listed})"
+        others = "" if len(rates) > 1 else "; there was no time or no room for others"
+        return chosen, f"the fastest here (items a second at {listed}{others})"
 
     def largest(self) -> tuple[float, str]:
         """The share of the batch size asked for that fills a card up to a margin, and that in words."""
