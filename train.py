@@ -12,8 +12,10 @@ def main(cfg: "DictConfig") -> None:
     from functools import partial
 
     from runs.folder import find_folder, open_folder
+    from runs.times import seconds
 
     cfg, folder = find_folder(cfg)  # answers before torch is imported
+    budget = seconds(cfg.budget, "budget", "time for a run") if cfg.get("budget") is not None else None
     opened = partial(open_folder, folder, "train", cfg.copy())
     resume = bool(cfg.resume)
     if resume:
@@ -41,7 +43,7 @@ def main(cfg: "DictConfig") -> None:
     task = assemble_task(cfg, data.spec)
     if cfg.get("compile"):  # a run that was begun without the key has none
         task.compile_parts()
-    train(task, data, folder, opened, engine, callbacks, logger, cfg.seed, resume)
+    train(task, data, folder, opened, engine, callbacks, logger, cfg.seed, resume, budget)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from runs.checkpoints import copied
 from runs.continuing import Start, find_start
 from runs.folder import is_child
 from runs.guard import Rollback
+from runs.memory import out_of_memory
 from runs.resuming import begun, way_on
 from runs.signals import Stopped, requeue
+from runs.sizing import resize, sizes
 from structures import InputError, RunError, reason
 from tasks.base import Task
 
@@ -38,6 +40,7 @@ class Attempts:
 
     def __init__(self, task: Task, data: Any, folder: Path, make: Callable[..., Trainer]) -> None:
         self.task, self.data, self.folder, self.make = task, data, folder, make
+        self.asked, self.accumulate = data.batch_size, 0
         self.halvings = 0
         self.first: dict[str, Any] | None = None
 
@@ -47,10 +50,12 @@ class Attempts:
         Raises:
             RunError: If it can't be gone on with.
         """
+        self.accumulate = trainer.accumulate_grad_batches
+        self.task.asked = self.asked
         if start:
             for note in start.notes:
                 log.warning(f"note: {note}")
-            trainer = self.halve(trainer, start.halvings)
+            trainer = self.take_up(trainer, start)
         if automatic(trainer) and not start:
             self.first = copied(self.task.state_dict())
         while True:
@@ -110,23 +115,24 @@ class Attempts:
         self.task.load_state_dict(self.first)
         return self.renew(trainer)
 
-    def halve(self, trainer: Trainer, times: int) -> Trainer:
-        """As a run had done that is gone on with."""
-        for _ in range(times):
-            halve(self.data)
-        self.halvings = times
-        return self.renew(trainer) if times else trainer
+    def take_up(self, trainer: Trainer, start: Start) -> Trainer:
+        """With the batches of the run that is gone on with."""
+        self.halvings = start.halvings
+        if start.sizes:
+            resize(self.data, start.sizes)
+        else:  # it was written when batches could only be halved
+            for _ in range(start.halvings):
+                halve(self.data)
+        return self.renew(trainer) if start.halvings else trainer
 
     def renew(self, trainer: Trainer) -> Trainer:
         """A Trainer that knows nothing of the one before."""
-        own = trainer.accumulate_grad_batches
-        base = own // 2**self.task.halvings
         self.task.kept = None
         self.task.zero_grad(set_to_none=True)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self.make(accumulate=base * 2**self.halvings)
+        return self.make(accumulate=self.accumulate * 2**self.halvings)
 
 
 def automatic(trainer: Trainer) -> bool:
@@ -135,18 +141,11 @@ def automatic(trainer: Trainer) -> bool:
 
 def halve(data: Any) -> bool:
     """Let `data`, or every part of it, make smaller batches; False where one is down to a single item."""
-    parts = list(getattr(data, "parts", {"": data}).values())
-    if any(part.batch_size < 2 for part in parts):
+    now = sizes(data)
+    if min(now.values()) < 2:
         return False
-    for part in parts:
-        part.batch_size //= 2
+    resize(data, {name: size // 2 for name, size in now.items()})
     return True
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that there is no memory left, on a card or here."""
-    words = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
 
 
 def out_of_touch(error: BaseException) -> bool:

@@ -23,7 +23,9 @@ class Start:
         batch: The batch of it that comes next.
         processes: How many processes trained it.
         stopped: Whether early stopping had ended it.
-        halvings: How often the batch size was halved for want of memory.
+        halvings: How often the batch size was halved for want of memory, and accumulation doubled.
+        sizes: Items a batch by part of the data; empty where the run did not say.
+        budget: The plan of a run that has a budget, and the seconds that it has used.
     """
 
     path: Path
@@ -33,6 +35,8 @@ class Start:
     processes: int
     stopped: bool
     halvings: int
+    sizes: dict[str, int]
+    budget: dict[str, Any] | None
 
 
 def find_start(folder: Path, task: Task, data: Any) -> Start:
@@ -55,7 +59,13 @@ def find_start(folder: Path, task: Task, data: Any) -> Start:
         if notes:
             notes.append(f"the run goes on from {path.name}, epoch {position['epoch'] + 1}, batch {position['batch']}")
         keys = ("epoch", "batch", "processes", "stopped", "halvings")
-        return Start(path, tuple(notes), **{key: position[key] for key in keys})
+        return Start(
+            path,
+            tuple(notes),
+            **{key: position[key] for key in keys},
+            sizes=position.get("sizes", {}),
+            budget=content.get("budget"),
+        )
     raise InputError(
         f"{folder}/checkpoints holds nothing to go on from ({'; '.join(notes) or 'no last.ckpt'}): start anew with another run_dir"
     )

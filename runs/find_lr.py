@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from scipy.ndimage import gaussian_filter1d
 
-import drawing
-from tasks.base import Task
+from runs.trial import Trial, batches, unseen
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 120
 SMOOTHING = 0.9
@@ -50,6 +45,8 @@ class Sweep:
 
     def level(self) -> np.ndarray:
         """The finite losses' average over the steps before and after, which lags behind nothing; what shot up counts as twice the start."""
+        from scipy.ndimage import gaussian_filter1d
+
         losses = np.array(self.losses[: len(self.losses) - (not math.isfinite(self.losses[-1]))])
         start = float(np.median(losses[: max(3, len(losses) // 4)]))
         return gaussian_filter1d(np.minimum(losses, 2 * start), WINDOW, mode="nearest")
@@ -97,8 +94,9 @@ class FindRate(Callback):
         task: Any = pl_module
         if trainer.is_global_zero:
             log.info(f"trying learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
-        with torch.random.fork_rng():
-            sweep = self.sweep(trainer, deepcopy(task).to(trainer.strategy.root_device))
+        with unseen(self.data):
+            epochs = trainer.max_epochs or 1
+            sweep = self.sweep(Trial(trainer, task, self.seed, 0, epochs))
         found = self.tell(sweep, task.recipe.rate) if trainer.is_global_zero else None
         rate = trainer.strategy.broadcast(found)
         if rate is not None:
@@ -106,6 +104,8 @@ class FindRate(Callback):
 
     def tell(self, sweep: Sweep, before: float) -> float | None:
         """Draw the sweep and say what it came to."""
+        import drawing  # a run that does not search starts without it
+
         rate = sweep.best()
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
@@ -118,45 +118,18 @@ class FindRate(Callback):
             )
         return rate
 
-    def sweep(self, trainer: Trainer, task: Task) -> Sweep:
-        """Train `task`, which is spoilt by it, at rates that rise by the same factor at every step."""
-        epochs = trainer.max_epochs or 1
-        task.follow_plan(0, epochs)
-        optimizer = task.recipe.optimizer(task.recipe.groups(task, epochs))
-        shares = [group["lr"] / task.recipe.rate for group in optimizer.param_groups]
+    def sweep(self, trial: Trial) -> Sweep:
+        """Train a copy, which is spoilt by it, at rates that rise by the same factor at every step."""
+        shares = [group["lr"] / trial.task.recipe.rate for group in trial.optimizer.param_groups]
         sweep = Sweep()
-        for step, batch in zip(range(STEPS), self.batches(), strict=False):
+        for step, batch in zip(range(STEPS), batches(self.data.loader("train")), strict=False):
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
-            for group, share in zip(optimizer.param_groups, shares, strict=True):
+            for group, share in zip(trial.optimizer.param_groups, shares, strict=True):
                 group["lr"] = rate * share
-            torch.manual_seed(hash((self.seed, step, trainer.global_rank)) & 0x7FFFFFFFFFFFFFFF)
-            batch = trainer.strategy.batch_to_device(batch, task.device)
-            with trainer.precision_plugin.forward_context():
-                batch = task.mix(batch)
-                loss = torch.stack(list(task.losses(task.encode(batch), batch).values())).sum()
+            loss = trial.loss(batch)
             sweep.rates.append(rate)
             sweep.losses.append(float(loss.detach()))
             if sweep.broken():
                 break
-            optimizer.zero_grad()
-            loss.backward()
-            average_gradients(task, trainer.world_size)
-            if task.recipe.clip:
-                torch.nn.utils.clip_grad_norm_(task.parameters(), task.recipe.clip)
-            optimizer.step()
+            trial.step(loss)
         return sweep
-
-    def batches(self) -> Iterator[Any]:
-        """Training batches without end; joint data hands them out with their number."""
-        loader = self.data.loader("train")
-        while True:
-            for drawn in loader:
-                yield drawn[0] if isinstance(drawn, tuple) else drawn
-
-
-def average_gradients(task: Task, world: int) -> None:
-    """What DDP does with the gradients of a task that is in its hands."""
-    for parameter in task.parameters() if world > 1 else ():
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= world

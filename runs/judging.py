@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
+from runs.memory import peak_memory_mb
 from runs.pictures import Pictures
 from runs.report import write_report
-from runs.tables import peak_memory_mb, stage_figures, versions, write_json
+from runs.tables import stage_figures, versions, write_json
 from tasks.base import Task
 
 log = logging.getLogger("resmet")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +14,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from runs.checkpoints import BEST, LAST, WholeFiles, sweep
 from runs.continuing import left_out, marks
 from runs.signals import Ear, Stopped
+from runs.sizing import sizes
+from runs.times import seconds
 from structures import InputError
 
 SHARE = 0.1
 """Of the time, at most this much goes into checkpoints at the ends of short epochs."""
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Saving(Checkpoint):
@@ -48,7 +47,12 @@ class Saving(Checkpoint):
     ) -> None:
         if keep < 0:
             raise InputError(f"callbacks.saving.keep must not be negative, got {keep}")
-        self.every, self.keep, self.stop, self.background = seconds(every), keep, on_failure == "stop", background
+        self.every, self.keep, self.stop, self.background = (
+            seconds(every, "every", "time between checkpoints"),
+            keep,
+            on_failure == "stop",
+            background,
+        )
         self.ear: Ear | None = None
         self.best = -math.inf
         self.saved = time.monotonic()
@@ -175,6 +179,7 @@ class Saving(Checkpoint):
             "processes": trainer.world_size,
             "stopped": bool(trainer.should_stop),
             "halvings": pl_module.halvings,
+            "sizes": sizes(trainer.datamodule),  # type: ignore[attr-defined]
         }
         checkpoint["items"] = self.marks
         checkpoint["left_out"] = left_out(trainer.datamodule)  # type: ignore[attr-defined]
@@ -201,15 +206,3 @@ class Saving(Checkpoint):
     def rest(self) -> None:
         if self.ear:
             self.ear.rest()
-
-
-def seconds(text: str) -> float:
-    """``90s``, ``10m`` or ``2h`` in seconds.
-
-    Raises:
-        InputError: If it is none of these.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(text).strip())
-    if not match or not float(match[1]):
-        raise InputError(f"every={text} is no time between checkpoints: say 90s, 10m or 2h")
-    return float(match[1]) * UNITS[match[2]]

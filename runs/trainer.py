@@ -60,7 +60,7 @@ def make_trainer(
         accumulate: Batches whose gradients make one step of the optimizer.
         every: Epochs from one validation to the next.
         limit: Batches an epoch and stage, to try things out; None takes all.
-        batch_size: ``auto`` halves ``data.batch_size``, and doubles `accumulate`, where memory runs out in the first epoch.
+        batch_size: ``auto`` finds ``data.batch_size``: the largest that fits on a card, the fastest on a processor.
         sync_batchnorm: Take batch statistics over all processes, so that batches do not become smaller by being shared out.
         unused: Whether parameters may be without a gradient in some epochs; several processes must know.
         run_dir: Where things are written.

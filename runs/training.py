@@ -16,18 +16,26 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 
 from runs.attempts import Attempts, leave
 from runs.averaging import Average
+from runs.budget import Budget
 from runs.checkpoints import BEST, LAST, WholeFiles
 from runs.continuing import Start, find_start, refuse_other_processes
 from runs.ending import hand_out_best, refuse_unsaved, unwritten
 from runs.find_lr import FindRate
 from runs.guard import Guard
+from runs.memory import peak_memory_mb
 from runs.report import write_report
 from runs.resuming import way_on
 from runs.saving import Saving
 from runs.signals import Stopped
-from runs.tables import EpochTable, finite, peak_memory_mb, stage_figures, versions, write_json
+from runs.sizing import SECONDS, FindBatch
+from runs.tables import EpochTable, finite, stage_figures, versions, write_json
+from runs.timing import Timing
+from runs.waiting import Waiting
 from structures import InputError, RunError, counted
 from tasks.base import Task
+
+BATCH_SHARE = 0.15
+"""Of a budget, what a search for the batch size may take."""
 
 log = logging.getLogger("resmet")
 
@@ -65,8 +73,9 @@ def train(
     logger: Callable[..., Any] | None,
     seed: int,
     resume: bool,
+    budget: float | None = None,
 ) -> None:
-    """Fit, then test with the best weights, then write figures and report. `opened` makes the folder.
+    """Fit, then test with the best weights, then write figures and report. `opened` makes the folder, `budget` is in seconds.
 
     Raises:
         InputError: If the checkpoint to resume from does not belong to this data.
@@ -74,14 +83,17 @@ def train(
     """
     began = time.monotonic()
     table = EpochTable(folder)
+    task.keeps = task.keeps and data.can_stand_still
+    start = find_start(folder, task, data) if resume else None
     watch = [kind() for kind in (Guard, Saving) if not any(isinstance(callback, kind) for callback in callbacks)]
-    extra = [table, Seeds(seed), *chosen_by(task, data, folder, seed, resume), *callbacks, *watch]
+    timing, waiting = Timing(data), Waiting(data)
+    plan = [Budget(budget, data, seed, timing, start)] if budget else []
+    chosen = chosen_by(task, data, folder, seed, resume, budget)
+    extra = [table, timing, waiting, Seeds(seed), *chosen, *plan, *callbacks, *watch]
     service = logger(run_dir=folder) if logger else False
     make = partial(engine, run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
     trainer = make()
-    task.keeps = task.keeps and data.can_stand_still
     data.still_epochs = task.still(trainer.max_epochs or 1)
-    start = find_start(folder, task, data) if resume else None
     if start and finished(start, trainer, folder):
         return
     if start:
@@ -95,16 +107,19 @@ def train(
     with saying_where(folder, trainer):
         stage = test_best(trainer, task, data, folder)
         if trainer.is_global_zero:
-            list_skipped(data, folder)
             result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
-            result["seconds"] = round(time.monotonic() - began, 2)
-            write_json(folder / "metrics.json", result)
-            report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
-            score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
-            log.info(
-                f"{stage} {task.score} {score} after {counted(result['epochs'], 'epoch')} in {result['seconds']:.0f} s"
-            )
-            log.info(f"report: {report}")
+            result["seconds"], result["waits"] = round(time.monotonic() - began, 2), waiting.shares()
+            conclude(task, data, folder, result | ({"budget": plan[0].figures()} if plan else {}), stage)
+
+
+def conclude(task: Task, data: Any, folder: Path, result: dict[str, Any], stage: str) -> None:
+    """Write figures and report, and say the score."""
+    list_skipped(data, folder)
+    write_json(folder / "metrics.json", result)
+    report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
+    score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
+    log.info(f"{stage} {task.score} {score} after {counted(result['epochs'], 'epoch')} in {result['seconds']:.0f} s")
+    log.info(f"report: {report}")
 
 
 @contextmanager
@@ -123,11 +138,14 @@ def saying_where(folder: Path, trainer: Trainer) -> Iterator[None]:
         leave(stop, folder)
 
 
-def chosen_by(task: Task, data: Any, folder: Path, seed: int, resume: bool) -> list[Callback]:
-    """What the recipe asks for beside the training; a resumed run has its rate already."""
+def chosen_by(
+    task: Task, data: Any, folder: Path, seed: int, resume: bool, budget: float | None = None
+) -> list[Callback]:
+    """What the recipe asks for beside the training; a resumed run has its batch size and its rate already."""
     average = [Average(task.recipe.ema)] if task.recipe.ema else []
     search = [FindRate(data, folder, seed)] if task.recipe.find_lr and not resume else []
-    return [*search, *average, EqualStatistics()]
+    size = [] if resume else [FindBatch(data, seed, min(SECONDS, BATCH_SHARE * (budget or math.inf)))]
+    return [*size, *search, *average, EqualStatistics()]
 
 
 def summary(trainer: Trainer, task: Task, table: EpochTable, stage: str) -> dict[str, Any]:
@@ -173,7 +191,8 @@ def loaded(task: Task) -> list[str]:
 
 def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
     """Whether nothing is left to do; then it says so, and what came of the run stays as it is."""
-    done = start.epoch >= (trainer.max_epochs or 1) or start.stopped
+    last = start.budget["epochs"] if start.budget else trainer.max_epochs or 1
+    done = start.epoch >= last or start.stopped
     if not done or not (folder / "metrics.json").is_file():
         return False
     print(

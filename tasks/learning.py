@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from structures import Batch, InputError
 from tasks.freezing import rest, settle
 from tasks.keeping import Kept, in_order, room
+from tasks.pacing import Pace
 from tasks.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Learning(LightningModule):
         total: The loss of the last step.
         slower: Factor of all learning rates, below 1 after a run went back.
         halvings: How often the batch size was halved for want of memory.
+        asked: Items a batch as the data was asked for, where a run has chosen another number; 0 where it has not.
+        pace: How far the run is with its plan.
         sound: Asked before every step whether a loss and a gradient of this length may be followed.
     """
 
@@ -45,7 +48,8 @@ class Learning(LightningModule):
         super().__init__()
         self.kept: Kept | None = None
         self.slower = 1.0
-        self.halvings = 0
+        self.halvings, self.asked = 0, 0
+        self.pace = Pace()
         self.sound: Callable[[Tensor, Tensor], bool] | None = None
 
     def normalise(self, batch: Batch) -> Tensor:
@@ -60,13 +64,13 @@ class Learning(LightningModule):
         trainer: Any = self.trainer
         size = getattr(trainer.datamodule, "batch_size", 1)
         batch = size * trainer.world_size * trainer.accumulate_grad_batches
-        own = size * 2**self.halvings  # as it was asked for
-        return self.recipe(self, int(trainer.estimated_stepping_batches), self.epochs, batch, own)
+        steps = self.pace.steps or int(trainer.estimated_stepping_batches)
+        return self.recipe(self, steps, self.epochs, batch, self.asked or size)
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole run."""
-        return self.trainer.max_epochs or 1
+        """Epochs of the whole run, as it was planned first."""
+        return self.pace.epochs or self.trainer.max_epochs or 1
 
     def train(self, mode: bool = True) -> Self:
         """As in torch, but what sleeps stays in evaluation mode."""
@@ -99,8 +103,9 @@ class Learning(LightningModule):
             self.on_train_epoch_start()  # what goes on in the middle of an epoch has no other start
 
     def on_train_epoch_start(self) -> None:
-        self.follow_plan(self.current_epoch, self.epochs)
-        if self.current_epoch >= self.still(self.epochs):
+        epoch = self.pace.epoch(self.current_epoch, self.global_step)
+        self.follow_plan(epoch, self.epochs)
+        if epoch >= self.still(self.epochs):
             self.kept = None
         elif self.kept is None:
             self.kept = Kept(room(self.device))

@@ -148,6 +148,7 @@ class Recipe:
                 floor=self.floor,
                 start=round(steps * group["wakes"] / epochs),
                 highest=task.slower,
+                place=task.pace.place,
             )
             for group in optimizer.param_groups
         ]
@@ -192,11 +193,21 @@ def split(items: Iterable[nn.Parameter], test: Callable[[nn.Parameter], bool]) -
     return passed, rest
 
 
-def schedule(step: int, steps: int, warmup: int, floor: float, start: int = 0, highest: float = 1.0) -> float:
+def schedule(
+    step: float,
+    steps: int,
+    warmup: int,
+    floor: float,
+    start: int = 0,
+    highest: float = 1.0,
+    place: Callable[[int], float] | None = None,
+) -> float:
     """The rate's factor at `step`: up to `highest` over `warmup` steps, then half a cosine down to `floor` of it.
 
-    What wakes at step `start` climbs over as many steps to where the others are by then.
+    What wakes at step `start` climbs over as many steps to where the others are by then. `place` says which step of the plan this is,
+    where that was made anew on the way.
     """
+    step = place(int(step)) if place else step
     climb = min(1.0, max(0, step - start + 1) / (warmup + 1))
     done = min(1.0, max(0, step - warmup) / max(1, steps - warmup))
     return highest * climb * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)

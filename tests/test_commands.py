@@ -54,6 +54,8 @@ def test_answers_come_before_torch(words: list[str], code: int) -> None:
         (["trainer.max_epochs=abc"], "trainer.max_epochs='abc' must be a whole number"),
         (["task=detecton"], "Nearest: detection"),
         (["+experiment=foo"], "foo"),
+        (["budget=8x"], "budget=8x is no time for a run: say 90s, 10m or 2h"),
+        (["budget=0s"], "budget=0s is no time for a run"),
         (["taks=detection"], "no key taks. Nearest: task"),
         (["+frobnicate=1"], "no key frobnicate"),
         (["recipe.optimizer.lr=fast"], "must be a number"),
@@ -107,6 +109,7 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
     for result in (first, second):
         for timed in ("seconds", "samples_per_second", "peak_memory_mb"):
             assert result.pop(timed) > 0
+        assert {"data", "compute"} == set(result.pop("waits"))
     assert first == second
     assert (folder / "metrics.csv").read_text() == (tmp_path / "two" / "metrics.csv").read_text()
 

@@ -60,6 +60,7 @@ MAY = {
         "tasks.keeping",
         "tasks.learning",
         "tasks.mixing",
+        "tasks.pacing",
         "tasks.balancing",
         "tasks.scoring",
         "tasks.sharing",

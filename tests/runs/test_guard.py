@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from runs_of import run
 
 from runs.guard import Guard
+from runs.sizing import Search
 from runs.tables import read_rows
 from structures import InputError, RunError
 from tasks.recipe import Recipe
@@ -115,8 +116,9 @@ def test_too_little_memory_is_said_with_what_helps(tmp_path: Path) -> None:
         run("classification", tmp_path / "run", [Small(4)])
 
 
-def test_a_smaller_batch_is_found_and_kept(tmp_path: Path) -> None:
-    """Batches of 8 become 4 times 2, so that as many steps are taken; a run that is gone on with does not try again."""
+def test_a_smaller_batch_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where trying it out had found that it fits. Batches of 8 become 4 times 2, so that as many steps are taken; a run that is gone on with does not try again."""
+    monkeypatch.setattr(Search, "fastest", lambda self, most: (1.0, "as asked"))
     run("classification", tmp_path / "run", [Small(2)], batch_size="auto", epochs=2)
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (result["epochs"], result["steps"]) == (2, 10)

@@ -107,6 +107,8 @@ def run(
     accumulate: int = 1,
     batch_size: str | None = None,
     workers: int = 0,
+    budget: float | None = None,
+    limit: int | None = None,
     **data_keys: object,
 ) -> Path:
     """Train in `folder`; one that is gone on with starts from weights and random numbers that must not matter."""
@@ -131,9 +133,10 @@ def run(
                 "precision": "32-true",
                 "accumulate": accumulate,
                 "batch_size": batch_size,
+                "limit": limit,
             }
             | more
         )
 
-    train(task, data, folder, nothing, engine, [*callbacks, Saving(every=every)], None, seed=0, resume=resume)
+    train(task, data, folder, nothing, engine, [*callbacks, Saving(every=every)], None, 0, resume, budget)
     return folder
