@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Generator, Tensor
 
 from datamodules.checking import Checked
+from datamodules.collating import CHANGES, to_device
 from datamodules.items import Items, Sample
 from datamodules.loading import Loader
 from datamodules.sampling import Batches, world_position
@@ -160,6 +162,16 @@ class Data(Checked, ABC):
             batches.begin(*self.position)
         self.loaders.append(Loader(self.splits[split], batches, workers, self.lose))
         return self.loaders[-1]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the tensors of a batch; Lightning's own way looks at every name and number in it, too."""
+        return batch if device.type == "cpu" else to_device(batch, device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Lightning calls this with every batch: make the changes that were drawn for its items."""
+        if (changes := batch.pop(CHANGES, None)) is not None:
+            self.augment.make(batch, changes)  # type: ignore[attr-defined]  # only a Change draws any
+        return batch
 
     def teardown(self, stage: str) -> None:
         """Lightning calls this when it is done with a stage."""

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from structures import IGNORE, Batch, InputError
+from structures import IGNORE, InputError
 
 UNREADABLE = "unreadable"
 """Under this key a batch brings what is wrong with items that it lacks."""
+
+CHANGES = "changes"
+"""Under this key a batch brings what is still to be made of its items, a row of numbers each, float64 (N, K)."""
 
 
 def collate(samples: Sequence[tuple | InputError]) -> Any:
@@ -21,20 +24,23 @@ def collate(samples: Sequence[tuple | InputError]) -> Any:
     return batch
 
 
-def join(samples: Sequence[tuple]) -> Batch:
+def join(samples: Sequence[tuple]) -> Any:
     """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`).
 
-    A sample is an input, its target, its name and, where something is to be drawn at random of it, a seed. A batch of no sample
-    has no more than an empty list of names. Of several processes each pads to the largest of its own samples.
+    A sample is an input, its target, its name and, where something is to be drawn at random of it, a seed, and where it is still to
+    be changed, the numbers of that. A batch of no sample has no more than an empty list of names. Of several processes each pads to
+    the largest of its own samples.
     """
     if not samples:
         return {"names": []}
-    signals, targets, names, *seeds = zip(*samples, strict=True)
+    signals, targets, names, *more = zip(*samples, strict=True)
     sizes = [tuple(signal.shape[1:]) for signal in signals]
-    largest = tuple(max(axis) for axis in zip(*sizes, strict=True))
-    batch: Batch = {"input": stack(signals, largest, 0), "sizes": sizes, "names": list(names)}
-    if seeds:
-        batch["seeds"] = list(seeds[0])
+    largest = sizes[0] if len(set(sizes)) == 1 else tuple(max(axis) for axis in zip(*sizes, strict=True))
+    batch: Any = {"input": stack(signals, largest, 0), "sizes": sizes, "names": list(names)}
+    if more:
+        batch["seeds"] = list(more[0])
+    if len(more) > 1 and more[1][0] is not None:
+        batch[CHANGES] = torch.tensor(more[1], dtype=torch.float64)
     first = targets[0]
     if isinstance(first, dict):
         batch["target"] = list(targets)
@@ -57,3 +63,16 @@ def stack(tensors: Sequence[Tensor], largest: tuple[int, ...], value: int) -> Te
     return torch.stack(
         [t if t.shape[-len(largest) :] == largest else pad(t, tuple(missing(t)), value=value) for t in tensors]
     )
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors on `device`, but for what stays to be read by the program."""
+    return {key: value if key == CHANGES else on(value, device) for key, value in batch.items()}
+
+
+def on(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [{key: part.to(device, non_blocking=True) for key, part in one.items()} for one in value]
+    return value

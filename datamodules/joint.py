@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import CombinedLoader
 
 from datamodules.base import Data, Item, Sample
@@ -57,6 +58,17 @@ class JointData(Data):
 
     def load(self, item: Item) -> Sample:
         raise NotImplementedError("joint data is loaded part by part")
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return {
+            name: own and self.parts[name].transfer_batch_to_device(own, device, dataloader_idx)
+            for name, own in batch.items()
+        }
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return {
+            name: own and self.parts[name].on_after_batch_transfer(own, dataloader_idx) for name, own in batch.items()
+        }
 
     def teardown(self, stage: str) -> None:
         for part in self.parts.values():
