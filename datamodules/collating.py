@@ -12,6 +12,9 @@ from structures import IGNORE, InputError
 UNREADABLE = "unreadable"
 """Under this key a batch brings what is wrong with items that it lacks."""
 
+COUNTS = "counts"
+"""Under this key a packed batch brings the number of every item's objects."""
+
 CHANGES = "changes"
 """Under this key a batch brings what is still to be made of its items, a row of numbers each, float64 (N, K)."""
 
@@ -21,6 +24,24 @@ def collate(samples: Sequence[tuple | InputError]) -> Any:
     batch: Any = join([sample for sample in samples if not isinstance(sample, InputError)])
     if missing := [str(sample) for sample in samples if isinstance(sample, InputError)]:
         batch[UNREADABLE] = missing
+    return batch
+
+
+def collate_packed(samples: Sequence[tuple | InputError]) -> Any:
+    """A batch in few tensors, for the way between processes, where each would take an open file and, of what is kept, stay for good."""
+    batch = collate(samples)
+    if isinstance(batch.get("target"), list):
+        parts = batch["target"]
+        batch["target"] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        batch[COUNTS] = [len(part["labels"]) for part in parts]
+    return batch
+
+
+def unpack(batch: Any) -> Any:
+    """What `collate` gives, of what `collate_packed` gave."""
+    if (counts := batch.pop(COUNTS, None)) is not None:
+        parts = {key: value.split(counts) for key, value in batch["target"].items()}
+        batch["target"] = [{key: parts[key][i] for key in parts} for i in range(len(counts))]
     return batch
 
 

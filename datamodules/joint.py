@@ -90,5 +90,7 @@ class JointData(Data):
             longest = max(part.batches("train").round_length() for part in self.parts.values())
             for part in self.parts.values():
                 part.length = longest
+        for part in self.parts.values():
+            part.trainer, part.sharers = self.trainer, len(self.parts)
         loaders = {name: part.loader(split) for name, part in self.parts.items() if split in part.splits}
         return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")

@@ -11,7 +11,9 @@ SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
 DATA_BASES = {
     "datamodules.base",
     "datamodules.collating",
+    "datamodules.changes",
     "datamodules.checking",
+    "datamodules.crew",
     "datamodules.loading",
     "datamodules.machine",
     "datamodules.image_data",
@@ -21,6 +23,7 @@ DATA_BASES = {
     "datamodules.splits",
     "datamodules.sampling",
     "datamodules.augment",
+    "datamodules.warping",
     "datamodules.items",
     "datamodules.file_data",
     "datamodules.placing",
