@@ -20,6 +20,7 @@ from datamodules.collating import CHANGES, collate
 from datamodules.house import Digits, Scenes, Tones
 from datamodules.image_folder import ImageFolder
 from datamodules.joint import JointData
+from runs.find_lr import FindRate
 from structures import IGNORE
 from tasks.freezing import Plan
 from tasks.recipe import Recipe
@@ -28,11 +29,10 @@ ALL = Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)
 SOUND = SoundAugment(0.3, 6.0, 0.2, 0.3)
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
+    yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
@@ -69,9 +69,10 @@ KINDS: dict[str, Callable[..., Data]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_company_and_no_worker_changes_an_item(kind: str, threads: None) -> None:
+def test_no_company_worker_or_thread_changes_an_item(kind: str, set_threads: Callable[[int], None]) -> None:
     found = []
-    for batch_size, workers in ((32, 0), (1, 0), (7, 2)):
+    for batch_size, workers, threads in ((32, 0, 2), (1, 0, 1), (7, 2, 1)):
+        set_threads(threads)
         data = KINDS[kind](batch_size=batch_size)
         whole = data.read()
         data.read = lambda whole=whole: {split: items[:40] for split, items in whole.items()}  # type: ignore[method-assign]
@@ -231,7 +232,22 @@ class Seen(Callback):
         self.steps[-1] |= {name: x.clone() for name, x in zip(batch["names"], batch["input"], strict=True)}
 
 
-def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Path) -> None:
+@pytest.fixture
+def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Items of every batch that was changed."""
+    found: list[int] = []
+    make = Augment.make
+
+    def counted(self: Augment, batch: Any, changes: Tensor) -> None:
+        found.append(len(batch["names"]))
+        make(self, batch, changes)
+
+    monkeypatch.setattr(Augment, "make", counted)
+    return found
+
+
+def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Path, makes: list[int]) -> None:
+    """Neither what is kept nor what is judged is ever changed."""
     seen = Seen()
     run("classification", tmp_path / "run", [seen], epochs=4, recipe=Recipe(plan=Plan(frozen=0.5)))
     first, second, third, fourth = seen.steps
@@ -239,6 +255,23 @@ def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Pat
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert sum(not torch.equal(second[name], third[name]) for name in first) > 30
     assert sum(not torch.equal(third[name], fourth[name]) for name in first) > 30
+    assert makes == [8] * 10  # two epochs of 40 items
+
+
+def test_learning_rates_are_tried_on_changed_items(
+    tmp_path: Path, makes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, tried = FindRate.sweep, []
+
+    def watched(self: FindRate, *arguments: Any) -> Any:
+        found = sweep(self, *arguments)
+        tried.append((len(makes), len(found.rates)))
+        return found
+
+    monkeypatch.setattr(FindRate, "sweep", watched)
+    run("classification", tmp_path / "run", epochs=1, recipe=Recipe(find_lr=True))
+    (made_then, rates) = tried[0]
+    assert made_then == rates > 10
 
 
 def test_files_loaded_by_workers_are_changed(image_folder: Path) -> None:
