@@ -15,7 +15,7 @@ from torch.nn.functional import grid_sample
 from structures import IGNORE
 
 CHUNK = 1 << 18
-"""Values that are worked on at once: in float with their grid they fit a core's own cache. A batch of 32 pictures of 224 pixels takes
+"""Values that a thread works on at once: in float with their grid they fit a core's own cache. A batch of 32 pictures of 224 pixels takes
 a quarter of the time that it takes in one piece."""
 
 GPU_CHUNK = 1 << 26
@@ -91,10 +91,11 @@ def mirror(batch: Tensor, sizes: Sequence[tuple[int, ...]], flips: Sequence[Sequ
 
 def stretches(sizes: Sequence[tuple[int, ...]], images: Tensor) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """Start, end and size of items in a row that are of one size, as many as are well worked on at once."""
-    room = CHUNK if images.device.type == "cpu" else GPU_CHUNK
+    least = torch.get_num_threads()  # torch samples an item by one of them
+    room = CHUNK * least if images.device.type == "cpu" else GPU_CHUNK
     start = 0
     for i in range(1, len(sizes) + 1):
-        full = (i - start) * images.shape[1] * math.prod(sizes[start]) > room
+        full = i - start >= max(least, room // (images.shape[1] * math.prod(sizes[start])))
         if i == len(sizes) or full or sizes[i] != sizes[start]:
             yield start, i, sizes[start]
             start = i
