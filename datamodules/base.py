@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -182,6 +183,10 @@ class Data(Checked, ABC):
             self.notes.append(said)
             log.warning(f"note: {said}")
         return crew
+
+    def stand_still(self) -> None:
+        """From now on, training items come as they are: they are to be judged."""
+        self.still_epochs = sys.maxsize
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the tensors of a batch; Lightning's own way looks at every name and number in it, too."""

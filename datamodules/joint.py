@@ -59,6 +59,10 @@ class JointData(Data):
     def load(self, item: Item) -> Sample:
         raise NotImplementedError("joint data is loaded part by part")
 
+    def stand_still(self) -> None:
+        for part in self.parts.values():
+            part.stand_still()
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return {
             name: own and self.parts[name].transfer_batch_to_device(own, device, dataloader_idx)

@@ -194,6 +194,21 @@ def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
         assert all(torch.equal(found[own.name(i)][0], own.sample(i)[0]) for i in range(len(own)))
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_training_items_are_judged_as_they_are(joint: bool) -> None:
+    """`evaluate.py split=train` hands a trainer the loader alone, so that nothing may be left to be made."""
+    part: Data = Scenes("boxes", 12, 64, augment=ALL)
+    data = JointData({"part": part}) if joint else part
+    data.prepare()
+    data.stand_still()
+    for batch in part.loader("train"):
+        assert CHANGES not in batch
+        for i, name in enumerate(batch["names"]):
+            signal, target = part.splits["train"].sample(int(name.split("/")[1]))
+            assert torch.equal(batch["input"][i], signal)
+            assert alike(batch["target"][i], target)
+
+
 def test_nothing_is_drawn_where_nothing_changes() -> None:
     data = Digits(augment=Augment(crop=20))
     data.prepare()
