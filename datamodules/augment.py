@@ -1,25 +1,30 @@
 """Random changes to training items; every choice comes from the generator that is handed in."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import InterpolationMode, RandAugment, RandomErasing, TrivialAugmentWide, functional
+from torchvision.transforms.v2 import RandAugment, RandomErasing, TrivialAugmentWide
 
-from structures import IGNORE, InputError, Spec
+from datamodules.changes import Change, Drawn, numbers
+from datamodules.warping import matrix, mirror, move_boxes, recolour, warp
+from structures import Batch, InputError, Spec
 
 POLICIES = {"randaugment": RandAugment, "trivial": TrivialAugmentWide}
 """Cubuk et al., 2019 (arXiv:1909.13719); Mueller & Hutter, 2021 (arXiv:2103.10158)."""
 
+SMALLEST = 0.01
+"""The least that a picture is scaled to; at 0 there would be nothing left of it."""
 
-def uniform(generator: Generator, low: float, high: float) -> float:
-    return low + (high - low) * torch.rand((), generator=generator).item()
+SEEDS = 2**48
+"""So many seeds of noise there are; a number of a row is exact up to 2**53."""
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(Change):
     """Changes to an image together with its boxes or mask.
 
     Args:
@@ -57,13 +62,64 @@ class Augment:
         if self.policy not in ("none", *POLICIES):
             raise InputError(f"data.augment.policy must be none, {' or '.join(POLICIES)}, got {self.policy!r}")
 
-    def __call__(self, image: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
-        """A changed copy. `image` uint8 (C, H, W); `target` a label, a mask (H, W), or {"boxes", "labels"}."""
-        wrapped = wrap(image, target)
-        for step in (self.cut, self.mirror, self.move, self.tint):
-            wrapped = step(wrapped, generator)
-        image, target = unwrap(wrapped, target)
+    @property
+    def by_batch(self) -> bool:
+        """torchvision's policies take one picture at a time."""
+        return self.policy == "none" and not self.erase
+
+    @property
+    def moves(self) -> bool:
+        return bool(self.rotate or self.scale or self.shift)
+
+    def __call__(self, signal: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
+        """A changed copy. `signal` uint8 (C, H, W); `target` a label, a mask (H, W), or {"boxes", "labels"}."""
+        image, target = super().__call__(signal, target, generator)
         return self.alter(image, generator), target
+
+    def draw(self, signal: Tensor, target: Any, generator: Generator) -> Drawn:
+        """Cut out and move boxes; the row is a `Matrix` with the factors of brightness and contrast."""
+        if not (self.crop or self.flip or self.flip_vertical or self.moves or self.colour):
+            return signal, target, None
+        ranges = [(0, 1)] * 4 + [(-self.rotate, self.rotate)] + [(-self.shift, self.shift)] * 2
+        ranges += [(1 - self.scale, 1 + self.scale)] + [(1 - self.colour, 1 + self.colour)] * 2
+        top, left, across, down, angle, right, below, scale, *tints = numbers(generator, *ranges)
+        signal, target = self.cut(signal, target, top, left)
+        height, width = signal.shape[-2:]
+        flips = across < self.flip, down < self.flip_vertical
+        moved = matrix(flips, angle, max(scale, SMALLEST), (round(right * width), round(below * height)))
+        if isinstance(target, dict):
+            boxes = move_boxes(target["boxes"], moved, height, width)
+            keep = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)  # less than that shows nothing
+            target = {"boxes": boxes[keep], "labels": target["labels"][keep]}
+        more = self.flip or self.flip_vertical or self.moves or self.colour  # alike for all items
+        return signal, target, (*moved, *tints) if more else None
+
+    def cut(self, image: Tensor, target: Any, top: float, left: float) -> tuple[Tensor, Any]:
+        """A window of `crop` pixels at shares `top` and `left` of the room there is; a picture smaller than that keeps its smaller side."""
+        height, width = image.shape[-2:]
+        if not self.crop or (height <= self.crop and width <= self.crop):
+            return image, target
+        new_height, new_width = min(height, self.crop), min(width, self.crop)
+        y, x = int(top * (height - new_height + 1)), int(left * (width - new_width + 1))
+        window = (..., slice(y, y + new_height), slice(x, x + new_width))
+        if isinstance(target, dict):
+            target = target | {"boxes": target["boxes"] - torch.tensor([x, y, x, y])}
+        elif isinstance(target, Tensor) and target.ndim == 2:
+            target = target[window]
+        return image[window], target
+
+    def make(self, batch: Batch, changes: Tensor) -> None:
+        images, sizes, target = batch["input"], batch["sizes"], batch["target"]
+        masks = target if isinstance(target, Tensor) and target.ndim == 3 else None
+        rows, tints = changes.float().split([6, 2], 1)
+        if self.moves:
+            warp(images, masks, sizes, rows, tints)
+            return
+        flips = (rows[:, ::4] < 0).tolist()
+        for part in (images, *([] if masks is None else [masks])):
+            mirror(part, sizes, flips)
+        if self.colour:
+            recolour(images, sizes, tints)
 
     def alter(self, image: Tensor, generator: Generator) -> Tensor:
         """What torchvision changes by its global generator, which here follows from ours and is put back afterwards."""
@@ -72,7 +128,7 @@ class Augment:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             if self.policy != "none":
-                image = POLICIES[self.policy](fill=image_fill(image))(image)
+                image = POLICIES[self.policy](fill=image.float().mean(dim=(1, 2)).tolist())(image)
             return RandomErasing(self.erase)(image)
 
     def suits(self, spec: Spec) -> None:
@@ -88,85 +144,9 @@ class Augment:
                 f"{spec.channels} channels with {spec.target}: leave it out, and use flip, rotate, scale, shift, colour and crop"
             )
 
-    def mirror(self, parts: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        if self.flip and uniform(generator, 0, 1) < self.flip:
-            parts = {name: functional.horizontal_flip(part) for name, part in parts.items()}
-        if self.flip_vertical and uniform(generator, 0, 1) < self.flip_vertical:
-            parts = {name: functional.vertical_flip(part) for name, part in parts.items()}
-        return parts
-
-    def move(self, parts: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """Rotation, scale and shift in one resampling."""
-        if not (self.rotate or self.scale or self.shift):
-            return parts
-        height, width = parts["image"].shape[-2:]
-        angle = uniform(generator, -self.rotate, self.rotate)
-        shift = [round(uniform(generator, -self.shift, self.shift) * side) for side in (width, height)]
-        scale = uniform(generator, 1 - self.scale, 1 + self.scale)
-        fill = {"image": image_fill(parts["image"]), "mask": [float(IGNORE)], "boxes": None}
-        mode = {"image": InterpolationMode.BILINEAR, "mask": InterpolationMode.NEAREST}
-        return {
-            name: functional.affine(
-                part,
-                angle,
-                shift,
-                scale,
-                [0.0, 0.0],
-                interpolation=mode.get(name, InterpolationMode.NEAREST),
-                fill=fill[name],
-            )
-            for name, part in parts.items()
-        }
-
-    def tint(self, parts: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        if not self.colour:
-            return parts
-        image = parts["image"].as_subclass(Tensor)
-        image = image if image.shape[0] in (1, 3) else image.unsqueeze(1)  # other channels are so many grey pictures
-        image = functional.adjust_brightness(image, uniform(generator, 1 - self.colour, 1 + self.colour))
-        image = functional.adjust_contrast(image, uniform(generator, 1 - self.colour, 1 + self.colour))
-        return parts | {"image": tv_tensors.Image(image.reshape(parts["image"].shape))}
-
-    def cut(self, parts: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """A window of `crop` pixels; a picture smaller than that keeps its smaller side."""
-        height, width = parts["image"].shape[-2:]
-        if not self.crop or (height <= self.crop and width <= self.crop):
-            return parts
-        new_height, new_width = min(height, self.crop), min(width, self.crop)
-        top = int(uniform(generator, 0, height - new_height + 1))
-        left = int(uniform(generator, 0, width - new_width + 1))
-        return {name: functional.crop(part, top, left, new_height, new_width) for name, part in parts.items()}
-
-
-def image_fill(image: Tensor) -> list[float]:
-    """What stands where a moved picture leaves a gap: its own mean, a value a channel."""
-    return image.float().mean(dim=(1, 2)).tolist()
-
-
-def wrap(image: Tensor, target: Any) -> dict[str, Tensor]:
-    """The parts that move together, each knowing what it is."""
-    parts: dict[str, Tensor] = {"image": tv_tensors.Image(image)}
-    if isinstance(target, dict):
-        parts["boxes"] = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=tuple(image.shape[-2:]))
-    elif isinstance(target, Tensor) and target.ndim == 2:
-        parts["mask"] = tv_tensors.Mask(target.unsqueeze(0))
-    return parts
-
-
-def unwrap(parts: dict[str, Tensor], target: Any) -> tuple[Tensor, Any]:
-    """Plain tensors again; boxes of which less than two pixels a side are left go, with their labels."""
-    image = parts["image"].as_subclass(Tensor)
-    if "mask" in parts:
-        return image, parts["mask"].as_subclass(Tensor)[0]
-    if "boxes" in parts:
-        boxes = functional.clamp_bounding_boxes(parts["boxes"]).as_subclass(Tensor)
-        keep = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)
-        return image, {"boxes": boxes[keep], "labels": target["labels"][keep]}
-    return image, target
-
 
 @dataclass(frozen=True)
-class SoundAugment:
+class SoundAugment(Change):
     """Changes to a clip of sound.
 
     Args:
@@ -194,25 +174,35 @@ class SoundAugment:
     def suits(self, spec: Spec) -> None:
         """Any sound will do."""
 
-    def __call__(self, sound: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
-        """A changed copy of `sound`, float (C, T) in -1..1."""
-        length = sound.shape[1]
-        move = round(uniform(generator, -self.shift, self.shift) * length)
-        if move:
-            moved = torch.zeros_like(sound)
-            moved[:, max(0, move) : length + min(0, move)] = sound[:, max(0, -move) : length - max(0, move)]
-            sound = moved
-        sound = sound * 10 ** (uniform(generator, -self.gain, self.gain) / 20)
-        if self.noise:
-            loudness = sound.pow(2).mean().sqrt() * uniform(generator, 0, self.noise)
-            sound = sound + loudness * torch.randn(sound.shape, generator=generator)
-        return self.silence(sound, generator), target
+    def draw(self, signal: Tensor, target: Any, generator: Generator) -> Drawn:
+        """The row is: samples to move by, factor, share of noise, its seed, start and end of the silence."""
+        if not (self.shift or self.gain or self.noise or self.mask):
+            return signal, target, None
+        length = signal.shape[1]
+        ranges = (-self.shift, self.shift), (-self.gain, self.gain), (0, self.noise), (0, SEEDS), (0, self.mask), (0, 1)
+        move, gain, noise, seed, silence, start = numbers(generator, *ranges)
+        silent = round(silence * length)
+        first = round(start * (length - silent))
+        return signal, target, (round(move * length), 10 ** (gain / 20), noise, int(seed), first, first + silent)
 
-    def silence(self, sound: Tensor, generator: Generator) -> Tensor:
-        if not self.mask:
-            return sound
-        length = round(uniform(generator, 0, self.mask) * sound.shape[1])
-        start = round(uniform(generator, 0, sound.shape[1] - length))
-        sound = sound.clone()
-        sound[:, start : start + length] = 0
-        return sound
+    def make(self, batch: Batch, changes: Tensor) -> None:
+        generator = Generator(batch["input"].device)
+        for sound, (move, factor, noise, seed, start, end) in zip(batch["input"], changes.tolist(), strict=True):
+            if move:
+                slide(sound, int(move))
+            sound *= factor
+            if noise:
+                # Summed in double, which leaves no trace of the order: several threads sum otherwise than one.
+                loudness = (sound.double().square().mean().sqrt() * noise).float()
+                sound += (
+                    torch.randn(sound.shape, generator=generator.manual_seed(int(seed)), device=sound.device) * loudness
+                )
+            sound[:, int(start) : int(end)] = 0
+
+
+def slide(sound: Tensor, move: int) -> None:
+    """Move (C, T) by some samples, in place; silence comes in."""
+    length = sound.shape[1]
+    sound[:, max(0, move) : length + min(0, move)] = sound[:, max(0, -move) : length - max(0, move)].clone()
+    sound[:, : max(0, move)] = 0
+    sound[:, length + min(0, move) :] = 0

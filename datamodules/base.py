@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Generator, Tensor
 
 from datamodules.caching import Mode, mode_of
 from datamodules.checking import Checked
+from datamodules.collating import CHANGES, to_device
+from datamodules.crew import Crew, batch_bytes, fitting, open_files, usual_workers
 from datamodules.items import Items, Sample
 from datamodules.loading import Loader
 from datamodules.sampling import Batches, world_position
 from datamodules.splits import Item
 from structures import InputError, Spec, counted
+
+log = logging.getLogger("resmet")
 
 
 class Data(Checked, ABC):
@@ -26,7 +32,7 @@ class Data(Checked, ABC):
 
     Args:
         batch_size: Items a batch.
-        workers: Processes that load; None means none where no item has to be decoded again, else one a core.
+        workers: Processes that load; None decides by what is left to do for an item (`usual_workers`).
         cache: Where decoded items are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of the shuffle, of splits that are made here, and of every random change.
         augment: Changes a training item: (input, target, generator) -> (input, target).
@@ -41,6 +47,7 @@ class Data(Checked, ABC):
         skipped: What is wrong with every item that was left out.
         position: The epoch and the batch that training starts at.
         still_epochs: Epochs at the start in which training items are not changed.
+        sharers: Kinds of data that are loaded side by side.
     """
 
     spec: Spec
@@ -77,6 +84,7 @@ class Data(Checked, ABC):
         self.position = (0, 0)
         self.loaders: list[Loader] = []
         self.still_epochs = 0
+        self.sharers = 1
         self.given: Spec | None = None
         self.foreign = False
         self.length: int | None = None
@@ -156,13 +164,42 @@ class Data(Checked, ABC):
 
     def loader(self, split: str) -> Any:
         """Batches of one split; in order and complete unless it is ``train``."""
-        cores = os.cpu_count() or 1
-        workers = self.workers if self.workers is not None else (0 if self.whole else cores)
         batches = self.batches(split)
         if split == "train":
             batches.begin(*self.position)
-        self.loaders.append(Loader(self.splits[split], batches, workers, self.lose))
+        self.loaders.append(Loader(self.splits[split], batches, self.crew(split), self.lose))
         return self.loaders[-1]
+
+    def crew(self, split: str) -> Crew:
+        """Who loads a split; validation's workers end with it, so that they take nothing from training's."""
+        processes = self.trainer.num_devices if self.trainer else 1
+        gpu = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+        sharers = self.sharers * max(1, processes)
+        by_batch = split != "train" or getattr(self.augment, "by_batch", False)
+        size = batch_bytes(self.splits[split], self.batch_size) if self.workers or gpu or not self.whole else 0
+        workers = self.workers
+        if workers is None:
+            workers = usual_workers(self.whole, by_batch, gpu, size, sharers)
+        crew, said = fitting(Crew(workers, pin=gpu, stays=split == "train", batch=size), sharers)
+        open_files(crew)
+        if said and said not in self.notes:
+            self.notes.append(said)
+            log.warning(f"note: {said}")
+        return crew
+
+    def stand_still(self) -> None:
+        """From now on, training items come as they are: they are to be judged."""
+        self.still_epochs = sys.maxsize
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the tensors of a batch; Lightning's own way looks at every name and number in it, too."""
+        return batch if device.type == "cpu" else to_device(batch, device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Lightning calls this with every batch: make the changes that were drawn for its items."""
+        if (changes := batch.pop(CHANGES, None)) is not None:
+            self.augment.make(batch, changes)  # type: ignore[attr-defined]  # only a Change draws any
+        return batch
 
     def teardown(self, stage: str) -> None:
         """Lightning calls this when it is done with a stage."""

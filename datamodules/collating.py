@@ -7,10 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from structures import IGNORE, Batch, InputError
+from structures import IGNORE, InputError
 
 UNREADABLE = "unreadable"
 """Under this key a batch brings what is wrong with items that it lacks."""
+
+COUNTS = "counts"
+"""Under this key a packed batch brings the number of every item's objects."""
+
+CHANGES = "changes"
+"""Under this key a batch brings what is still to be made of its items, a row of numbers each, float64 (N, K)."""
 
 
 def collate(samples: Sequence[tuple | InputError]) -> Any:
@@ -21,20 +27,41 @@ def collate(samples: Sequence[tuple | InputError]) -> Any:
     return batch
 
 
-def join(samples: Sequence[tuple]) -> Batch:
+def collate_packed(samples: Sequence[tuple | InputError]) -> Any:
+    """A batch in few tensors, for the way between processes, where each would take an open file and, of what is kept, stay for good."""
+    batch = collate(samples)
+    if isinstance(batch.get("target"), list):
+        parts = batch["target"]
+        batch["target"] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        batch[COUNTS] = [len(part["labels"]) for part in parts]
+    return batch
+
+
+def unpack(batch: Any) -> Any:
+    """What `collate` gives, of what `collate_packed` gave."""
+    if (counts := batch.pop(COUNTS, None)) is not None:
+        parts = {key: value.split(counts) for key, value in batch["target"].items()}
+        batch["target"] = [{key: parts[key][i] for key in parts} for i in range(len(counts))]
+    return batch
+
+
+def join(samples: Sequence[tuple]) -> Any:
     """Stack inputs, padding smaller ones with zeros at the end (masks with `IGNORE`).
 
-    A sample is an input, its target, its name and, where something is to be drawn at random of it, a seed. A batch of no sample
-    has no more than an empty list of names. Of several processes each pads to the largest of its own samples.
+    A sample is an input, its target, its name and, where something is to be drawn at random of it, a seed, and where it is still to
+    be changed, the numbers of that. A batch of no sample has no more than an empty list of names. Of several processes each pads to
+    the largest of its own samples.
     """
     if not samples:
         return {"names": []}
-    signals, targets, names, *seeds = zip(*samples, strict=True)
+    signals, targets, names, *more = zip(*samples, strict=True)
     sizes = [tuple(signal.shape[1:]) for signal in signals]
-    largest = tuple(max(axis) for axis in zip(*sizes, strict=True))
-    batch: Batch = {"input": stack(signals, largest, 0), "sizes": sizes, "names": list(names)}
-    if seeds:
-        batch["seeds"] = list(seeds[0])
+    largest = sizes[0] if len(set(sizes)) == 1 else tuple(max(axis) for axis in zip(*sizes, strict=True))
+    batch: Any = {"input": stack(signals, largest, 0), "sizes": sizes, "names": list(names)}
+    if more:
+        batch["seeds"] = list(more[0])
+    if len(more) > 1 and more[1][0] is not None:
+        batch[CHANGES] = torch.tensor(more[1], dtype=torch.float64)
     first = targets[0]
     if isinstance(first, dict):
         batch["target"] = list(targets)
@@ -57,3 +84,16 @@ def stack(tensors: Sequence[Tensor], largest: tuple[int, ...], value: int) -> Te
     return torch.stack(
         [t if t.shape[-len(largest) :] == largest else pad(t, tuple(missing(t)), value=value) for t in tensors]
     )
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors on `device`, but for what stays to be read by the program."""
+    return {key: value if key == CHANGES else on(value, device) for key, value in batch.items()}
+
+
+def on(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [{key: part.to(device, non_blocking=True) for key, part in one.items()} for one in value]
+    return value

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from datamodules.caching import Kept
+from datamodules.changes import Change
 from datamodules.sampling import Draw
 from datamodules.splits import Item
 from structures import IGNORE, InputError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Sample = tuple[Tensor, Any]
 """An input in raw units and its target, both at their final size."""
+
+Found = tuple[Tensor, Any, str, int, Sequence[float] | None]
+"""Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `Change`)."""
 
 
 class Items(Dataset):
@@ -55,26 +59,33 @@ class Items(Dataset):
     def name(self, index: int) -> str:
         return self.items[index].name
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Any, str, int]:
-        """Signal, target, name, and a seed for what is drawn at random of this item in a step."""
+    def __getitem__(self, draw: Draw) -> Found:
+        return self.find(draw, Generator())
+
+    def find(self, draw: Draw, generator: Generator) -> Found:
+        """An item as it is at a draw; `generator` is seeded here, and handed in because a new one costs more than a number."""
         epoch, index = draw
         signal, target = self.sample(index)
+        row, change = None, self.data.augment
         if self.random and epoch >= self.data.still_epochs:
-            generator = Generator().manual_seed(seed_of(self.data.seed, epoch, index))
-            signal, target = self.data.augment(signal, target, generator)
-        return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1)
+            generator.manual_seed(seed_of(self.data.seed, epoch, index))
+            if isinstance(change, Change) and change.by_batch:
+                signal, target, row = change.draw(signal, target, generator)
+            else:
+                signal, target = change(signal, target, generator)
+        return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1), row
 
-    def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, Any, str, int] | InputError]:
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Found | InputError]:
         """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.
 
         While training, the next item that can be read stands in where ``data.on_bad=skip``, so that steps keep their size.
         """
-        found: list[tuple[Tensor, Any, str, int] | InputError] = []
+        found: list[Found | InputError] = []
+        generator, replaces = Generator(), self.random and self.data.on_bad == "skip"
         for epoch, index in draws:
-            stand_ins = range(index, index + len(self)) if self.random and self.data.on_bad == "skip" else [index]
-            for stand_in in stand_ins:
+            for stand_in in range(index, index + len(self)) if replaces else (index,):
                 try:
-                    found.append(self[epoch, stand_in % len(self)])
+                    found.append(self.find((epoch, stand_in % len(self)), generator))
                     break
                 except InputError as error:
                     found.append(error)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import CombinedLoader
 
 from datamodules.base import Data, Item, Sample
@@ -58,6 +59,21 @@ class JointData(Data):
     def load(self, item: Item) -> Sample:
         raise NotImplementedError("joint data is loaded part by part")
 
+    def stand_still(self) -> None:
+        for part in self.parts.values():
+            part.stand_still()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return {
+            name: own and self.parts[name].transfer_batch_to_device(own, device, dataloader_idx)
+            for name, own in batch.items()
+        }
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return {
+            name: own and self.parts[name].on_after_batch_transfer(own, dataloader_idx) for name, own in batch.items()
+        }
+
     def teardown(self, stage: str) -> None:
         for part in self.parts.values():
             part.teardown(stage)
@@ -78,5 +94,7 @@ class JointData(Data):
             longest = max(part.batches("train").round_length() for part in self.parts.values())
             for part in self.parts.values():
                 part.length = longest
+        for part in self.parts.values():
+            part.trainer, part.sharers = self.trainer, len(self.parts)
         loaders = {name: part.loader(split) for name, part in self.parts.items() if split in part.splits}
         return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")

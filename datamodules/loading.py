@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
-from datamodules.collating import UNREADABLE, collate
+from datamodules.collating import UNREADABLE, collate, collate_packed, unpack
+from datamodules.crew import SHARED, Crew
 from datamodules.items import Items
 from datamodules.sampling import Batches, Draw
 from structures import RunError
@@ -28,6 +28,9 @@ PATIENCE = 300.0
 REPLACEMENTS = 3
 """Times that the workers may be replaced within one epoch."""
 
+BUS_ERROR = -getattr(signal, "SIGBUS", 7)
+"""How a process ends that is given shared memory which is not there."""
+
 log = logging.getLogger("resmet")
 
 
@@ -37,7 +40,7 @@ class Loader:
     Args:
         items: The items of a split.
         batches: Which of them make up which batch.
-        workers: Processes that load; 0 loads here.
+        crew: Who loads.
         lost: Told of every item that could not be read, when its batch comes.
 
     Raises:
@@ -47,11 +50,12 @@ class Loader:
 
     patience = PATIENCE
 
-    def __init__(self, items: Items, batches: Batches, workers: int, lost: Callable[[list[str]], None]) -> None:
-        self.dataset, self.batch_sampler, self.num_workers, self.lost = items, batches, workers, lost
+    def __init__(self, items: Items, batches: Batches, crew: Crew, lost: Callable[[list[str]], None]) -> None:
+        self.dataset, self.batch_sampler, self.crew, self.lost = items, batches, crew, lost
+        self.num_workers = crew.workers
         self.collate_fn = collate
         self.todo = Rest(batches)
-        self.crew: list[Any] = []
+        self.children: list[Any] = []
         self.inner: DataLoader | None = None
 
     @property
@@ -73,6 +77,9 @@ class Loader:
                     raise
                 replaced += 1
                 self.dismiss(error, replaced)
+            finally:
+                if not self.crew.stays:
+                    self.close()
 
     def rest(self) -> Iterator[Any]:
         """The batches that were not given yet."""
@@ -83,6 +90,7 @@ class Loader:
             except StopIteration:
                 return
             self.todo.place += 1
+            batch = unpack(batch)
             if missing := batch.pop(UNREADABLE, None):
                 self.lost(missing)
             yield batch
@@ -96,12 +104,13 @@ class Loader:
                 batch_sampler=self.todo,
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
-                collate_fn=self.collate_fn,
-                pin_memory=torch.cuda.is_available(),
+                prefetch_factor=self.crew.ahead if self.num_workers else None,
+                collate_fn=collate_packed if self.num_workers else self.collate_fn,
+                pin_memory=self.crew.pin,
                 timeout=POLL if self.num_workers else 0,
             )
         source = iter(self.inner)
-        self.crew += [child for child in multiprocessing.active_children() if child not in before]
+        self.children += [child for child in multiprocessing.active_children() if child not in before]
         if self.num_workers and threading.current_thread() is threading.main_thread():
             # torch would raise wherever the program is when a worker dies, such as in the middle of a step
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -114,24 +123,35 @@ class Loader:
             try:
                 return next(source)
             except RuntimeError as error:
-                if "timed out" not in str(error) or time.monotonic() - began > self.patience:
+                waits = "timed out" in str(error) and time.monotonic() - began < self.patience
+                if not waits or self.crew.starved:
                     raise
 
     def close(self) -> None:
         """End all workers; they have nothing to lose."""
-        for child in self.crew:
+        for child in self.children:
             child.kill()
             child.join()
-        self.inner, self.crew = None, []
+        self.inner, self.children = None, []
 
     def dismiss(self, error: RuntimeError, replaced: int) -> None:
         """End all workers; those of the next iterator are new."""
         awaited = next(iter(self.todo), [])
         names = ", ".join(self.dataset.items[index].name for _, index in awaited[:3])
-        hung = "timed out" in str(error)
+        hung, starved = (
+            "timed out" in str(error),
+            self.crew.starved or any(w.exitcode == BUS_ERROR for w in self.children),
+        )
         what = f"hang for {self.patience:.0f} s" if hung else str(error).strip().splitlines()[0].rstrip(". ")
         self.close()
         said = f"the workers that load data {'' if hung else 'died: '}{what} (batch {self.todo.place}: {names}, ...)"
+        if starved:
+            self.num_workers = 0
+            log.warning(
+                f"shared memory ({SHARED}) is full, so that no worker can hand a batch over: loading goes on without them "
+                "(docker run --shm-size=8g gives more)"
+            )
+            return
         if replaced > REPLACEMENTS:
             raise RunError(
                 f"{said}; they were replaced {REPLACEMENTS} times in this epoch: lower data.workers or data.batch_size, "

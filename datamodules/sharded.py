@@ -91,7 +91,7 @@ class Sharded(Data):
         retries: How often a download that failed is tried again.
         timeout: Seconds without an answer after which a connection is given up.
         batch_size: Items a batch.
-        workers: Processes that load; None is one a core.
+        workers: Processes that load; None is one a core, at most 8.
         seed: Of shuffle and changes.
         augment: Changes to training items.
         on_bad: ``stop`` at the first broken shard, or ``skip`` those that are broken at the start.

@@ -94,10 +94,6 @@ class Learning(LightningModule):
         for part in (self.backbone, *(dense for head in self.heads for dense in head.dense)):
             part.compile(backend=backend)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Tensors alone: Lightning's own way looks at every name, size and seed of a batch."""
-        return batch if device.type == "cpu" else on_device(batch, device)
-
     def on_train_start(self) -> None:
         if getattr(self.trainer.datamodule, "position", (0, 0))[1]:  # type: ignore[attr-defined]
             self.on_train_epoch_start()  # what goes on in the middle of an epoch has no other start
@@ -152,14 +148,3 @@ class Learning(LightningModule):
             optimizer.zero_grad(
                 set_to_none=True
             )  # a weight without a gradient stays as it is, and so does its momentum
-
-
-def on_device(part: Any, device: torch.device) -> Any:
-    """A batch, or a part of one, with its tensors on `device`."""
-    if isinstance(part, Tensor):
-        return part.to(device, non_blocking=True)
-    if isinstance(part, dict):
-        return {key: on_device(value, device) for key, value in part.items()}
-    if isinstance(part, list) and part and isinstance(part[0], dict):  # boxes and labels of every picture
-        return [on_device(value, device) for value in part]
-    return part
