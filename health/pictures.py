@@ -29,7 +29,7 @@ def file_facts(path: Path) -> Facts:
         height, width = header.shown
         facts |= {"size": [width, height], "bits": header.bits, "turned": header.orientation}
         if header.bits > 8:
-            values = np.asarray(decode(path, 1), np.float64)
+            values = np.asarray(decode(path, 1)[0], np.float64)
             values = values[np.isfinite(values)]
             facts["range"] = [float(value) for value in np.quantile(values, (0, *NEARLY_ALL, 1))] if values.size else []
         if header.channels > MOST_CHANNELS:

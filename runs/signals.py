@@ -58,9 +58,10 @@ class Ear:
         self.before = {signum: signal.signal(signum, self.hear) for signum in wanted}
 
     def rest(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Give the signals back to whoever had them, unless Lightning has done so: at a run's end it comes first."""
         for signum, handler in self.before.items():
-            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+            if signal.getsignal(signum) == self.hear:
+                signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
         self.before = {}
 
     def hear(self, signum: int, frame: Any) -> None:

@@ -91,7 +91,8 @@ def test_what_does_not_fit_is_said_once_and_loaded(
     image_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "resmet")
-    logging.getLogger("resmet").propagate = True
+    monkeypatch.setattr(logging.getLogger("resmet"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("resmet"), "propagate", True)
     monkeypatch.setattr(crew, "free_shared", lambda: 20_000)
     data = ImageFolder(str(image_folder), batch_size=4, size=32, workers=2)
     data.prepare()

@@ -38,7 +38,7 @@ def test_two_processes_lose_what_one_loses(kind: str, runs: Any) -> None:
     one, two = runs
     first, second = two[0][kind], two[1][kind]
     assert len(one[kind]["losses"]) == 6
-    assert first["losses"] == pytest.approx(one[kind]["losses"], rel=2e-4)
+    assert first["losses"] == pytest.approx(one[kind]["losses"], rel=1e-3)  # a rounding may pick another proposal
     assert first["losses"] == second["losses"]
     for name, value in one[kind]["figures"].items():
         if name.startswith("train/"):

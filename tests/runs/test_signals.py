@@ -56,6 +56,12 @@ def test_processes_that_load_data_go_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert not ear.caught
 
 
+def test_a_run_leaves_the_signals_as_they_were(tmp_path: Path) -> None:
+    before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
+    run("classification", tmp_path / "run", epochs=1)
+    assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
+
+
 def test_a_job_whose_time_is_up_saves_and_is_queued_again(cluster: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as left:
         run("classification", tmp_path / "run", [Kill(step=3, signum=signal.SIGUSR1)])
