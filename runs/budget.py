@@ -26,6 +26,9 @@ WORTH = 0.1
 OFTEN = 1.0
 """Seconds between two looks at the clock within an epoch."""
 
+NOISE = 0.15
+"""Of the epochs that were told last, a difference that is not worth a word."""
+
 log = logging.getLogger("resmet")
 
 
@@ -169,7 +172,7 @@ class Budget(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Plan what is left by what the epoch really took."""
         task: Any = pl_module
-        done, before = trainer.current_epoch + 1, self.told
+        done = trainer.current_epoch + 1
         still = task.still(task.epochs)
         if trainer.should_stop or not self.timing.step or done < still < task.epochs:
             return  # what sleeps for a part of the plan wakes at the epoch that data was told of
@@ -180,11 +183,12 @@ class Budget(Callback):
         self.follow(trainer, Course(done + more.epochs, trainer.global_step + more.steps))
         if more.steps:
             task.pace.end_at(self.plan.steps, trainer.global_step)
+        if abs(self.plan.epochs - self.told) <= NOISE * self.told:
+            return
+        if trainer.is_global_zero:
+            now, before = counted(self.plan.epochs, "epoch"), self.told
+            log.info(f"budget {clock(self.seconds)}: now {now} instead of {before}, {cost.epoch:.1f} s each")
         self.told = self.plan.epochs
-        if self.told != before and trainer.is_global_zero:
-            log.info(
-                f"budget {clock(self.seconds)}: now {counted(self.told, 'epoch')} instead of {before}, {cost.epoch:.1f} s each"
-            )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["budget"] = {
