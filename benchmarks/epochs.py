@@ -23,12 +23,12 @@ def detection(settings: Settings) -> Result:
 
 
 def detection_alike(settings: Settings) -> Result:
-    """As `epoch.detection`, but the rival has our image size, widths and numbers of proposals: what the arithmetic alone brings."""
+    """64 pictures, and the rival has our image size, widths and numbers of proposals: what the arithmetic alone brings."""
     return whole(PAIRS["detection_alike"], settings)
 
 
 def segmentation(settings: Settings) -> Result:
-    """16 cut-outs of `membrane`, U-Net on ResNet-18 at 256 pixels, 4 a batch: `train.py task=segmentation data=mask_folder`."""
+    """48 cut-outs of `membrane`, U-Net on ResNet-18 at 256 pixels, 4 a batch: `train.py task=segmentation data=mask_folder`."""
     return whole(PAIRS["segmentation"], settings)
 
 
