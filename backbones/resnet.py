@@ -12,13 +12,32 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backbones.base import Backbone
+from backbones.base import Backbone, picture_layout
 from backbones.weights import load_weights
 from structures import Features, InputError
 
-CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+class FlatConv(nn.Conv1d):
+    """A convolution over one axis of a signal that lies as a picture of height 1, (N, C, 1, T); its weights are those of one axis.
+
+    With its channels last, such a picture is trained on 1.2 times as fast as a signal of one axis (`python -m benchmarks layout`).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        padding = int(self.padding[0])
+        return functional.conv2d(input, self.weight.unsqueeze(2), self.bias, (1, self.stride[0]), (0, padding))
+
+
+class FlatPool(nn.MaxPool1d):
+    """Pooling over one axis of (N, C, 1, T)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.max_pool2d(input, (1, self.kernel_size), (1, self.stride), (0, self.padding))  # type: ignore[arg-type]
+
+
+CONV = {1: FlatConv, 2: nn.Conv2d, 3: nn.Conv3d}
+NORM = {1: nn.BatchNorm2d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+POOL = {1: FlatPool, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 class PaddedShortcut(nn.Module):
@@ -160,8 +179,15 @@ class ResNet(Backbone):
         self.make_stem(width, large=stem == "large")
         self.make_stages(block, counts, width, projection if shortcut else "none")
         self.apply(initialise)
+        self.lay_out()
         if weights != "none":
             self.match = load_weights(self, weights)
+
+    def lay_out(self) -> None:
+        """Let kernels over one axis lie with their channels last, as those over two do after ``to(memory_format=...)``."""
+        for module in self.modules():
+            if isinstance(module, FlatConv) and min(self.channels.values()) >= 16:
+                module.weight.data = module.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
 
     def make_stem(self, width: int, large: bool) -> None:
         self.conv1 = CONV[self.ndim](
@@ -188,12 +214,23 @@ class ResNet(Backbone):
             stride *= 2
 
     def forward(self, x: Tensor) -> Features:
+        if self.ndim == 1:
+            return {stride: y.squeeze(2) for stride, y in self.features(flat(x, min(self.channels.values()))).items()}
+        return self.features(x)
+
+    def features(self, x: Tensor) -> Features:
+        """`forward` over two axes or three; a single one comes as two, of height 1."""
         x = self.relu(self.bn1(self.conv1(x)))
         features = {2: x} if 2 not in self.layers else {}
         x = self.maxpool(x)
         for stride, name in self.layers.items():
             x = features[stride] = self.get_submodule(name)(x)
         return features
+
+
+def flat(x: Tensor, narrowest: int) -> Tensor:
+    """A signal (N, C, T) as a picture of height 1, its channels last where that is safe."""
+    return x.unsqueeze(2).contiguous(memory_format=picture_layout(narrowest))
 
 
 def initialise(module: nn.Module) -> None:

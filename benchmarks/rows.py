@@ -67,7 +67,7 @@ ROWS = (
     Row("pieces.torchvision_resnet18", "pieces", "torchvision's resnet18"),
     Row("pieces.smp_unet", "pieces", "smp.Unet"),
     Row("pieces.torchvision_detector", "pieces", "torchvision's FasterRCNN at our sizes"),
-    Row("layout.audio", "layouts", "the same as pictures of height 1, channels last"),
+    Row("layout.audio", "layouts", "the same net of Conv1d"),
     Row("decode.12mp", "photographs", "torchvision's ImageFolder: Pillow, Resize, CenterCrop"),
     Row("cache.second_epoch", "photographs", "our own run, cache off", most=5.0),
     Row("probe.epoch", "probe", "a whole epoch", 20.0),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from backbones.base import Backbone
+from backbones.base import Backbone, picture_layout
 from heads.statistics import synchronise
 from structures import Batch, Features, InputError, Prediction, Spec
 from tasks.learning import Learning
@@ -200,13 +200,8 @@ class Task(Learning, ABC):
 
 
 def layout(backbone: Backbone, spec: Spec) -> torch.memory_format:
-    """How images lie in memory: channels last, which is faster.
-
-    Below 16 channels torch 2.15 writes past the end of a gradient on processors with AVX-512 (a 1x1 convolution of stride 2), so that
-    the program dies, or worse.
-    """
-    wide = min(backbone.channels.values()) >= 16
-    return torch.channels_last if spec.ndim == 2 and wide else torch.contiguous_format
+    """How the input lies in memory."""
+    return picture_layout(min(backbone.channels.values())) if spec.ndim == 2 else torch.contiguous_format
 
 
 def count(batch: Any) -> int:

@@ -1,5 +1,7 @@
 """The laws of the ResNet: torchvision's names and numbers, the paper's counts, any number of axes."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torchvision
@@ -136,3 +138,36 @@ def test_published_cifar_weights(real_weights, depth: int) -> None:
 def test_refusals(arguments: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         ResNet(**arguments)
+
+
+@pytest.mark.parametrize("width", [8, 16])
+@pytest.mark.parametrize("depth", [18, 20, 50])
+def test_one_axis_equals_torchs_own_layers(depth: int, width: int) -> None:
+    """Sound goes through layers of height 1; what comes out is that of Conv1d, BatchNorm1d and MaxPool1d with the same weights."""
+    torch.manual_seed(0)
+    net = ResNet(depth, width, ndim=1, in_channels=2).eval()
+    plain = deepcopy(net)
+    for module in list(plain.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv1d):
+                made = nn.Conv1d(
+                    child.in_channels,
+                    child.out_channels,
+                    child.kernel_size[0],
+                    child.stride[0],
+                    child.padding[0],
+                    bias=False,
+                )
+            elif isinstance(child, nn.BatchNorm2d):
+                made = nn.BatchNorm1d(child.num_features).eval()
+            elif isinstance(child, nn.MaxPool1d):
+                made = nn.MaxPool1d(child.kernel_size, child.stride, child.padding)
+            else:
+                continue
+            made.load_state_dict(child.state_dict())
+            setattr(module, name, made)
+    sound = torch.randn(2, 2, 333)
+    expected = plain.features(sound)
+    for stride, y in net(sound).items():
+        assert y.shape == (2, net.channels[stride], expected[stride].shape[2])
+        torch.testing.assert_close(y, expected[stride], rtol=1e-3, atol=1e-4)
