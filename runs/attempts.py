@@ -55,6 +55,11 @@ class Attempts:
         if start:
             for note in start.notes:
                 log.warning(f"note: {note}")
+            if start.precision not in ("", trainer.precision):
+                log.warning(
+                    f"note: the run computed in {start.precision}, here it goes on in {trainer.precision}, and not to the same bits: "
+                    f"trainer.precision={start.precision} goes on as before"
+                )
             trainer = self.take_up(trainer, start)
         if automatic(trainer) and not start:
             self.first = copied(self.task.state_dict())

@@ -26,6 +26,7 @@ class Start:
         halvings: How often the batch size was halved for want of memory, and accumulation doubled.
         sizes: Items a batch by part of the data; empty where the run did not say.
         budget: The plan of a run that has a budget, and the seconds that it has used.
+        precision: What it computed in; empty where the run did not say.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Start:
     halvings: int
     sizes: dict[str, int]
     budget: dict[str, Any] | None
+    precision: str = ""
 
 
 def find_start(folder: Path, task: Task, data: Any) -> Start:
@@ -65,6 +67,7 @@ def find_start(folder: Path, task: Task, data: Any) -> Start:
             **{key: position[key] for key in keys},
             sizes=position.get("sizes", {}),
             budget=content.get("budget"),
+            precision=position.get("precision", ""),
         )
     raise InputError(
         f"{folder}/checkpoints holds nothing to go on from ({'; '.join(notes) or 'no last.ckpt'}): start anew with another run_dir"

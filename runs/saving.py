@@ -179,6 +179,7 @@ class Saving(Checkpoint):
             "processes": trainer.world_size,
             "stopped": bool(trainer.should_stop),
             "halvings": pl_module.halvings,
+            "precision": str(trainer.precision),
             "sizes": sizes(trainer.datamodule),  # type: ignore[attr-defined]
         }
         checkpoint["items"] = self.marks

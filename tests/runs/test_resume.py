@@ -1,6 +1,7 @@
 """A run that is cut off anywhere and gone on with equals one that was not: the same weights and figures, bit for bit."""
 
 import json
+import logging
 import os
 import signal
 import time
@@ -221,3 +222,15 @@ def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Classification, "results", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)})
     folder = run("classification", tmp_path / "run", epochs=3)
     assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_another_precision_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without bf16 takes up a run of one that has it: that is allowed, and not the same."""
+    said: list[str] = []
+    monkeypatch.setattr(logging.getLogger("resmet"), "warning", said.append)
+    run("classification", tmp_path / "run", epochs=1, precision="bf16-mixed")
+    run("classification", tmp_path / "run", epochs=2, resume=True)
+    assert any("the run computed in bf16-mixed, here it goes on in 32-true" in line for line in said)
+    said.clear()
+    run("classification", tmp_path / "run", epochs=3, resume=True)
+    assert not any("computed in" in line for line in said)

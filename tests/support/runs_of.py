@@ -109,6 +109,7 @@ def run(
     workers: int = 0,
     budget: float | None = None,
     limit: int | None = None,
+    precision: str = "32-true",
     **data_keys: object,
 ) -> Path:
     """Train in `folder`; one that is gone on with starts from weights and random numbers that must not matter."""
@@ -130,7 +131,7 @@ def run(
             **{
                 "max_epochs": epochs,
                 "accelerator": "cpu",
-                "precision": "32-true",
+                "precision": precision,
                 "accumulate": accumulate,
                 "batch_size": batch_size,
                 "limit": limit,
