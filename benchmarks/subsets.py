@@ -20,7 +20,8 @@ def put(source: Path, target: Path) -> None:
 
 def class_folders(source: Path, target: Path, train: int, val: int) -> Path:
     """Pictures in a folder a class, `train` and `val` of them as evenly over the classes as may be."""
-    for split, kept, count in (("train", "train", train), ("validation", "val", val)):
+    held = "validation" if (source / "validation").is_dir() else "test"
+    for split, kept, count in (("train", "train", train), (held, "val", val)):
         groups = [sorted(folder.iterdir()) for folder in sorted((source / split).iterdir()) if folder.is_dir()]
         for path in evenly(groups, count):
             put(path, target / kept / path.parent.name / path.name)
@@ -62,8 +63,8 @@ def sounds(source: Path, target: Path, train: int, val: int) -> Path:
     chosen = []
     for split, kept, count in (("train", "train", train), ("test", "val", val)):
         own = [row for row in rows if row["split"] == split]
-        step = max(1, len(own) // count)
-        chosen += [row | {"split": kept} for row in own[::step][:count]]
+        places = [len(own) * i // count for i in range(min(count, len(own)))]  # every label, to the last
+        chosen += [own[place] | {"split": kept} for place in places]
     for row in chosen:
         put(source / row["path"], target / row["path"])
     with (target / "manifest.csv").open("w", newline="") as file:

@@ -1,5 +1,6 @@
 """A subset has so many items, in the layout of the whole."""
 
+import csv
 from pathlib import Path
 
 from benchmarks.rivals.audio import Clips
@@ -40,3 +41,12 @@ def test_clips_are_of_one_length(real: Path, tmp_path: Path) -> None:
     assert (len(train), len(held)) == (6, 4)
     assert {tuple(train[index][0].shape) for index in range(6)} == {(1, 4000)}
     assert held[0][0].pow(2).mean().sqrt().sub(1).abs() < 1e-3
+
+
+def test_few_clips_have_every_label(real: Path, tmp_path: Path) -> None:
+    root = sounds(real / "fsdd", tmp_path / "few", 600, 150)
+    with (root / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for split, count in (("train", 600), ("val", 150)):
+        own = [row["label"] for row in rows if row["split"] == split]
+        assert (len(own), len(set(own))) == (count, 10)
