@@ -8,6 +8,9 @@ from typing import Any
 
 from structures import InputError, reason
 
+DEEPEST_YAML = 64
+"""Levels of a YAML file within each other; the parser takes ever longer for each, and minutes for a few thousand."""
+
 LARGEST_YAML = 8 << 20
 """Bytes of a YAML file above which it is not read; 10,000 class names take less than one of them."""
 
@@ -24,8 +27,13 @@ def read_yaml(path: Path) -> Any:
         if path.stat().st_size > LARGEST_YAML:
             raise InputError(f"{path} can't be read as YAML (more than {LARGEST_YAML >> 20} MB): mend it")
         text = path.read_text()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise InputError(f"{path} can't be read as YAML (it repeats a part by *name): write the part out")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(f"{path} can't be read as YAML (it repeats a part by *name): write the part out")
+            if depth > DEEPEST_YAML:
+                raise InputError(f"{path} can't be read as YAML (it is nested without end): mend it")
         return yaml.safe_load(text)
     except InputError:
         raise

@@ -187,6 +187,13 @@ class Cache:
         files = {file.path: file.size for items in self.splits.values() for file, _ in items.kept.filed.values()}
         return every and sum(files.values()) < free_memory() // 2
 
+    @property
+    def where(self) -> str:
+        """Where items went as long as there was room."""
+        if self.place == "disk" and self.folder:
+            return f"into a quarter of the free disk at {self.folder.path}"
+        return "into a quarter of the free memory"
+
     def describe(self) -> str:
         """Where the items are, what they take, and how many are decoded each time."""
         if self.mode == "off":
@@ -201,5 +208,5 @@ class Cache:
             new = f", {len(self.waiting):,} of them new" if self.waiting else ", none of them decoded now"
             said.append(f"{counted(len(entries), 'item')} kept in {self.folder.path} ({taken / 1e6:,.1f} MB{new})")
         if rest := sum(len(items) - len(items.kept) for items in self.splits.values()):
-            said.append(f"{counted(rest, 'item')} do not fit and are decoded each time")
+            said.append(f"{counted(rest, 'item')} do not fit {self.where} and are decoded each time")
         return " and ".join(said) + self.said

@@ -69,7 +69,7 @@ class Checked(LightningDataModule):
             if not self.splits.get(name):
                 raise InputError(
                     f"there is no item to use as {name} (there is {', '.join(there) or 'none at all'}): "
-                    f"give more data, or choose another split{self.first_skipped()}"
+                    f"give more data, or choose another split (evaluate.py split=val){self.first_skipped()}"
                 )
         if "train" in self.splits and len(self.splits["train"]) < 2:
             raise InputError(

@@ -95,6 +95,10 @@ class Budget(Callback):
         Raises:
             InputError: If not a single step fits.
         """
+        if self.used > self.seconds:
+            raise InputError(
+                f"budget={self.seconds:g}s is too short: starting took {self.used:.0f} s: say budget={math.ceil(3 * self.used)}s or more"
+            )
         with unseen(self.data):
             cost = try_out(trainer, task, self.seed, self.timing, self.seconds)
         found = course(cost, self.left(cost), self.seconds * WORTH, needed=True)
@@ -130,7 +134,7 @@ class Budget(Callback):
         step, gathering = trainer.global_step, (batch_idx + 1) % trainer.accumulate_grad_batches
         if gathering or batch_idx + 1 >= trainer.num_training_batches:
             return  # at the end of an epoch comes a new plan
-        if step >= self.plan.steps:
+        if step >= self.plan.steps and not self.goes_on(trainer, pl_module, step):
             trainer.should_stop = True
         elif step % self.every == 0:
             self.look(trainer, pl_module, step)
@@ -149,8 +153,9 @@ class Budget(Callback):
     def look_ahead(self, trainer: Trainer, task: Task, step: int, fit: int, cost: Cost) -> None:
         """Within the last epoch: an earlier end, or a later one where there is time for more."""
         inside = cost.steps - step % cost.steps
-        if step + fit < self.plan.steps:
-            self.follow(trainer, Course(self.plan.epochs, step + fit))
+        end, ahead = min(step + fit, step + inside), self.plan.steps - step
+        if end < self.plan.steps or end > step + (1 + NOISE) * ahead:
+            self.follow(trainer, Course(self.plan.epochs, end))
             task.pace.end_at(self.plan.steps, step)
         elif inside <= cost.steps / 2:
             rest = self.left(cost) - inside * cost.step - cost.judging
@@ -158,6 +163,16 @@ class Budget(Callback):
             if more.steps:
                 self.follow(trainer, Course(self.plan.epochs + more.epochs, step + inside + more.steps))
                 task.pace.end_at(self.plan.steps, step)
+
+    def goes_on(self, trainer: Trainer, task: Any, step: int) -> bool:
+        """At the planned end within an epoch: go on where steps were faster than was foreseen, and say whether."""
+        cost = self.cost(trainer)
+        spare = min(cost.steps - step % cost.steps, math.floor((self.left(cost) - cost.judging) / cost.step))
+        spare = trainer.strategy.broadcast(spare if spare * cost.step > self.seconds * WORTH else 0)
+        if spare > 0:
+            self.follow(trainer, Course(self.plan.epochs, step + spare))
+            task.pace.end_at(self.plan.steps, step)
+        return bool(spare > 0)
 
     def cost(self, trainer: Trainer) -> Cost:
         """By what was seen last."""
@@ -183,7 +198,7 @@ class Budget(Callback):
         self.follow(trainer, Course(done + more.epochs, trainer.global_step + more.steps))
         if more.steps:
             task.pace.end_at(self.plan.steps, trainer.global_step)
-        if abs(self.plan.epochs - self.told) <= NOISE * self.told:
+        if abs(self.plan.epochs - self.told) <= max(1, NOISE * self.told):
             return
         if trainer.is_global_zero:
             now, before = counted(self.plan.epochs, "epoch"), self.told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -97,7 +98,7 @@ class WholeFiles(TorchCheckpointIO):
             there += f", and {LAST} waits for it"
         log.warning(
             f"{target} could not be written ({cause(error)}; {free:.0f} MB free): {there}. "
-            f"Make room, or let the folder be written to{'' if self.stop else '; the run goes on'}"
+            f"{remedy(error)}{'' if self.stop else '; the run goes on'}"
         )
 
     def raise_error(self) -> None:
@@ -117,6 +118,12 @@ class WholeFiles(TorchCheckpointIO):
             return read_plain(Path(path))
         except InputError as error:
             raise RunError(f"{path} can't be read any more ({error})") from error
+
+
+def remedy(error: Exception) -> str:
+    """What to do about a file that can't be written."""
+    closed = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    return "Let the folder be written to" if closed else "Make room, or let the folder be written to"
 
 
 def cause(error: Exception) -> str:

@@ -89,7 +89,7 @@ def try_out(trainer: Trainer, task: Task, seed: int, timing: Timing, seconds: fl
 def measure(
     trainer: Trainer, most: float, act: Callable[[], None], settle: Callable[[], None], whole: int = 50
 ) -> float:
-    """Seconds that `act` takes, once it has been done once or twice."""
+    """Seconds that `act` takes, once it has been done once or twice: the first time warms up, and is never all that is known."""
     began = time.monotonic()
     taken: list[float] = []
     while True:
@@ -97,7 +97,7 @@ def measure(
         act()
         settle()
         taken.append(time.monotonic() - before)
-        enough = time.monotonic() - began > most or len(taken) >= whole
+        enough = (time.monotonic() - began > most and len(taken) > 1) or len(taken) >= whole
         if trainer.strategy.broadcast(enough):
             break
     known = taken[min(2, len(taken) - 1) :]

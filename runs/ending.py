@@ -43,7 +43,7 @@ def refuse_unsaved(trainer: Trainer, folder: Path, said: str) -> None:
         if writer.held:
             raise RunError(
                 f"the training is over ({said}), but its {unwritten(writer)} could not be written, so there is no metrics.json and no report. "
-                f"Make room, then {way_on(folder)}"
+                f"Make room, or let the folder be written to, then {way_on(folder)}"
             )
 
 

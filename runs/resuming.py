@@ -48,7 +48,7 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
     if not begun(folder):
         refuse_lost(folder)
         raise InputError(
-            f"resume={folder}: that run died before its first checkpoint: start anew with another run_dir, "
+            f"resume={folder}: that run died before its first checkpoint to go on from (last.ckpt) was whole: start anew with another run_dir, "
             f"or here by the words that began it and run_dir={folder} resume=auto"
         )
     saved: Any = read_config(folder)
@@ -65,6 +65,8 @@ def run_of(path: Path) -> Path:
     Raises:
         InputError: If it is another checkpoint; a run goes on from its last one.
     """
+    if path.name == "checkpoints" and path.is_dir() and (path.parent / "config.yaml").is_file():
+        return path.parent
     if path.suffix != ".ckpt" or path.is_dir():
         return path
     folder = path.absolute().parent.parent if path.parent == Path() else path.parent.parent

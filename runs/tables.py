@@ -31,16 +31,23 @@ class EpochTable(Callback):
         self.sums: dict[str, Tensor] = {}
         self.items = 0
         self.train_seconds, self.samples = 0.0, 0
+        self.before, self.zero = 0.0, time.monotonic()
         self.began: float | None = None
         self.judged = False
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {name: getattr(self, name) for name in ("rows", "train_seconds", "samples")}
+        kept = {name: getattr(self, name) for name in ("rows", "train_seconds", "samples")} | {"before": self.seconds}
         return kept | {"items": self.gathered(self.items), "sums": {n: self.gathered(v) for n, v in self.sums.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
             setattr(self, name, value)
+        self.zero = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """What the run took so far, also before it was taken up again."""
+        return self.before + time.monotonic() - self.zero
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         mine = 1 if trainer.is_global_zero else 0  # what a checkpoint has is the sum over all processes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -81,7 +80,6 @@ def train(
         InputError: If the checkpoint to resume from does not belong to this data.
         RunError: If the run had to be ended.
     """
-    began = time.monotonic()
     table = EpochTable(folder)
     task.keeps = task.keeps and data.can_stand_still
     start = find_start(folder, task, data) if resume else None
@@ -100,7 +98,7 @@ def train(
         refuse_other_processes(start, trainer.world_size)
     refuse_unknown_monitors(callbacks, task)
     opened()  # nothing is written before everything is made and checked
-    introduce(task, data, folder)
+    introduce(task, data, folder, str(trainer.precision))
     list_skipped(data, folder)
     trainer = Attempts(task, data, folder, make).run(trainer, start)
     refuse_no_steps(trainer)
@@ -108,7 +106,7 @@ def train(
         stage = test_best(trainer, task, data, folder)
         if trainer.is_global_zero:
             result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
-            result["seconds"], result["waits"] = round(time.monotonic() - began, 2), waiting.shares()
+            result["seconds"], result["waits"] = round(table.seconds, 2), waiting.shares()
             conclude(task, data, folder, result | ({"budget": plan[0].figures()} if plan else {}), stage)
 
 
@@ -130,9 +128,9 @@ def saying_where(folder: Path, trainer: Trainer) -> Iterator[None]:
     except OSError as error:
         writer = trainer.strategy.checkpoint_io
         if isinstance(writer, WholeFiles) and writer.held:
-            left = f"the training is over, but its {unwritten(writer)} could not be written either. Make room, then {way_on(folder)}"
+            left = f"the training is over, but its {unwritten(writer)} could not be written either. Make room, or let the folder be written to, then {way_on(folder)}"
         else:
-            left = f"the training is over and its weights are safe: resume does the test and the report. Make room, then resume={folder}"
+            left = f"the training is over and its weights are safe: resume does the test and the report. Make room, or let the folder be written to, then resume={folder}"
         raise RunError(f"{error.filename or folder} could not be written ({error.strerror}); {left}") from error
     except Stopped as stop:
         leave(stop, folder)
@@ -163,10 +161,11 @@ def summary(trainer: Trainer, task: Task, table: EpochTable, stage: str) -> dict
         "samples_per_second": round(table.samples / table.train_seconds, 2) if table.train_seconds else None,
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "parameters": sum(p.numel() for p in task.parameters()),
+        "precision": str(trainer.precision),
     }
 
 
-def introduce(task: Task, data: Any, folder: Path) -> None:
+def introduce(task: Task, data: Any, folder: Path, precision: str) -> None:
     """What is about to run."""
     log.info(f"run: {folder}")
     log.info(f"data: {data.describe()}")
@@ -174,7 +173,7 @@ def introduce(task: Task, data: Any, folder: Path) -> None:
         log.info(f"note: {note}")
     parameters = sum(p.numel() for p in task.parameters())
     log.info(
-        f"task: {type(task).__name__.lower()} on {type(task.backbone).__name__}, {parameters / 1e6:.2f} M parameters"
+        f"task: {type(task).__name__.lower()} on {type(task.backbone).__name__}, {parameters / 1e6:.2f} M parameters, {precision}"
     )
 
 
@@ -196,7 +195,8 @@ def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
     if not done or not (folder / "metrics.json").is_file():
         return False
     print(
-        f"this run is finished after {start.epoch} epochs, see {folder}/report.html; for more say trainer.max_epochs=..."
+        f"this run is finished after {counted(start.epoch, 'epoch')}, see {folder}/report.html"
+        f"{'' if start.budget else '; for more say trainer.max_epochs=...'}"
     )
     return True
 

@@ -235,7 +235,7 @@ def test_budgets(
     kept = [items.kept for items in data.splits.values()]
     assert (sum(len(k.ram) for k in kept), sum(len(k.filed) for k in kept)) == (in_ram, filed)
     rest = 16 - in_ram - filed
-    assert (f"{rest} items do not fit and are decoded each time" in data.describe()) == bool(rest)
+    assert (f"{rest} items do not fit into a quarter of the free" in data.describe()) == bool(rest)
     assert data.whole == (not rest)
     assert alike(everything(prepared(ImageFolder(str(image_folder), size=24, cache="off"))), everything(data))
 

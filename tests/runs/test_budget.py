@@ -130,6 +130,24 @@ def test_where_no_epoch_fits_a_part_of_one_is_taken(monkeypatch: pytest.MonkeyPa
     assert f"no whole epoch fits, {found['steps']} of its 5 steps planned, 10.00 s each" in caplog.text
 
 
+@pytest.mark.parametrize("batch", [0, 1])
+def test_a_part_of_an_epoch_grows_where_steps_turn_out_faster(
+    batch: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = World(monkeypatch, step=20.0)
+    run("classification", tmp_path / "run", [Slower(world, {0: 0.3}, batch)], budget=120.0)
+    found = result(tmp_path / "run")
+    assert found["budget"]["planned_steps"] < found["steps"]
+    assert 0.7 * 120 <= world.used + 3 <= 120
+
+
+def test_a_budget_that_starting_has_used_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is said before anything is tried out."""
+    World(monkeypatch, step=10.0)
+    with pytest.raises(InputError, match=r"budget=5s is too short: starting took 10 s: say budget=30s or more"):
+        run("classification", tmp_path / "run", budget=5.0)
+
+
 def test_what_can_not_be_done_is_said_with_the_least_that_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     World(monkeypatch, step=10.0)
     with pytest.raises(InputError, match=r"budget=30s is too short: .* say budget=(\d+)s or more") as said:

@@ -154,7 +154,7 @@ TRICKS = {
     "a name": ("x: !!python/name:os.mkdir", "could not determine a constructor"),
     "anchors": (LAUGHS, "repeats a part"),
     "a circle": ("a: &a [*a]", "repeats a part"),
-    "depth": ("[" * 1200, "can't be read as YAML"),
+    "depth": ("[" * 200_000, "nested without end"),
     "a number": ("a: " + "9" * 9999, "can't be read as YAML"),
     "a date": ("a: 2020-99-99", "can't be read as YAML"),
     "bytes": ("a: \0", "can't be read as YAML"),
