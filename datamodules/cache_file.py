@@ -45,6 +45,7 @@ class CacheFile:
         self.path = path
         self.map: mmap.mmap | None = None
         self.seen: set[str] = set()
+        self.damaged = False
         content = self.content()
         if len(content) < END.size:
             raise ValueError("it is cut short")

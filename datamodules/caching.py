@@ -62,8 +62,10 @@ class Kept:
             return file.read(key)
         except (OSError, ValueError, TypeError, LookupError) as error:
             del self.filed[index]
-            log.warning(f"{file.path} can't be used any more ({reason(error)}): its items are decoded")
-            remove(file.path)
+            if not file.damaged:
+                log.warning(f"{file.path} can't be used any more ({reason(error)}): what is damaged of it is decoded")
+                remove(file.path)
+            file.damaged = True
             return None
 
     def only(self, left: Iterable[int]) -> None:
