@@ -23,7 +23,7 @@ import torchvision
 from torch import Tensor
 
 from datamodules.cache_file import PART, SUFFIX, CacheFile
-from datamodules.machine import cache_home
+from machine import cache_home
 
 VERSION = 1
 """Of how this project opens items; whoever changes what comes out of a file raises it."""

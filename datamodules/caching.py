@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.cache_file import CacheFile, CacheWriter
 from datamodules.cache_folder import CacheFolder, remove, size_at
-from datamodules.machine import free_memory, neighbours
+from machine import free_memory, neighbours
 from structures import InputError, counted, reason
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datamodules.items import Items, size_of
+from machine import cores
 from structures import InputError, counted
 
 MOST = 8
@@ -47,16 +48,6 @@ class Crew:
         """Whether shared memory has no room for another batch."""
         free = free_shared()
         return bool(self.workers) and free is not None and free < self.batch
-
-
-def cores() -> int:
-    """Cores that this process may use: those it is bound to, and no more than its container's share of time."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(bound, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no container, or "max"
-        return bound
 
 
 def usual_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, sharers: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from health.tree import fingerprint, read_tree, stamp
+from machine import cache_home
 
 JSON = "json="
 
@@ -41,7 +42,7 @@ class Memory:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         name = hashlib.blake2b(str(root.resolve()).encode(), digest_size=12).hexdigest()
-        self.path = cache_home() / f"{name}.sqlite"
+        self.path = cache_home() / "doctor" / f"{name}.sqlite"
 
     def open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,11 +97,6 @@ class Memory:
                 connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", rows)
         except (OSError, sqlite3.Error):
             return
-
-
-def cache_home() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "resmet" / "doctor"
 
 
 def tree_state(root: Path, written: Iterable[Path]) -> str:

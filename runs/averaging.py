@@ -32,7 +32,9 @@ class Average(Callback):
         self.swapped = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.own = pl_module.state_dict(keep_vars=True)
+        if trainer.global_step == 0:  # also after a try that failed, maybe in the middle of a validation
+            self.average, self.steps = {}, 0
+        self.own, self.swapped = pl_module.state_dict(keep_vars=True), False
         self.average = {
             name: self.average.get(name, value).detach().to(value.device, copy=True) for name, value in self.own.items()
         }

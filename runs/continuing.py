@@ -8,6 +8,7 @@ from typing import Any
 
 from reading import read_plain
 from runs.checkpoints import candidates
+from runs.trial import parts
 from structures import InputError, Spec
 from tasks.base import Task
 
@@ -82,14 +83,14 @@ def recall(folder: Path, data: Any) -> None:
             names, spec = content["left_out"], Spec.from_dict(content["spec"])
         except Exception:  # `find_start` says so
             continue
-        for name, part in getattr(data, "parts", {"": data}).items():
+        for name, part in parts(data).items():
             part.stay_out, part.known = set(names), spec.parts.get(name) if name else spec
         return
 
 
 def left_out(data: Any) -> list[str]:
     """The names of all items that were left out; of all parts where data is joint."""
-    return [name for part in getattr(data, "parts", {"": data}).values() for name in part.left_out]
+    return [name for part in parts(data).values() for name in part.left_out]
 
 
 def refuse_other_data(content: dict[str, Any], task: Task, data: Any) -> None:

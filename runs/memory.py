@@ -1,8 +1,7 @@
-"""How much memory a run takes, how much there is, and whether an error says that there is none left."""
+"""How much memory a run takes, and whether an error says that there is none left."""
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 
@@ -15,14 +14,6 @@ def peak_memory_mb() -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def free_memory() -> int:
-    """Bytes of this machine's memory that can be had now."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 1 << 30
 
 
 def out_of_memory(error: BaseException) -> bool:

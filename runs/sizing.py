@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from runs.memory import free_memory, out_of_memory, peak_memory_mb
+from machine import free_memory
+from runs.memory import out_of_memory, peak_memory_mb
 from runs.trial import Trial, batches, parts, unseen
 from structures import InputError
 from tasks.base import Task

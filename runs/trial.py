@@ -39,8 +39,7 @@ class Trial:
         self.number += 1
         batch = self.trainer.strategy.batch_to_device(batch, self.task.device)
         with self.trainer.precision_plugin.forward_context():
-            batch = self.task.mix(batch)
-            return torch.stack(list(self.task.losses(self.task.encode(batch), batch).values())).sum()
+            return self.task.training_step(batch, 0)["loss"]
 
     def step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad()

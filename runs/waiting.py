@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import Profiler
 
+from machine import cores
 from runs.trainer import fast_precision
 from runs.trial import parts
 
@@ -106,18 +106,15 @@ class Waiting(Callback):
 
 def for_data(data: Any) -> list[str]:
     """What would bring batches faster, by what is not done yet."""
-    own, cores = list(parts(data).values()), os.cpu_count() or 1
-    whole = all(getattr(part, "whole", False) for part in own)
+    own, most = list(parts(data).values()), cores()
+    whole = all(part.whole for part in own)
     helps = []
-    if any(getattr(part, "cache", True) in (False, "off") for part in own):
+    if any(part.cache == "off" for part in own):
         helps.append("data.cache=auto")
-    elif not whole and any(getattr(part, "cache", None) in ("auto", "ram") for part in own):
+    elif not whole and any(part.cache in ("auto", "ram") for part in own):
         helps.append("data.cache=disk")
-    loading = [
-        part.workers if part.workers is not None else (0 if getattr(part, "whole", False) else cores) for part in own
-    ]
-    if cores > 1 and min(loading) < cores:
-        helps.append(f"data.workers={cores}")
+    if most > 1 and any(loader.num_workers < most for part in own for loader in part.loaders):
+        helps.append(f"data.workers={most}")
     if not whole and any(hasattr(part, "root") and not hasattr(part, "nearby") for part in own):
         helps.append("pack.py")
     return helps + smaller(own)
@@ -131,7 +128,7 @@ def for_steps(trainer: Trainer, task: Any, data: Any) -> list[str]:
         helps.append("trainer.accelerator=gpu")
     if str(trainer.precision) == "32-true" and fast_precision("gpu" if gpu else "cpu") != "32-true":
         helps.append("trainer.precision=bf16-mixed")
-    if gpu and task.config.get("trainer", {}).get("compile", task.config.get("compile")) is False:
+    if gpu and not task.config.get("compile"):
         helps.append("compile=true")
     if gpu and not getattr(trainer, "automatic_batch", False):
         helps.append("trainer.batch_size=auto")

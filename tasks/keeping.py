@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from machine import free_memory
 from structures import Batch, Features
 
 Key = tuple[str, tuple[int, ...]]
@@ -64,7 +64,4 @@ def room(device: torch.device) -> int:
     """Bytes on `device` that features may take."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // SHARE
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SHARE
-    except (ValueError, OSError, AttributeError):
-        return 1 << 30
+    return free_memory() // SHARE

@@ -18,7 +18,6 @@ DATA_BASES = {
     "datamodules.checking",
     "datamodules.crew",
     "datamodules.loading",
-    "datamodules.machine",
     "datamodules.image_data",
     "datamodules.images",
     "datamodules.sounds",
@@ -49,12 +48,14 @@ DATA_BASES = {
 MAY = {
     "structures": set(),
     "reading": {"structures"},
+    "machine": set(),
     "drawing": {"structures", "marking"},
     "marking": {"structures"},
     "backbones": {"structures", "reading", "backbones.base", "backbones.weights"},
     "heads": {"structures", "backbones.base", "heads.across", "heads.dice", "heads.sampling", "heads.sizing"},
     "tasks": {
         "structures",
+        "machine",
         "heads",
         "backbones.base",
         "tasks.base",
@@ -68,10 +69,10 @@ MAY = {
         "tasks.scoring",
         "tasks.sharing",
     },
-    "datamodules": {"structures", "reading"} | DATA_BASES,
-    "runs": {"structures", "reading", "drawing", "tasks.base", "runs"},
+    "datamodules": {"structures", "reading", "machine"} | DATA_BASES,
+    "runs": {"structures", "reading", "machine", "drawing", "tasks.base", "runs"},
     "deploy": {"structures", "reading", "drawing", "tasks.base", "deploy"},
-    "health": {"structures", "reading", "drawing", "datamodules", "health"},
+    "health": {"structures", "reading", "machine", "drawing", "datamodules", "health"},
     "assembly": {"structures", "reading", "tasks.base", "datamodules.base", "backbones.base"},
     "scripts": {
         "structures",
@@ -98,7 +99,7 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
-    ours = {*FOLDERS, *SCRIPTS, "structures", "reading", "assembly", "drawing", "marking"}
+    ours = {*FOLDERS, *SCRIPTS, "structures", "reading", "machine", "assembly", "drawing", "marking"}
     return {name for name in found if name.split(".")[0] in ours}
 
 

@@ -19,11 +19,12 @@ import torch
 from datamodules import crew
 from datamodules.augment import Augment
 from datamodules.collating import collate, collate_packed, unpack
-from datamodules.crew import MOST, Crew, batch_bytes, cores, fitting, open_files, usual_workers
+from datamodules.crew import MOST, Crew, batch_bytes, fitting, open_files, usual_workers
 from datamodules.house import Digits, Scenes
 from datamodules.image_folder import ImageFolder
 from datamodules.joint import JointData
 from datamodules.mask_folder import MaskFolder
+from machine import cores
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000

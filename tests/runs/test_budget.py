@@ -17,6 +17,7 @@ from runs_of import Kill, Killed, run
 from runs.course import Cost, Course, course, planned
 from runs.tables import read_rows
 from structures import InputError
+from tasks.base import Task
 from tasks.freezing import Plan
 from tasks.recipe import Recipe
 
@@ -52,22 +53,17 @@ class World:
             monkeypatch.setattr(f"runs.{module}.time.monotonic", lambda: self.now)
         monkeypatch.setattr("runs.budget.since_start", lambda: start)
         monkeypatch.setattr("runs.timing.Crowding.now", lambda self: 1.0)
-        for kind in ("Trial.step", "Trial.judge"):
-            self.slow(monkeypatch, f"runs.trial.{kind}", "step" if kind.endswith("step") else "judged")
-        self.slow(monkeypatch, "tasks.base.Task.training_step", "step")
-        self.slow(monkeypatch, "tasks.base.Task.judge", "judged")
+        self.slow(monkeypatch, "training_step", "step")  # a trial takes the same
+        self.slow(monkeypatch, "judge", "judged")
 
-    def slow(self, monkeypatch: pytest.MonkeyPatch, path: str, taken: str) -> None:
-        owner, name = path.rsplit(".", 1)
-        module, kind = owner.rsplit(".", 1)
-        right = getattr(getattr(__import__(module, fromlist=[kind]), kind), name)
+    def slow(self, monkeypatch: pytest.MonkeyPatch, name: str, taken: str) -> None:
+        right = getattr(Task, name)
 
         def slowly(*words: Any) -> Any:
-            if not (name == "judge" and kind == "Trial"):  # which calls the task's own
-                self.now += getattr(self, taken)
+            self.now += getattr(self, taken)
             return right(*words)
 
-        monkeypatch.setattr(path, slowly)
+        monkeypatch.setattr(Task, name, slowly)
 
     @property
     def used(self) -> float:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from runs_of import run
 
+from datamodules.caching import mode_of
 from datamodules.items import Items
 from runs import waiting
 from runs.waiting import for_data, for_steps
@@ -46,7 +47,8 @@ def test_what_is_slow_is_said_once(slow: str, monkeypatch: pytest.MonkeyPatch, t
 
 
 def part(**more: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{"cache": "auto", "workers": 64, "whole": True, "batch_size": 8} | more)
+    loaders = [SimpleNamespace(num_workers=more.pop("workers", 64))]
+    return SimpleNamespace(**{"cache": "auto", "loaders": loaders, "whole": True, "batch_size": 8} | more)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def part(**more: Any) -> SimpleNamespace:
     [
         (part(), []),
         (part(cache="off", whole=False), ["data.cache=auto"]),
-        (part(cache=False), ["data.cache=auto"]),
+        (part(cache=mode_of(False)), ["data.cache=auto"]),
         (part(whole=False), ["data.cache=disk"]),
         (part(whole=False, root="x"), ["data.cache=disk", "pack.py"]),
         (part(cache="disk", whole=False, root="x", nearby=4), []),
@@ -67,10 +69,10 @@ def test_only_what_is_not_done_yet_helps_the_data(data: Any, helps: list[str]) -
 
 
 def test_workers_help_where_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert for_data(part(workers=None)) == ["data.workers=8"]
+    monkeypatch.setattr(waiting, "cores", lambda: 8)
+    assert for_data(part(workers=0)) == ["data.workers=8"]
     assert for_data(part(workers=8)) == []
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(waiting, "cores", lambda: 1)
     assert for_data(part(workers=0)) == []
 
 

@@ -37,6 +37,16 @@ def group_limits() -> list[tuple[int, int]]:
     return found
 
 
+def cores() -> int:
+    """Cores that this process may use: those it is bound to, and no more than its container's share of time."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(bound, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or "max"
+        return bound
+
+
 def neighbours() -> int:
     """Processes of this run on this machine, as far as whoever started them says so."""
     names = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE" if "LOCAL_RANK" in os.environ else "")
