@@ -134,10 +134,10 @@ class Budget(Callback):
         step, gathering = trainer.global_step, (batch_idx + 1) % trainer.accumulate_grad_batches
         if gathering or batch_idx + 1 >= trainer.num_training_batches:
             return  # at the end of an epoch comes a new plan
-        if step >= self.plan.steps and not self.goes_on(trainer, pl_module, step):
-            trainer.should_stop = True
-        elif step % self.every == 0:
+        if step >= self.plan.steps or step % self.every == 0:
             self.look(trainer, pl_module, step)
+        if step >= self.plan.steps:
+            trainer.should_stop = True
 
     def look(self, trainer: Trainer, task: Any, step: int) -> None:
         """Within an epoch: is there time for its validation, and for all that comes after?"""
@@ -163,16 +163,6 @@ class Budget(Callback):
             if more.steps:
                 self.follow(trainer, Course(self.plan.epochs + more.epochs, step + inside + more.steps))
                 task.pace.end_at(self.plan.steps, step)
-
-    def goes_on(self, trainer: Trainer, task: Any, step: int) -> bool:
-        """At the planned end within an epoch: go on where steps were faster than was foreseen, and say whether."""
-        cost = self.cost(trainer)
-        spare = min(cost.steps - step % cost.steps, math.floor((self.left(cost) - cost.judging) / cost.step))
-        spare = trainer.strategy.broadcast(spare if spare * cost.step > self.seconds * WORTH else 0)
-        if spare > 0:
-            self.follow(trainer, Course(self.plan.epochs, step + spare))
-            task.pace.end_at(self.plan.steps, step)
-        return bool(spare > 0)
 
     def cost(self, trainer: Trainer) -> Cost:
         """By what was seen last."""
