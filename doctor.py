@@ -12,8 +12,8 @@ def main(cfg: "DictConfig") -> None:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from health.look import Order
-    from health.visit import visit
+    from resmet.data_checks.run.run import visit
+    from resmet.data_checks.run.scan import Order
 
     format = HydraConfig.get().runtime.choices.get("data") or ""
     keys = [word for word in HydraConfig.get().overrides.task if word.startswith("data.")]
@@ -25,7 +25,7 @@ def assemble(cfg: "DictConfig", settings: dict[str, Any]) -> Any:
     """The reader that was asked for, with `settings` that were found out."""
     from omegaconf import OmegaConf
 
-    from assembly import assemble_data
+    from resmet.assembly import assemble_data
 
     for key, value in settings.items():
         OmegaConf.update(cfg, f"data.{key}", value, merge=True)
@@ -33,12 +33,12 @@ def assemble(cfg: "DictConfig", settings: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    from health.words import repeat, spell_out
+    from resmet.data_checks.run.arguments import repeat, spell_out
 
     WORDS = sys.argv[1:]
     repeat(WORDS)  # leaves, where nothing has changed since the last time
     sys.argv[1:] = spell_out(WORDS)
 
-    from runs.command import command
+    from resmet.cli.entrypoint import command
 
     command("doctor", main)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from runs.command import command
+from resmet.cli.entrypoint import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 def main(cfg: "DictConfig") -> None:
     from omegaconf import OmegaConf
 
-    from assembly import assemble_data, build, load_task, read_checkpoint
-    from runs.folder import claim, open_folder
-    from runs.judging import evaluate, precision_of
+    from resmet.assembly import assemble_data, build, load_task, read_checkpoint
+    from resmet.cli.run_dir import claim, open_folder
+    from resmet.engine.evaluate import evaluate, precision_of
 
     task = load_task(cfg.ckpt)
     chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])

@@ -4,11 +4,11 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from reading import printable
-from runs.checks import choices
-from runs.command import command
-from runs.signals import TERMINATED
-from structures import InputError
+from foundation.storage.safe_load import printable
+from foundation.structures import InputError
+from resmet.callbacks.signals import TERMINATED
+from resmet.cli.entrypoint import command
+from resmet.cli.validate import choices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def main(cfg: "DictConfig") -> None:
     if not cfg.get("data"):
         raise InputError(f"data is required: say data=..., one of {', '.join(choices('data'))}")
-    from assembly import assemble_data
-    from datamodules.packing import claim_folder, pack
+    from datamodules.shards.writer import claim_folder, pack
+    from resmet.assembly import assemble_data
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # on the way out what is half written goes
     claim_folder(str(cfg.out))  # refused before the data is read

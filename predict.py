@@ -2,17 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from runs.command import command
+from resmet.cli.entrypoint import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def main(cfg: "DictConfig") -> None:
-    from assembly import load_task
-    from datamodules.files import Files
-    from deploy.predictor import Predictor
-    from runs.folder import claim, open_folder
+    from datamodules.predict_files import Files
+    from resmet.assembly import load_task
+    from resmet.cli.run_dir import claim, open_folder
+    from resmet.deploy.predictor import Predictor
 
     predictor = Predictor(load_task(cfg.ckpt), cfg.part, cfg.threshold)
     files = Files(cfg.source, predictor.spec, cfg.batch_size)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from runs.command import command
+from resmet.cli.entrypoint import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def main(cfg: "DictConfig") -> None:
     from functools import partial
 
-    from runs.folder import find_folder, open_folder
-    from runs.times import seconds
+    from foundation.durations import seconds
+    from resmet.cli.run_dir import find_folder, open_folder
 
     cfg, folder = find_folder(cfg)  # answers before torch is imported
     budget = seconds(cfg.budget, "budget", "time for a run") if cfg.get("budget") is not None else None
@@ -21,10 +21,10 @@ def main(cfg: "DictConfig") -> None:
     if resume:
         cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
 
-    from assembly import assemble_data, assemble_task, build, rehearse
-    from runs.continuing import recall
-    from runs.trainer import refuse_without_compiler
-    from runs.training import start, train
+    from resmet.assembly import assemble_data, assemble_task, build, rehearse
+    from resmet.checkpoints.resume import recall
+    from resmet.engine.fit import start, train
+    from resmet.engine.trainer import refuse_without_compiler
 
     start(cfg.seed)
     engine = build(cfg.trainer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from structures import Features, InputError
+from foundation.structures import Features, InputError
 
 
 def picture_layout(narrowest: int) -> torch.memory_format:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from backbones.base import Backbone, picture_layout
 from backbones.weights import load_weights
-from structures import Features, InputError
+from foundation.structures import Features, InputError
 
 
 class FlatConv(nn.Conv1d):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from backbones.base import Backbone
 from backbones.weights import from_hub, give_up_early, hub_folder, load_weights, nearest
-from structures import Features, InputError
+from foundation.structures import Features, InputError
 
 
 class TimmFeatures(Backbone):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Match
-from reading import read_plain
-from structures import InputError, reason
+from foundation.storage.safe_load import read_plain
+from foundation.structures import InputError, reason
 
 State = dict[str, Tensor]
 FORMS = "none, a file (.pt, .pth, .th, .ckpt, .safetensors), a timm tag such as resnet18.a1_in1k, or a torchvision tag such as ResNet18_Weights.IMAGENET1K_V1"

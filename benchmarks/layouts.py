@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.pieces import ours, step, timed
 from benchmarks.rounds import Result, Settings
-from structures import Spec
+from foundation.structures import Spec
 
 
 def audio(settings: Settings) -> Result:

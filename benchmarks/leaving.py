@@ -14,7 +14,7 @@ from typing import Any
 def main() -> None:
     steps, how = int(sys.argv[1]), sys.argv[2]
     import train
-    from runs.command import command
+    from resmet.cli.entrypoint import command
 
     sys.argv = ["train.py", *sys.argv[3:]]
 

@@ -19,8 +19,8 @@ from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig
 
 import train
-from assembly import assemble_data
-from datamodules.base import Data
+from datamodules.base.datamodule import Data
+from resmet.assembly import assemble_data
 
 ROOT = Path(__file__).parent.parent
 QUIET = ("callbacks.pictures=null",)  # they are drawn after the training

@@ -14,11 +14,11 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from assembly import assemble_task, build
 from benchmarks.beside import Steps
 from benchmarks.ours import ROOT, STILL, Memory, Repeated, prepared, run
 from benchmarks.rivals.plain import Plain, stepping
 from benchmarks.rounds import Result, Settings, compared
+from resmet.assembly import assemble_task, build
 
 LARGE = ("data.size=224", "data.batch_size=32", *STILL)
 SMALL = ("backbone=resnet20", "data.size=32", "data.batch_size=32", "data.channels=3", *STILL)
@@ -85,8 +85,8 @@ def resident(what: str) -> float:
 
 
 def main() -> None:
-    import runs.pictures
-    import runs.report  # noqa: F401  both sides have imported the same
+    import resmet.callbacks.visualize
+    import resmet.engine.report  # noqa: F401  both sides have imported the same
 
     side = sys.argv[1]
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from assembly import assemble_task
 from benchmarks import subsets
 from benchmarks.ours import STILL, STILL_SOUND, prepared
 from benchmarks.rivals.audio import audio
@@ -17,6 +16,7 @@ from benchmarks.rivals.detection import detection
 from benchmarks.rivals.segmentation import segmentation
 from benchmarks.rivals.tutorial import Tutorial
 from benchmarks.rounds import Settings
+from resmet.assembly import assemble_task
 
 
 @dataclass(frozen=True)

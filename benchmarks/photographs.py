@@ -19,7 +19,7 @@ from benchmarks.ours import compose, prepared, rounds_of_epochs, run
 from benchmarks.pairs import PAIRS
 from benchmarks.rivals.classification import classification, still
 from benchmarks.rounds import Result, Settings, compared, take_turns
-from datamodules.base import Data
+from datamodules.base.datamodule import Data
 
 WIDTH, HEIGHT = 4000, 3000
 BATCH = 8

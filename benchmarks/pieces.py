@@ -12,12 +12,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from assembly import assemble_task, build
 from benchmarks.ours import compose, prepared
 from benchmarks.pairs import PAIRS, detector_sizes
 from benchmarks.rivals.detection import detector
 from benchmarks.rounds import Result, Settings, compared, take_turns
-from structures import Spec
+from foundation.structures import Spec
+from resmet.assembly import assemble_task, build
 
 LAYOUT = torch.channels_last
 

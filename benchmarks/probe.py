@@ -18,11 +18,11 @@ from lightning.pytorch import Callback, seed_everything
 
 from backbones.resnet import ResNet
 from benchmarks.rounds import Result, Settings, compared
-from datamodules.house import Scenes
-from runs.trainer import make_trainer
+from datamodules.synthetic import Scenes
+from resmet.engine.trainer import make_trainer
 from tasks.classification import Classification
-from tasks.freezing import Plan
-from tasks.recipe import Recipe
+from tasks.optim.freezing import Plan
+from tasks.optim.recipe import Recipe
 
 
 class Clock(Callback):

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import CombinedLoader
 
-from datamodules.base import Data, Item, Sample
-from structures import InputError, Spec
+from datamodules.base.datamodule import Data, Item, Sample
+from foundation.structures import InputError, Spec
 
 
 class JointData(Data):

@@ -18,10 +18,10 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from backbones.base import require
-from heads.across import mean
-from heads.sampling import Sampler
-from heads.sizing import Sizes, decide
-from structures import Batch, Features, InputError, Prediction, require_range
+from foundation.parallel.collectives import mean
+from foundation.structures import Batch, Features, InputError, Prediction, require_range
+from heads.anchor_sampler import Sampler
+from heads.rcnn_defaults import Sizes, decide
 
 
 class Float32(nn.Module):
@@ -44,7 +44,7 @@ class Anchors(AnchorGenerator):
 
 
 class RCNN(nn.Module):
-    """Proposals on a feature pyramid, then a class and a box for each. What is None is decided by backbone and data, see `heads.sizing`.
+    """Proposals on a feature pyramid, then a class and a box for each. What is None is decided by backbone and data, see `heads.rcnn_defaults`.
 
     Args:
         channels: {stride: channels} of the backbone.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
-from structures import Features, InputError, require_range
+from foundation.structures import Features, InputError, require_range
 
 
 class UNet(nn.Module):

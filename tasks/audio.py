@@ -5,7 +5,7 @@ Source: Dai et al., Very deep convolutional neural networks for raw waveforms, 2
 
 from torch import Tensor
 
-from structures import Batch
+from foundation.structures import Batch
 from tasks.classification import Classification
 
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from backbones.base import Backbone, picture_layout
-from heads.statistics import synchronise
-from structures import Batch, Features, InputError, Prediction, Spec
-from tasks.learning import Learning
-from tasks.recipe import Recipe
-from tasks.sharing import gather, scatter, share_out
+from foundation.parallel.sync_batchnorm import synchronise
+from foundation.structures import Batch, Features, InputError, Prediction, Spec
+from tasks.fsdp import gather, scatter, share_out
+from tasks.optim.optimization import Learning
+from tasks.optim.recipe import Recipe
 
 
 class Task(Learning, ABC):

@@ -17,12 +17,12 @@ from torchmetrics.classification import (
 )
 
 from backbones.base import Backbone
-from heads.across import mean
-from heads.pooled import Pooled
-from structures import Batch, Features, Prediction, Spec, require_range
-from tasks.balancing import class_weights as weigh
+from foundation.parallel.collectives import mean
+from foundation.structures import Batch, Features, Prediction, Spec, require_range
+from heads.linear import Pooled
 from tasks.base import Task
-from tasks.mixing import Mixing
+from tasks.optim.class_weights import class_weights as weigh
+from tasks.optim.mixup import Mixing
 
 THRESHOLDS = 101
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
+from foundation.structures import Batch, Features, Prediction, Spec
 from heads.rcnn import RCNN
-from structures import Batch, Features, Prediction, Spec
 from tasks.base import Task
-from tasks.scoring import NAMES, AveragePrecision
+from tasks.coco_map import NAMES, AveragePrecision
 
 
 class Detection(Task):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
-from heads.across import alone, processes, summed
-from structures import Batch, InputError, Prediction, Spec, require_range
+from foundation.parallel.collectives import alone, processes, summed
+from foundation.structures import Batch, InputError, Prediction, Spec, require_range
 from tasks.base import Task
 
 

@@ -9,12 +9,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from backbones.base import Backbone
-from heads.across import total
-from heads.dice import dice_loss
+from foundation.parallel.collectives import total
+from foundation.structures import IGNORE, Batch, Features, Prediction, Spec, require_range
+from heads.dice_loss import dice_loss
 from heads.unet import UNet
-from structures import IGNORE, Batch, Features, Prediction, Spec, require_range
-from tasks.balancing import class_weights as weigh
 from tasks.base import Task
+from tasks.optim.class_weights import class_weights as weigh
 
 
 class Segmentation(Task):

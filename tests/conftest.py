@@ -16,7 +16,7 @@ from PIL import Image
 torch.set_num_threads(1)  # nets are tiny here, and the tests run in several processes
 os.environ["OMP_NUM_THREADS"] = "1"  # in the scripts that they start, too
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
 

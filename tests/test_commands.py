@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
 Run = Callable[..., subprocess.CompletedProcess]
 TINY = ("backbone.width=8", "trainer.accelerator=cpu")

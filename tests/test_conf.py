@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from assembly import allowed
-from runs.checks import check, check_node, configurable, known_keys, near
-from runs.signatures import HYDRA, fits, signature
-from structures import InputError
+from foundation.structures import InputError
+from resmet.assembly import allowed
+from resmet.cli.schema import HYDRA, fits, signature
+from resmet.cli.validate import check, check_node, configurable, known_keys, near
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 
 
@@ -77,13 +77,13 @@ def test_types(value: Any, annotation: str, good: bool) -> None:
 
 
 def test_unknown_and_missing_keys() -> None:
-    node = {"_target_": "datamodules.voc.Voc", "root": "???"}
+    node = {"_target_": "datamodules.formats.voc.Voc", "root": "???"}
     with pytest.raises(InputError, match="data.root is required"):
         check_node(node, "data")
     with pytest.raises(InputError, match=r"no key data.rot. Nearest: data.root"):
-        check_node({"_target_": "datamodules.voc.Voc", "rot": "x"}, "data")
+        check_node({"_target_": "datamodules.formats.voc.Voc", "rot": "x"}, "data")
     with pytest.raises(InputError, match="must be a whole number"):
-        check_node({"_target_": "datamodules.voc.Voc", "root": "x", "batch_size": "many"}, "data")
+        check_node({"_target_": "datamodules.formats.voc.Voc", "root": "x", "batch_size": "many"}, "data")
     with pytest.raises(InputError, match=r"backbone is missing: say backbone=\.\.\., one of resnet101"):
         check({"data": {}}, "train")
     assert "resnet18" in near("resnet81", {"resnet18", "resnet50"})
@@ -112,10 +112,10 @@ def test_a_key_of_that_very_name_elsewhere_is_the_nearest() -> None:
 )
 def test_what_is_no_part_is_refused_where_one_is_meant(path: str, value: Any, said: str) -> None:
     targets = {
-        "recipe": "tasks.recipe.Recipe",
-        "data": "datamodules.voc.Voc",
+        "recipe": "tasks.optim.recipe.Recipe",
+        "data": "datamodules.formats.voc.Voc",
         "task": "tasks.joint.Joint" if "tasks" in path else "tasks.detection.Detection",
-        "trainer": "runs.trainer.make_trainer",
+        "trainer": "resmet.engine.trainer.make_trainer",
     }
     first, *inner, last = path.split(".")
     node: dict = {last: value} | ({} if inner else {"_target_": targets[first]})
@@ -135,7 +135,7 @@ def test_what_is_no_part_is_refused_where_one_is_meant(path: str, value: Any, sa
         ({"callbacks": {"foo": 1}}, "callbacks.foo is no part .* Allowed: callbacks.early_stop, "),
         ({"callbacks": {"pictures": 3}}, "or null to leave it out"),
         ({"logger": {"project": "x"}}, "choose logger=mlflow or logger=wandb"),
-        ({"logger": {"_target_": "runs.loggers.nowhere"}}, "logger=nowhere needs its package: pip install"),
+        ({"logger": {"_target_": "resmet.engine.loggers.nowhere"}}, "logger=nowhere needs its package: pip install"),
     ],
 )
 def test_the_top_of_a_config_is_judged_too(change: dict, said: str) -> None:

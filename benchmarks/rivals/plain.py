@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.nn.utils import clip_grad_norm_
 
-from assembly import assemble_task
+from resmet.assembly import assemble_task
 
 
 class Plain:

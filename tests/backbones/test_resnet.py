@@ -9,7 +9,7 @@ from torch import nn
 
 from backbones.resnet import ResNet
 from backbones.weights import load_weights
-from structures import InputError
+from foundation.structures import InputError
 
 COUNTS = {18: 11.69, 34: 21.80, 50: 25.56, 101: 44.55, 152: 60.19}
 CIFAR_COUNTS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.73}

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from backbones.resnet import ResNet
 from backbones.timm_features import TimmFeatures
-from structures import InputError
+from foundation.structures import InputError
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "model.backbone.", "state.module."])

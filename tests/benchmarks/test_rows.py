@@ -14,7 +14,7 @@ from benchmarks.row import measure
 from benchmarks.rows import ROWS, SLOW, Row, chosen
 from benchmarks.table import cells, document
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 MODULES = sorted({row.module for row in ROWS})
 
 

@@ -6,11 +6,11 @@ from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from heads.across import alone, mean, processes, total, whole
-from heads.dice import dice_loss
-from heads.sampling import Sampler
-from heads.statistics import OnCpu, OnGpu, over_all, synchronise
-from structures import IGNORE
+from foundation.parallel.collectives import alone, mean, processes, total, whole
+from foundation.parallel.sync_batchnorm import OnCpu, OnGpu, over_all, synchronise
+from foundation.structures import IGNORE
+from heads.anchor_sampler import Sampler
+from heads.dice_loss import dice_loss
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4])

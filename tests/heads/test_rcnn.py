@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 
+from foundation.structures import InputError
 from heads.rcnn import RCNN
-from heads.sizing import decide
-from structures import InputError
+from heads.rcnn_defaults import decide
 
 CONF = Path(__file__).parents[2] / "conf"
 DEFAULTS = {

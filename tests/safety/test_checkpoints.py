@@ -9,17 +9,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from assembly import allowed, assemble_data, assemble_task, build, load_task, read_checkpoint
 from backbones.weights import read_classes, read_file
-from runs.checkpoints import WholeFiles
-from runs.continuing import find_start
-from runs.resuming import read_config
-from structures import InputError, Spec
+from foundation.structures import InputError, Spec
+from resmet.assembly import allowed, assemble_data, assemble_task, build, load_task, read_checkpoint
+from resmet.checkpoints.checkpoint_io import WholeFiles
+from resmet.checkpoints.resume import find_start
+from resmet.cli.saved_config import read_config
 
 CONFIG: dict[str, Any] = {
     "task": {"_target_": "tasks.classification.Classification", "_partial_": True},
     "backbone": {"_target_": "backbones.resnet.ResNet", "_partial_": True, "depth": 18, "width": 8, "weights": "none"},
-    "recipe": {"_target_": "tasks.recipe.Recipe"},
+    "recipe": {"_target_": "tasks.optim.recipe.Recipe"},
 }
 SPEC = Spec(2, 1, ("a", "b"), (0.0,), (1.0,), (32, 32), "stretch")
 
@@ -87,7 +87,7 @@ def test_nothing_that_we_import_lets_pickles_in() -> None:
     import lightning  # noqa: F401
     import timm  # noqa: F401
 
-    import runs.training  # noqa: F401
+    import resmet.engine.fit  # noqa: F401
 
     homes = {thing.__module__.split(".")[0] for thing in torch.serialization.get_safe_globals()}
     assert homes <= {"torch"}, "somebody has put more on the list of what weights_only=True makes"
@@ -98,13 +98,17 @@ def programs(mark: Path) -> list[dict[str, Any]]:
     home = str(mark.parent)
     return [
         {"_target_": "os.mkdir", "_args_": [str(mark)]},
-        {"_target_": "runs.job.attempt", "line": ["mkdir", str(mark)], "logs": home, "number": 0},
-        {"_target_": "runs.launching.Process", "_args_": [["mkdir", str(mark)], home, 0, 0, None]},
-        {"_target_": "runs.job.leave", "path": {"_target_": "pathlib.Path", "_args_": [str(mark)]}, "code": 0},
+        {"_target_": "resmet.sweeps.slurm_job.attempt", "line": ["mkdir", str(mark)], "logs": home, "number": 0},
+        {"_target_": "resmet.sweeps.launchers.Process", "_args_": [["mkdir", str(mark)], home, 0, 0, None]},
+        {
+            "_target_": "resmet.sweeps.slurm_job.leave",
+            "path": {"_target_": "pathlib.Path", "_args_": [str(mark)]},
+            "code": 0,
+        },
         {"_target_": "torch.utils.cpp_extension.load", "name": "x", "sources": [home]},
         {"_target_": "torch.hub.load", "repo_or_dir": home, "model": "x", "source": "local"},
         {"_target_": "lightning.pytorch.loggers.tensorboard.TensorBoardLogger", "save_dir": home, "name": "mark"},
-        {"_target_": "datamodules.packing.pack", "data": None, "out": str(mark)},
+        {"_target_": "datamodules.shards.writer.pack", "data": None, "out": str(mark)},
         {"_target_": "hydra.utils.get_method", "path": "os.mkdir"},
     ]
 
@@ -126,12 +130,12 @@ def test_nor_does_data(number: int, mark: Path) -> None:
     with pytest.raises(InputError, match="a config may not build"):
         assemble_data(OmegaConf.create({"data": node}))
     with pytest.raises(InputError, match="a config may not build"):
-        build(OmegaConf.create({"_target_": "datamodules.house.Digits", "augment": node}))
+        build(OmegaConf.create({"_target_": "datamodules.synthetic.Digits", "augment": node}))
     assert not mark.exists()
 
 
 def test_what_is_no_data_is_not_taken_for_it() -> None:
-    for data in (None, {"_target_": "tasks.recipe.Recipe"}, {"root": "x"}):
+    for data in (None, {"_target_": "tasks.optim.recipe.Recipe"}, {"root": "x"}):
         with pytest.raises(InputError, match="no data that can be built"):
             assemble_data(OmegaConf.create({"data": data} if data else {}))
 
@@ -164,7 +168,7 @@ TRICKS = {
 
 @pytest.mark.parametrize(("text", "said"), TRICKS.values(), ids=TRICKS)
 def test_a_run_s_config_is_plain_values(text: str, said: str, mark: Path, tmp_path: Path) -> None:
-    from datamodules.yolo import read_yaml
+    from datamodules.formats.yolo import read_yaml
 
     for name, read in (("config.yaml", read_config), ("data.yaml", read_yaml)):
         folder = tmp_path / name.partition(".")[0]

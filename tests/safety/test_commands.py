@@ -10,19 +10,19 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
-from runs.borrowed import refuse_borrowed
-from runs.checks import check_node
-from runs.sweep_folder import read_said, refuse_programs
-from runs.sweeping import again
-from runs.trials import read_trials
-from structures import InputError
+from foundation.structures import InputError
+from resmet.cli.config_dir import refuse_borrowed
+from resmet.cli.validate import check_node
+from resmet.sweeps.command import again
+from resmet.sweeps.sweep_dir import read_said, refuse_programs
+from resmet.sweeps.trial import read_trials
 
-PROGRAM = "{_target_: runs.job.attempt, line: [mkdir, MARK], logs: HOME, number: 0}"
+PROGRAM = "{_target_: resmet.sweeps.slurm_job.attempt, line: [mkdir, MARK], logs: HOME, number: 0}"
 EVIL = {
     "callbacks": f"# @package _global_\nhydra: {{callbacks: {{x: {PROGRAM}}}}}",
     "package": f"# @package hydra.callbacks.x\n{PROGRAM}",
-    "launcher": "# @package hydra.launcher\n_target_: runs.job.attempt",
-    "sweeper": "# @package hydra.sweeper\n_target_: runs.job.attempt",
+    "launcher": "# @package hydra.launcher\n_target_: resmet.sweeps.slurm_job.attempt",
+    "sweeper": "# @package hydra.sweeper\n_target_: resmet.sweeps.slurm_job.attempt",
     "handler": "# @package hydra.job_logging\nversion: 1\nhandlers: {x: {class: subprocess.Popen, args: [mkdir, MARK]}}",
     "environment": "# @package _global_\nhydra: {job: {env_set: {LD_PRELOAD: x.so}}}",
     "choice": "# @package _global_\ndefaults: [/data@hydra.callbacks.x: folder]",
@@ -72,7 +72,7 @@ def test_no_other_config_in_place_of_ours(option: str) -> None:
 def test_where_a_logger_writes_is_not_a_config_s_to_say() -> None:
     for name in ("tensorboard", "wandb", "mlflow"):
         with pytest.raises(InputError, match="there is no key logger.run_dir"):
-            check_node({"_target_": f"runs.loggers.{name}", "run_dir": "/elsewhere"}, "logger")
+            check_node({"_target_": f"resmet.engine.loggers.{name}", "run_dir": "/elsewhere"}, "logger")
 
 
 def write_sweep(folder: Path, **change: Any) -> Path:
@@ -85,7 +85,7 @@ def write_sweep(folder: Path, **change: Any) -> Path:
 WORDS = {
     "shell lines": {"chosen": ["sweep/launcher=slurm", "sweep.launcher.setup=[mkdir x]"]},
     "as a mapping": {"chosen": ["sweep.launcher={setup: [mkdir x]}"]},
-    "a callback": {"words": ["+hydra.callbacks.x._target_=runs.job.attempt"]},
+    "a callback": {"words": ["+hydra.callbacks.x._target_=resmet.sweeps.slurm_job.attempt"]},
     "a launcher": {"words": ["hydra/launcher=x"]},
     "a target": {"words": ["+data.x={_target_: os.mkdir}"]},
     "the environment": {"words": ["data.root=${oc.env:HOME}"]},
@@ -144,7 +144,7 @@ def test_a_sweep_s_trials_are_what_a_sweep_writes(change: dict[str, Any], tmp_pa
 
 @pytest.mark.parametrize("key", ["partition", "account", "qos", "constraint"])
 def test_no_word_for_sbatch_is_two_lines(key: str) -> None:
-    from runs.launching import Slurm
+    from resmet.sweeps.launchers import Slurm
 
     with pytest.raises(InputError, match=f"sweep.launcher.{key}=.* is no word that sbatch takes"):
         Slurm(**{key: "gpu\nmkdir x", "cluster": "local"})
@@ -160,7 +160,7 @@ class Payload:
 
 def test_jobs_of_a_sweep_s_folder_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """submitit pickles what it submits and what comes back; of an old job only its state is asked, and its exit code read."""
-    from runs.launching import Slurm
+    from resmet.sweeps.launchers import Slurm
 
     logs = tmp_path / "logs"
     (logs / "submitit").mkdir(parents=True)
@@ -175,9 +175,9 @@ def test_jobs_of_a_sweep_s_folder_are_not_unpickled(tmp_path: Path, monkeypatch:
 
 
 def test_a_study_s_journal_is_json(tmp_path: Path) -> None:
-    from runs.launching import Local
-    from runs.searching import Optuna
-    from runs.space import Space
+    from resmet.sweeps.launchers import Local
+    from resmet.sweeps.search import Optuna
+    from resmet.sweeps.search_space import Space
 
     (tmp_path / "optuna.log").write_bytes(pickle.dumps(Payload(tmp_path / "mark")) + b"\n")
     (tmp_path / "optuna.log.snapshot").write_bytes(pickle.dumps(Payload(tmp_path / "mark")))

@@ -17,25 +17,25 @@ import soundfile
 import torch
 from PIL import Image
 
-from datamodules.audio_csv import AudioCsv
-from datamodules.coco import objects_of, read_json
-from datamodules.file_data import leading_out
-from datamodules.idx import read_idx
-from datamodules.image_csv import ImageCsv
-from datamodules.images import read_header, read_image, read_mask
-from datamodules.mask_folder import MaskFolder
-from datamodules.outlines import draw, fill
-from datamodules.sounds import read_sound, sound_length
-from datamodules.tables import Table
-from datamodules.voc import read_xml
-from datamodules.yolo import Yolo, class_names, read_yaml
-from deploy.predictor import picture_name
-from drawing import confusion
-from health.videos import file_facts
-from reading import printable
-from runs.folder import Printable
-from runs.report import write_report
-from structures import InputError
+from datamodules.base.csv_table import Table
+from datamodules.base.files import leading_out
+from datamodules.decoding.audio import read_sound, sound_length
+from datamodules.decoding.coco_masks import draw, fill
+from datamodules.decoding.image import read_header, read_image, read_mask
+from datamodules.formats.audio_csv import AudioCsv
+from datamodules.formats.coco import objects_of, read_json
+from datamodules.formats.idx import read_idx
+from datamodules.formats.image_csv import ImageCsv
+from datamodules.formats.mask_folder import MaskFolder
+from datamodules.formats.voc import read_xml
+from datamodules.formats.yolo import Yolo, class_names, read_yaml
+from foundation.storage.safe_load import printable
+from foundation.structures import InputError
+from foundation.visualization.plots import confusion
+from resmet.cli.run_dir import Printable
+from resmet.data_checks.checks.videos import file_facts
+from resmet.deploy.predictor import picture_name
+from resmet.engine.report import write_report
 
 MOST = 64 << 20
 """Bytes that Python may hold while it refuses a file."""
@@ -81,7 +81,7 @@ def test_a_table_names_files_below_its_root(name: str, secret: Path, tmp_path: P
 
 @pytest.mark.parametrize("name", OUT + NONE)
 def test_so_does_coco(name: str, secret: Path, tmp_path: Path) -> None:
-    from datamodules.coco import Coco
+    from datamodules.formats.coco import Coco
 
     root = tmp_path / "root"
     root.mkdir()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from runs.command import command
-from runs.folder import find_folder, open_folder
-from structures import InputError
+from foundation.structures import InputError
+from resmet.cli.entrypoint import command
+from resmet.cli.run_dir import find_folder, open_folder
 
 
 def main(cfg: DictConfig) -> None:

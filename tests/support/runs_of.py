@@ -9,22 +9,22 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 
 from backbones.resnet import ResNet
-from datamodules.augment import Augment
-from datamodules.base import Data
-from datamodules.house import Digits, Scenes, Tones
+from datamodules.base.datamodule import Data
 from datamodules.joint import JointData
+from datamodules.synthetic import Digits, Scenes, Tones
+from datamodules.transforms.augment import Augment
 from heads.rcnn import RCNN
 from heads.unet import UNet
-from runs.continuing import recall
-from runs.saving import Saving
-from runs.trainer import make_trainer
-from runs.training import train
+from resmet.callbacks.checkpoint import Saving
+from resmet.checkpoints.resume import recall
+from resmet.engine.fit import train
+from resmet.engine.trainer import make_trainer
 from tasks.audio import Audio
 from tasks.base import Task
 from tasks.classification import Classification
 from tasks.detection import Detection
 from tasks.joint import Joint
-from tasks.recipe import Recipe
+from tasks.optim.recipe import Recipe
 from tasks.segmentation import Segmentation
 
 SMALL = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)

@@ -11,17 +11,17 @@ from lightning.pytorch import Callback, seed_everything
 from torch.optim import SGD
 
 from backbones.resnet import ResNet
-from datamodules.base import Data
-from datamodules.house import Digits, Scenes, Tones
+from datamodules.base.datamodule import Data
 from datamodules.joint import JointData
+from datamodules.synthetic import Digits, Scenes, Tones
 from heads.rcnn import RCNN
-from runs.trainer import make_trainer
+from resmet.engine.trainer import make_trainer
 from tasks.audio import Audio
 from tasks.base import Task
 from tasks.classification import Classification
 from tasks.detection import Detection
 from tasks.joint import Joint
-from tasks.recipe import Recipe
+from tasks.optim.recipe import Recipe
 from tasks.segmentation import Segmentation
 
 SHARDED = ("classification", "joint")

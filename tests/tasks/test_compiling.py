@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from backbones.resnet import ResNet
-from datamodules.house import Digits, Scenes, Tones
-from runs.trainer import make_trainer, refuse_without_compiler
-from structures import InputError
+from datamodules.synthetic import Digits, Scenes, Tones
+from foundation.structures import InputError
+from resmet.engine.trainer import make_trainer, refuse_without_compiler
 from tasks.audio import Audio
 from tasks.classification import Classification
 from tasks.detection import Detection

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from backbones.resnet import ResNet
-from datamodules.collating import collate
-from datamodules.house import Digits, Scenes, Tones
 from datamodules.joint import JointData
-from structures import IGNORE, InputError, Spec
+from datamodules.loading.collate import collate
+from datamodules.synthetic import Digits, Scenes, Tones
+from foundation.structures import IGNORE, InputError, Spec
 from tasks.audio import Audio
 from tasks.classification import Classification
 from tasks.detection import Detection

@@ -1,0 +1,68 @@
+"""A folder a class: what images and sounds laid out so have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from datamodules.base.files import FileData, find_files
+from datamodules.splits.splits import Item, split_folders
+from foundation.structures import InputError
+
+Classes = dict[str, list[Path]]
+"""{class: its files}"""
+
+
+def read_class_folders(data: FileData, suffixes: Collection[str], kind: str) -> tuple[list[str], dict[str, list[Item]]]:
+    """Class names in label order and the items by split, under ``root/train/CLASS`` or ``root/CLASS``.
+
+    Args:
+        data: Whose root is read; the classes of a checkpoint that it adopted are kept.
+        suffixes: Of the files that count.
+        kind: What they are, for messages.
+
+    Raises:
+        InputError: If there is no file, one class only, or a class that training does not know.
+    """
+    root = data.root
+    folders = split_folders(root) or {"train": root}
+    classes = {split: classes_in(folder, suffixes) for split, folder in folders.items()}
+    if "train" not in classes and not data.given:
+        raise InputError(f"{root} has the split folders {sorted(folders)} but no train folder: add one")
+    if not any(classes.values()):
+        raise InputError(f"{root} holds no {kind} in class folders: expected {root}/train/CLASS/ or {root}/CLASS/")
+    names = list(data.given.class_names) if data.given else sorted(classes["train"])
+    if len(names) < 2:
+        raise InputError(
+            f"{root} has one class only ({', '.join(names)}): classification needs at least 2 class folders"
+        )
+    for split, own in classes.items():
+        if unknown := sorted(set(own) - set(names)):
+            raise InputError(f"{folders[split]} has classes that training does not know: {unknown}. Known: {names}")
+    if empty := [
+        folder / name
+        for folder in folders.values()
+        for name in class_names(folder)
+        if not find_files(folder / name, suffixes)
+    ]:
+        data.notes.append(
+            f"no {kind} lie in {', '.join(map(str, empty[:5]))}{' ...' if len(empty) > 5 else ''}: left out"
+        )
+    return names, {split: labelled(own, names) for split, own in classes.items()}
+
+
+def classes_in(folder: Path, suffixes: Collection[str]) -> Classes:
+    """The class folders of `folder`; those without a file are left out."""
+    found = {name: find_files(folder / name, suffixes) for name in class_names(folder)}
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def class_names(folder: Path) -> list[str]:
+    """The folders in `folder` that are not hidden."""
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def labelled(classes: Classes, names: list[str]) -> list[Item]:
+    """The items of all classes, labels numbered as in `names`."""
+    pairs = [(name, path) for name, paths in classes.items() for path in paths]
+    return [Item(str(path), names.index(name), stratum=name) for name, path in pairs]

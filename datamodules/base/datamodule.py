@@ -1,0 +1,224 @@
+"""What every kind of data shares: reading, checking before training starts, batches, the test of every item."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from datamodules.base.dataset import Items, Sample
+from datamodules.base.validation import Checked
+from datamodules.cache.cache import Mode, mode_of
+from datamodules.loading.collate import CHANGES, to_device
+from datamodules.loading.dataloader import Loader
+from datamodules.loading.sampler import Batches, world_position
+from datamodules.loading.workers import Crew, batch_bytes, fitting, open_files, usual_workers
+from datamodules.splits.splits import Item
+from foundation.structures import InputError, Spec, counted
+
+log = logging.getLogger("resmet")
+
+
+class Data(Checked, ABC):
+    """Items on disk or drawn, as batches in raw units.
+
+    A format says `read` (what is there, and the Spec) and `load` (one item). `prepare` calls both for every item, so that
+    whatever is wrong with the data is said before training starts.
+
+    Args:
+        batch_size: Items a batch.
+        workers: Processes that load; None decides by what is left to do for an item (`usual_workers`).
+        cache: Where decoded items are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
+        seed: Of the shuffle, of splits that are made here, and of every random change.
+        augment: Changes a training item: (input, target, generator) -> (input, target).
+        on_bad: What becomes of an item that can't be used: ``stop`` says so before training, ``skip`` leaves it out and lists it.
+        balanced: Draw every class equally often while training, the rare ones repeatedly; for items of one class each.
+
+    Attributes:
+        spec: What the data says of itself; there after `prepare`.
+        kind: What an item carries, as in `Spec.target`.
+        ndim: Axes of the input.
+        notes: What a person should know about what was read.
+        skipped: What is wrong with every item that was left out.
+        position: The epoch and the batch that training starts at.
+        still_epochs: Epochs at the start in which training items are not changed.
+        sharers: Kinds of data that are loaded side by side.
+    """
+
+    spec: Spec
+    kind = "label"
+    ndim = 2
+
+    def __init__(
+        self,
+        batch_size: int,
+        workers: int | None,
+        cache: Mode | bool,
+        seed: int,
+        augment: Callable[[Tensor, Any, Generator], Sample],
+        on_bad: Literal["stop", "skip"] = "stop",
+        balanced: bool = False,
+    ) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = (
+            True  # a set may have fewer items than there are processes
+        )
+        if batch_size < 1:
+            raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
+        if workers is not None and workers < 0:
+            raise InputError(f"data.workers must not be negative, got {workers}")
+        self.batch_size, self.workers, self.seed, self.augment = batch_size, workers, seed, augment
+        self.cache, self.cached = mode_of(cache), ""
+        self.on_bad, self.balanced = on_bad, balanced
+        self.notes: list[str] = []
+        self.skipped: list[str] = []
+        self.lost: list[str] = []
+        self.left_out: list[str] = []
+        self.stay_out: set[str] | None = None
+        self.known: Spec | None = None
+        self.position = (0, 0)
+        self.loaders: list[Loader] = []
+        self.still_epochs = 0
+        self.sharers = 1
+        self.given: Spec | None = None
+        self.foreign = False
+        self.length: int | None = None
+        self.splits: dict[str, Items] = {}
+
+    @abstractmethod
+    def load(self, item: Item) -> Sample:
+        """Open one item. Raises InputError naming the file where it can't be used."""
+
+    def adopt(self, spec: Spec, foreign: bool = False) -> None:
+        """Read as a checkpoint's data was read: same classes, channels, sizes. Call before `prepare`.
+
+        Args:
+            spec: The checkpoint's.
+            foreign: Whether this is other data than it was trained on: where that has no splits, all of it is judged.
+
+        Raises:
+            InputError: If the checkpoint answers something else than this data can judge.
+        """
+        if (spec.target, spec.ndim) != (self.kind, self.ndim):
+            raise InputError(
+                f"this checkpoint was trained on {spec.target} over {spec.ndim} axes, this data has {self.kind} over {self.ndim}: "
+                "choose data of the checkpoint's task"
+            )
+        self.given, self.foreign = spec, foreign
+
+    def prepare(
+        self, splits: Sequence[str] = ("train", "val", "test"), required: Sequence[str] = ("train", "val")
+    ) -> None:
+        """Read and check all items of `splits`; those of `required` must have some.
+
+        Raises:
+            InputError: If anything is missing or broken; every message names files and what to do.
+        """
+        found = self.read_usable()
+        if self.foreign and not (found.get("val") or found.get("test")):
+            found = dict.fromkeys(required, found["train"])
+        self.splits = {name: Items(self, found[name], random=name == "train") for name in splits if found.get(name)}
+        required = [name for name in required if name in splits]
+        self.require(required, [name for name, items in found.items() if items])
+        if self.given and (self.spec.class_names, self.spec.channels) != (self.given.class_names, self.given.channels):
+            raise InputError(
+                f"the checkpoint knows {list(self.given.class_names)} in {self.given.channels} channels, "
+                f"this data has {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
+            )
+        if hasattr(self.augment, "suits"):
+            self.augment.suits(self.spec)
+        self.check()
+        if self.skipped:
+            self.require(required, list(self.splits))
+            self.notes.append(
+                f"{counted(len(self.skipped), 'item')} can't be used, left out, see skipped.txt; the first: {self.skipped[0]}"
+            )
+
+    def suit(self, processes: int) -> None:
+        """Refuse to train in more processes than there are items, which `Batches` says. Call after `prepare`."""
+        Batches(len(self.splits["train"]), self.batch_size, self.seed, 0, processes)
+
+    @property
+    def can_stand_still(self) -> bool:
+        """Whether items can do without random changes: a random cut-out is also what makes a large picture small enough."""
+        return not getattr(self.augment, "crop", 0)
+
+    def describe(self) -> str:
+        """Counts by split and the classes, in one line."""
+        counts = ", ".join(f"{len(items)} {name}" for name, items in self.splits.items())
+        names = ", ".join(self.spec.class_names[:12]) + (", ..." if self.spec.num_classes > 12 else "")
+        return f"{counts}; {self.spec.num_classes} classes: {names}{'; ' if self.cached else ''}{self.cached}"
+
+    def batches(self, split: str) -> Batches:
+        rank, world = world_position()
+        if split != "train":
+            return Batches(len(self.splits[split]), self.batch_size, None, rank, world)
+        labels = [item.target for item in self.splits[split].items] if self.balanced else None
+        shapes = self.splits[split].known_shapes()
+        return Batches(len(self.splits[split]), self.batch_size, self.seed, rank, world, self.length, labels, shapes)
+
+    def loader(self, split: str) -> Any:
+        """Batches of one split; in order and complete unless it is ``train``."""
+        batches = self.batches(split)
+        if split == "train":
+            batches.begin(*self.position)
+        self.loaders.append(Loader(self.splits[split], batches, self.crew(split), self.lose))
+        return self.loaders[-1]
+
+    def crew(self, split: str) -> Crew:
+        """Who loads a split; validation's workers end with it, so that they take nothing from training's."""
+        processes = self.trainer.num_devices if self.trainer else 1
+        gpu = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+        sharers = self.sharers * max(1, processes)
+        by_batch = split != "train" or getattr(self.augment, "by_batch", False)
+        size = batch_bytes(self.splits[split], self.batch_size) if self.workers or gpu or not self.whole else 0
+        workers = self.workers
+        if workers is None:
+            workers = usual_workers(self.whole, by_batch, gpu, size, sharers)
+        crew, said = fitting(Crew(workers, pin=gpu, stays=split == "train", batch=size), sharers)
+        open_files(crew)
+        if said and said not in self.notes:
+            self.notes.append(said)
+            log.warning(f"note: {said}")
+        return crew
+
+    def stand_still(self) -> None:
+        """From now on, training items come as they are: they are to be judged."""
+        self.still_epochs = sys.maxsize
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the tensors of a batch; Lightning's own way looks at every name and number in it, too."""
+        return batch if device.type == "cpu" else to_device(batch, device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Lightning calls this with every batch: make the changes that were drawn for its items."""
+        if (changes := batch.pop(CHANGES, None)) is not None:
+            self.augment.make(batch, changes)  # type: ignore[attr-defined]  # only a Change draws any
+        return batch
+
+    def teardown(self, stage: str) -> None:
+        """Lightning calls this when it is done with a stage."""
+        for loader in self.loaders:
+            loader.close()
+        self.loaders.clear()
+
+    def begin(self, epoch: int, batch: int) -> None:
+        """Go on in the middle: the training loader that is made next starts at this batch of this epoch."""
+        self.position = (epoch, batch)
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown("")
+
+    def train_dataloader(self) -> Any:
+        return self.loader("train")
+
+    def val_dataloader(self) -> Any:
+        return self.loader("val")
+
+    def test_dataloader(self) -> Any:
+        return self.loader("test")

@@ -1,0 +1,129 @@
+"""The items of one split, opened one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from datamodules.cache.cache import Kept
+from datamodules.loading.sampler import Draw
+from datamodules.splits.splits import Item
+from datamodules.transforms.base import Change
+from foundation.structures import IGNORE, InputError
+
+if TYPE_CHECKING:
+    from datamodules.base.datamodule import Data
+
+Sample = tuple[Tensor, Any]
+"""An input in raw units and its target, both at their final size."""
+
+Found = tuple[Tensor, Any, str, int, Sequence[float] | None]
+"""Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `Change`)."""
+
+
+class Items(Dataset):
+    """Items of one split as a Dataset over `Draw`s, so that a choice depends on (seed, epoch, index) in any worker."""
+
+    def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
+        self.data, self.items, self.random = data, items, random
+        self.kept = Kept()
+        self.shapes: dict[int, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def sample(self, index: int) -> Sample:
+        kept = self.kept.get(index)
+        return self.data.load(self.items[index]) if kept is None else kept
+
+    def known_shapes(self) -> list[tuple[int, ...]] | None:
+        """The axes of every item as it was when opened, None unless there are two; of one that could not be opened those of the first."""
+        first = next(iter(self.shapes.values()), ())
+        return [self.shapes.get(index, first) for index in range(len(self))] if len(first) == 2 else None
+
+    def mark(self) -> str:
+        """A fingerprint: of the items' names below the data's root and, unless files may break, after a colon of their sizes in bytes."""
+        root, names, sizes = str(getattr(self.data, "root", "")), hashlib.sha256(), hashlib.sha256()
+        for item in self.items:
+            names.update(f"{item.name.removeprefix(root)}\n".encode())
+            if self.data.on_bad == "stop":
+                sizes.update(f"{os.path.getsize(item.name) if os.path.isfile(item.name) else 0}\n".encode())
+        return f"{names.hexdigest()}:{sizes.hexdigest() if self.data.on_bad == 'stop' else ''}"
+
+    def name(self, index: int) -> str:
+        return self.items[index].name
+
+    def __getitem__(self, draw: Draw) -> Found:
+        return self.find(draw, Generator())
+
+    def find(self, draw: Draw, generator: Generator) -> Found:
+        """An item as it is at a draw; `generator` is seeded here, and handed in because a new one costs more than a number."""
+        epoch, index = draw
+        signal, target = self.sample(index)
+        row, change = None, self.data.augment
+        if self.random and epoch >= self.data.still_epochs:
+            generator.manual_seed(seed_of(self.data.seed, epoch, index))
+            if isinstance(change, Change) and change.by_batch:
+                signal, target, row = change.draw(signal, target, generator)
+            else:
+                signal, target = change(signal, target, generator)
+        return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1), row
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Found | InputError]:
+        """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.
+
+        While training, the next item that can be read stands in where ``data.on_bad=skip``, so that steps keep their size.
+        """
+        found: list[Found | InputError] = []
+        generator, replaces = Generator(), self.random and self.data.on_bad == "skip"
+        for epoch, index in draws:
+            for stand_in in range(index, index + len(self)) if replaces else (index,):
+                try:
+                    found.append(self.find((epoch, stand_in % len(self)), generator))
+                    break
+                except InputError as error:
+                    found.append(error)
+        return found
+
+    def leave_out(self, wrong: set[int]) -> None:
+        """Forget the items at these indices."""
+        left = [index for index in range(len(self.items)) if index not in wrong]
+        self.kept.only(left)
+        self.shapes = {place: self.shapes[index] for place, index in enumerate(left) if index in self.shapes}
+        self.items = [self.items[index] for index in left]
+
+
+def seed_of(*numbers: int) -> int:
+    """A generator's seed of 63 bits; a tuple of ints hashes alike everywhere."""
+    return hash(numbers) & 0x7FFFFFFFFFFFFFFF
+
+
+def try_load(job: tuple[str, Items, int]) -> Sample | InputError:
+    _, items, index = job
+    try:
+        return items.data.load(items.items[index])
+    except InputError as error:
+        return error
+
+
+def tally(target: Any, classes: int) -> Tensor:
+    """How much of every class a target holds: items, objects or pixels, int64 (classes,)."""
+    if isinstance(target, dict):
+        return torch.bincount(target["labels"], minlength=classes)
+    if isinstance(target, Tensor) and target.ndim == 2:
+        return torch.bincount(target[target != IGNORE].flatten().long(), minlength=classes)
+    if isinstance(target, Tensor) and target.ndim == 1:
+        return target.long()
+    return torch.bincount(torch.tensor([int(target)]), minlength=classes)
+
+
+def size_of(sample: Sample) -> int:
+    """Bytes that a sample takes."""
+    tensors = [sample[0], *(sample[1].values() if isinstance(sample[1], dict) else [sample[1]])]
+    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))

@@ -1,0 +1,217 @@
+"""Data is opened and checked before training starts, and what is wrong with it is said at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from datamodules.base.box_statistics import measure
+from datamodules.base.dataset import Items, size_of, tally, try_load
+from datamodules.cache.cache import Cache, Mode
+from datamodules.cache.directory import key_of
+from datamodules.splits.splits import Item
+from foundation.structures import InputError, Spec
+
+SHOWN = 5
+SAMPLED = 8
+"""About so many items are opened to learn how large all of them are."""
+
+log = logging.getLogger("resmet")
+T = TypeVar("T")
+
+
+class Checked(LightningDataModule):
+    """What all kinds of data share of checking.
+
+    Attributes:
+        splits: The items by split.
+        skipped: What is wrong with every item that was left out.
+        lost: The part of `skipped` that could be read when the run began.
+        whole: Whether no item has to be decoded again.
+        cached: Which items are kept where, in words.
+        left_out: The names of the items that were left out when they were opened.
+        stay_out: Those of a run that is gone on with; others that can't be opened now keep their place, so that every item keeps its
+            number. None leaves out what can't be opened.
+        known: What the data of a run that is gone on with said of itself.
+    """
+
+    spec: Spec
+    splits: dict[str, Items]
+    skipped: list[str]
+    lost: list[str]
+    on_bad: str
+    cache: Mode
+    cached: str
+    whole: bool
+    given: Spec | None
+    stay_out: set[str] | None
+    known: Spec | None
+    left_out: list[str]
+
+    @abstractmethod
+    def read(self) -> Mapping[str, Sequence[Item]]:
+        """Items by split (``train``, ``val`` and, where there is one, ``test``); sets `spec`."""
+
+    def require(self, splits: Sequence[str], there: Sequence[str]) -> None:
+        """Refuse data in which one of `splits` is empty, or training has a single item; `there` are those that are not."""
+        for name in splits:
+            if not self.splits.get(name):
+                raise InputError(
+                    f"there is no item to use as {name} (there is {', '.join(there) or 'none at all'}): "
+                    f"give more data, or choose another split (evaluate.py split=val){self.first_skipped()}"
+                )
+        if "train" in self.splits and len(self.splits["train"]) < 2:
+            raise InputError(
+                f"1 item is too few to train on ({self.splits['train'].items[0].name}): give at least 2{self.first_skipped()}"
+            )
+
+    def first_skipped(self) -> str:
+        return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
+
+    def read_usable(self) -> Mapping[str, Sequence[Item]]:
+        """What `read` finds; whatever is wrong with single items is said for all of them at once."""
+        try:
+            found = self.read()
+        except InputError:
+            self.refuse_skipped()  # the likely cause
+            raise
+        self.refuse_skipped()
+        return found
+
+    def refuse_skipped(self) -> None:
+        """Stop where items can't be used and are not to be left out."""
+        if self.skipped and self.on_bad == "stop":
+            more = f"\n... and {len(self.skipped) - SHOWN} more" if len(self.skipped) > SHOWN else ""
+            several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
+            raise InputError(
+                f"{several}{chr(10).join(self.skipped[:SHOWN])}{more}\n(data.on_bad=skip leaves out what can't be used)"
+            )
+
+    def attempt(self, what: Callable[..., T], *arguments: Any) -> T | None:
+        """The result of reading one item; None where that fails."""
+        try:
+            return what(*arguments)
+        except InputError as error:
+            self.skipped.append(str(error))
+            return None
+
+    def check(self) -> None:
+        """Open every item that is not known already, on all cores; keep what fits and count the training items' classes."""
+        wrong: dict[str, dict[int, str]] = {name: {} for name in self.splits}
+        counts, objects = self.open_all(wrong)
+        self.skipped += [message for found in wrong.values() for message in found.values()]
+        self.refuse_skipped()
+        for name, found in wrong.items():
+            items = self.splits[name]
+            gone = (
+                set(found)
+                if self.stay_out is None
+                else {i for i in range(len(items)) if items.name(i) in self.stay_out}
+            )
+            self.left_out += [items.items[index].name for index in sorted(gone)]
+            items.leave_out(gone)
+        if not self.given:
+            crowd, sides = (self.known.crowd, self.known.sides) if self.known else measure(objects)
+            self.spec = replace(self.spec, counts=tuple(counts.tolist()), crowd=crowd, sides=sides)
+            # a file that broke since has no say in what the run is used to
+            if self.known and (self.on_bad == "skip" or self.stay_out):
+                measured = {name: getattr(self.known, name) for name in ("counts", "mean", "std", "window")}
+                self.spec = replace(self.spec, **measured)
+            if len(self.splits.get("train", ())) and not sum(self.spec.counts):
+                raise InputError(
+                    f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
+                )
+
+    def open_all(self, wrong: dict[str, dict[int, str]]) -> tuple[Tensor, list[Any]]:
+        """Decode what was not kept before and keep it; says in `wrong` what can't be opened.
+
+        Returns how much of every class the training items hold, and their boxes where they have any.
+        """
+        keys = {name: [self.key(item) for item in items.items] for name, items in self.splits.items()}
+        cache = Cache(self.cache, self.splits, keys, [type(self).__name__, *self.settings()])
+        cache.choose(self.estimate(cache.missing()))
+        jobs = [(name, self.splits[name], index) for name, index in cache.missing()]
+        counts, objects = self.recall()
+        with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
+                if isinstance(result, InputError):
+                    wrong[name][index] = str(result)
+                    continue
+                held = tally(result[1], len(counts))
+                items.shapes[index] = tuple(result[0].shape[1:])
+                if name == "train":
+                    counts += held
+                    objects += [result[1]] if isinstance(result[1], dict) else []
+                cache.keep(name, index, result, held, size_of(result))
+        self.whole, self.cached = cache.quick(), cache.describe()
+        return counts, objects
+
+    def recall(self) -> tuple[Tensor, list[Any]]:
+        """What `open_all` returns, of the items that were decoded before."""
+        counts, objects = torch.zeros(self.spec.num_classes, dtype=torch.int64), []
+        for name, items in self.splits.items():
+            for index, (file, key) in items.kept.filed.items():
+                items.shapes[index] = file.shape(key)
+                if name != "train":
+                    continue
+                for label, number in file.counts(key).items():
+                    counts[label] += number
+                objects += [target] if isinstance(target := file.target(key), dict) else []
+        return counts, objects
+
+    def estimate(self, missing: list[tuple[str, int]]) -> int:
+        """About how many bytes the `missing` items will take, from some of them."""
+        some = missing[:: max(1, len(missing) // SAMPLED)] if self.cache in ("auto", "disk") else []
+        found = [try_load((name, self.splits[name], index)) for name, index in some if self.key_file(name, index)]
+        sizes = [size_of(sample) for sample in found if not isinstance(sample, InputError)]
+        return sum(sizes) * len(missing) // max(1, len(sizes))
+
+    def key_file(self, name: str, index: int) -> bool:
+        """Whether an item is made of files."""
+        return bool(self.files(self.splits[name].items[index]))
+
+    def files(self, item: Item) -> tuple[Path, ...]:
+        """The files that `load` opens for an item; none where it is no file, and is kept in memory only."""
+        return ()
+
+    def settings(self) -> list[Any]:
+        """What `load` depends on besides the item and its files."""
+        spec = self.spec
+        return [
+            spec.ndim,
+            spec.channels,
+            spec.class_names,
+            spec.size,
+            spec.resize,
+            spec.sample_rate,
+            spec.window,
+            spec.target,
+        ]
+
+    def key(self, item: Item) -> str | None:
+        """What an item goes by in the cache on the disk."""
+        files = self.files(item) if self.cache in ("auto", "disk") else ()
+        return key_of(files, item.target) if files else None
+
+    def lose(self, messages: list[str]) -> None:
+        """Take note of items that could be read when the run began and can't be any more."""
+        if self.on_bad == "stop":
+            raise InputError(
+                f"{messages[0]} (the run stops at it: mend it and go on with resume=RUN, or do without by resume=RUN data.on_bad=skip)"
+            )
+        for message in messages:
+            if message not in self.skipped:
+                log.warning(f"left out: {message}")
+                self.skipped.append(message)
+                self.lost.append(message)

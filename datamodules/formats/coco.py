@@ -1,0 +1,255 @@
+"""COCO's JSON: boxes for detection, or polygons and run lengths as masks. Source: Lin et al., 2014 (arXiv:1405.0312)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Generator, Tensor
+
+from datamodules.base.boxes import BoxData, Objects, names_in, stored_frame
+from datamodules.base.dataset import Sample
+from datamodules.base.files import outside, there
+from datamodules.decoding.coco_masks import draw
+from datamodules.decoding.exif import upright
+from datamodules.decoding.image import read_header
+from datamodules.decoding.resize import apply
+from datamodules.splits.splits import Item, Splits, split_name
+from datamodules.transforms.augment import Augment
+from foundation.storage import safe_load
+from foundation.structures import InputError
+
+PLACES = ("", "images", "{split}", "images/{split}", "{split}/images", "{stem}", "images/{stem}")
+"""Where images lie, relative to the root or to the JSON file; the stem is the JSON's without ``instances_``: train2017."""
+
+FAR = 1e9
+"""Pixels; no box reaches as far, and neither NaN nor infinity is less."""
+
+
+class Coco(BoxData):
+    """``annotations/instances_train.json`` and its sisters, or the like in `root` or in its split folders.
+
+    Boxes are x, y, width, height in pixels there. Crowds are no single objects: they are left out of boxes and kept in masks.
+
+    Args:
+        root: The folder of the data.
+        target: ``boxes``, or ``mask`` for the class of every pixel; of objects that overlap the smaller one is on top.
+        size: Longest side in pixels; None takes what the boxes need, at most 800, and leaves images as they are for masks.
+        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
+        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
+        splits: How the splits that the data lacks are made.
+        batch_size: Images a batch.
+        workers: Processes that load; None decides by whether everything fits in memory.
+        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
+        seed: Of splits, shuffle and changes.
+        augment: Changes to training images and their boxes or masks.
+        on_bad: ``stop`` or ``skip`` where an item can't be used.
+
+    Raises:
+        InputError: If a JSON file or an image is missing, or an annotation can't be right.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        target: Literal["boxes", "mask"] = "boxes",
+        size: int | None = None,
+        channels: int | None = None,
+        window: list[float] | None = None,
+        splits: Splits = Splits(),
+        batch_size: int = 4,
+        workers: int | None = None,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
+        seed: int = 0,
+        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        on_bad: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        super().__init__(
+            root,
+            size,
+            channels,
+            window,
+            splits,
+            batch_size=batch_size,
+            workers=workers,
+            cache=cache,
+            seed=seed,
+            augment=augment,
+            on_bad=on_bad,
+        )
+        self.kind = target
+
+    def read(self) -> dict[str, list[Item]]:
+        files = find_json(self.root)
+        pairs, listed = {}, []
+        for split, file in files.items():
+            content = read_json(file)
+            listed += [str(category["name"]) for category in content["categories"]]
+            pairs[split] = self.pairs(split, file, content)
+        used = names_in(o for members in pairs.values() for _, o in members)
+        names = [name for name in dict.fromkeys(listed) if name in used]
+        if len(names) < len(set(listed)):
+            self.notes.append(
+                f"categories without any object are left out: {', '.join(sorted(set(listed) - used)[:5])}"
+            )
+        if self.given:
+            names = [name for name in self.given.class_names if name != "background" or self.kind == "boxes"]
+        return self.make_items(pairs, ["background", *names] if self.kind == "mask" and names else names)
+
+    def pairs(self, split: str, file: Path, content: dict[str, Any]) -> list[tuple[Path, Objects]]:
+        """Every image of a JSON file with its objects."""
+        categories = {category["id"]: str(category["name"]) for category in content["categories"]}
+        by_image: dict[Any, list[dict]] = {image["id"]: [] for image in content["images"]}
+
+        def sort(annotation: dict[str, Any]) -> None:
+            if annotation["image_id"] not in by_image:
+                raise InputError(
+                    f"{file}: annotation {annotation.get('id')} is of image {annotation['image_id']}, which is not listed: list the image or remove it"
+                )
+            by_image[annotation["image_id"]].append(annotation)
+
+        for annotation in content["annotations"]:
+            self.attempt(sort, annotation)
+        folders = self.folders(split, file)
+
+        def pair(image: dict[str, Any]) -> tuple[Path, Objects]:
+            path = self.locate(file, folders, str(image["file_name"]))
+            return path, objects_of(file, image, by_image[image["id"]], categories, crowds=self.kind == "mask")
+
+        return [made for image in content["images"] if (made := self.attempt(pair, image))]
+
+    def folders(self, split: str, file: Path) -> list[Path]:
+        """The folders in which images may lie."""
+        words = {"split": split, "stem": file.stem.removeprefix("instances_")}
+        return list(
+            dict.fromkeys(base / place.format(**words) for base in (file.parent, self.root) for place in PLACES)
+        )
+
+    def locate(self, file: Path, folders: list[Path], name: str) -> Path:
+        found = next((folder / name for folder in folders if there(folder / name)), None)
+        if found is None:
+            raise InputError(
+                f"{file} names the image {name}, but it is in none of {self.root}, its images and split folders: add it"
+            )
+        if outside(self.root, found):
+            raise InputError(f"{file} names the image {name}, which leads out of {self.root}: move it into it")
+        return found
+
+    def target(self, objects: Objects, path: Path, names: list[str]) -> Any:
+        same_size(objects, path)
+        if self.kind == "boxes":
+            return super().target(objects, path, names)
+        unknown = sorted(set(objects.names) - set(names))
+        if unknown:
+            raise InputError(f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}")
+        return objects
+
+    def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
+        return super().default_size(shapes) if self.kind == "boxes" else None
+
+    def load(self, item: Item) -> Sample:
+        if self.kind == "boxes":
+            return super().load(item)
+        image, placement = self.open(Path(item.name))
+        header = read_header(Path(item.name))
+        objects: Objects = item.target
+        frame = (header.height, header.width) if stored_frame(objects, header) else header.shown
+        labels = [list(self.spec.class_names).index(name) for name in objects.names]
+        mask = draw(list(zip(labels, objects.outlines, strict=True)), *frame, f"{objects.file}: {Path(item.name).name}")
+        mask = upright(mask, header.orientation) if frame != header.shown else mask
+        return image, apply(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
+
+
+def objects_of(file: Path, image: dict[str, Any], annotations: list[dict], categories: dict, crowds: bool) -> Objects:
+    """The objects of one image; its width and height as the JSON states them.
+
+    Raises:
+        InputError: If an annotation has an unknown category, or a box that is no four numbers.
+    """
+    kept = [a for a in annotations if crowds or not a.get("iscrowd")]
+    boxes = []
+    for annotation in kept:
+        if annotation.get("category_id") not in categories:
+            raise InputError(
+                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has category {annotation.get('category_id')}, the file lists {sorted(categories)}"
+            )
+        box = annotation.get("bbox")
+        if not crowds and not (
+            isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) and abs(v) < FAR for v in box)
+        ):
+            raise InputError(
+                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has the bbox {str(box)[:80]}: expected x, y, width, height"
+            )
+        x, y, w, h = [0.0] * 4 if crowds else [float(v) for v in box or ()]
+        boxes.append((x, y, x + w, y + h))
+    names = [categories[a["category_id"]] for a in kept]
+    outlines = tuple(a.get("segmentation") for a in kept)
+    return Objects(file, names, boxes, side_of(file, image, "width"), side_of(file, image, "height"), outlines)
+
+
+def side_of(file: Path, image: dict[str, Any], side: str) -> int:
+    """Width or height in pixels; 0 where the file does not state it."""
+    value = image.get(side) or 0
+    if not isinstance(value, int | float) or not 0 <= value < 2**31:
+        raise InputError(f"{file}: {side} of {image['file_name']} is {str(value)[:40]}: a number of pixels is expected")
+    return int(value)
+
+
+def same_size(objects: Objects, path: Path) -> None:
+    """Refuse an image that is not of the size that the JSON states; its boxes would lie elsewhere."""
+    header = read_header(path)
+    stated = (objects.height, objects.width)
+    if all(stated) and stated not in (header.shown, (header.height, header.width)):
+        raise InputError(
+            f"{objects.file} states {objects.width}x{objects.height} for {path.name}, the file has {header.shown[1]}x{header.shown[0]}: "
+            "scale the boxes or put the original image back"
+        )
+
+
+def find_json(root: Path) -> dict[str, Path]:
+    """{split: JSON file}; a single file without a split's name is ``train``."""
+    files = [
+        p for where in ("", "annotations", "*") for p in sorted(root.glob(f"{where}/*.json" if where else "*.json"))
+    ]
+    files = [
+        p for p in dict.fromkeys(files) if not p.name.startswith((".", "captions", "person_keypoints", "image_info"))
+    ]
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        words = [*file.stem.replace("-", "_").split("_"), file.parent.name]
+        split = next((s for word in words if (s := split_name(word.rstrip("0123456789")))), None)
+        if split or len(files) == 1:
+            found.setdefault(split or "train", []).append(file)
+    for split, same in found.items():
+        if len(same) > 1:
+            raise InputError(
+                f"{root} has several JSON files for {split}: {', '.join(str(p.relative_to(root)) for p in same[:4])}: keep one"
+            )
+    if "train" not in found and not found:
+        raise InputError(f"{root} has no COCO file: expected {root}/annotations/instances_train.json or the like")
+    return {split: same[0] for split, same in found.items()}
+
+
+def has_keys(entry: Any, needed: set[str]) -> bool:
+    """Whether an entry of a list is a mapping with these keys, ids being numbers or text."""
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), int | str) for key in needed)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The three lists of a COCO file, every id once."""
+    content = safe_load.read_json(file)
+    for key, needed in (
+        ("images", {"id", "file_name"}),
+        ("annotations", {"image_id", "category_id"}),
+        ("categories", {"id", "name"}),
+    ):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(has_keys(e, needed) for e in entries):
+            raise InputError(f"{file} is no COCO file: {key} must be a list, each with {' and '.join(sorted(needed))}")
+    for key in ("images", "categories"):
+        twice = [i for i, count in Counter(str(e["id"]) for e in content[key]).items() if count > 1]
+        if twice:
+            raise InputError(f"{file}: {key} has the id {twice[0]} twice: make ids unique")
+    return content

@@ -1,0 +1,156 @@
+"""MNIST's own files. Source: LeCun, Cortes & Burges, The MNIST database, 1998."""
+
+import gzip
+import math
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from datamodules.base.dataset import Sample
+from datamodules.base.files import FileData
+from datamodules.decoding.image import statistics
+from datamodules.decoding.resize import apply, place
+from datamodules.splits.splits import Item, Splits
+from datamodules.transforms.augment import Augment
+from foundation.structures import InputError, Spec
+
+RATIO = 1032
+"""How much gzip's method can shrink anything. Source: Deutsch, 1996 (RFC 1951): 258 bytes by two bits, at most."""
+
+PREFIXES = {"train": "train", "test": "t10k"}
+
+
+class Idx(FileData):
+    """``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` and the same for ``t10k``, packed (.gz) or not.
+
+    Args:
+        root: The folder of the data.
+        size: Side in pixels; None keeps the images' own.
+        class_names: Names of the labels 0, 1, ... in order; None takes the numbers.
+        splits: How the splits that the data lacks are made.
+        batch_size: Images a batch.
+        workers: Processes that load; None decides by whether everything fits in memory.
+        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
+        seed: Of splits, shuffle and changes.
+        augment: Changes to training images.
+        on_bad: ``stop`` or ``skip`` where an item can't be used.
+        balanced: Draw every class equally often while training.
+
+    Raises:
+        InputError: If a file is missing, cut short or no IDX file, or images and labels differ in number.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int | None = None,
+        class_names: list[str] | None = None,
+        splits: Splits = Splits(),
+        batch_size: int = 64,
+        workers: int | None = None,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
+        seed: int = 0,
+        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        on_bad: Literal["stop", "skip"] = "stop",
+        balanced: bool = False,
+    ) -> None:
+        super().__init__(
+            root,
+            splits,
+            batch_size=batch_size,
+            workers=workers,
+            cache=cache,
+            seed=seed,
+            augment=augment,
+            on_bad=on_bad,
+            balanced=balanced,
+        )
+        if size is not None and size < 1:
+            raise InputError(f"data.size must be at least 1 pixel, got {size}")
+        self.size, self.class_names = size, class_names
+        self.images: dict[str, np.ndarray] = {}
+
+    def read(self) -> dict[str, list[Item]]:
+        found = {}
+        for split, prefix in PREFIXES.items():
+            if split == "train" or find_idx(self.root, f"{prefix}-images"):
+                images, labels = self.pair(prefix)
+                self.images[prefix] = images
+                found[split] = [
+                    Item(f"{prefix}[{i}]", int(label), stratum=int(label)) for i, label in enumerate(labels)
+                ]
+        names = self.names([item.target for items in found.values() for item in items])
+        shape = self.images["train"].shape
+        side = self.size or max(shape[1:3])
+        if shape[1] != shape[2]:
+            self.notes.append(f"images are stored with {shape[2]}x{shape[1]} pixels and are stretched to {side}x{side}")
+        mean, std = statistics(1)
+        self.spec = self.given or Spec(2, 1, tuple(names), mean, std, (side, side), "stretch")
+        return self.divide(found)
+
+    def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 (N, H, W) and their labels (N,)."""
+        files = [find_idx(self.root, f"{prefix}-{what}") for what in ("images", "labels")]
+        if None in files:
+            raise InputError(f"{self.root} lacks {prefix}-images-idx3-ubyte or {prefix}-labels-idx1-ubyte (.gz or not)")
+        images, labels = (read_idx(file) for file in files if file)
+        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+            raise InputError(
+                f"{files[0]} holds {images.shape}, {files[1]} {labels.shape}: as many images (N, H, W) as labels (N,) are expected"
+            )
+        return images, labels
+
+    def names(self, labels: list[int]) -> list[str]:
+        """Class names in label order."""
+        if self.given:
+            return list(self.given.class_names)
+        names = self.class_names or [str(i) for i in range(max(labels, default=0) + 1)]
+        if max(labels, default=0) >= len(names):
+            raise InputError(
+                f"{self.root}: there is a label {max(labels)}, but data.class_names has {len(names)} names"
+            )
+        return names
+
+    def files(self, item: Item) -> tuple[Path, ...]:
+        return ()  # one file holds all images, and is in memory as it is
+
+    def load(self, item: Item) -> Sample:
+        prefix, _, index = item.name.rstrip("]").partition("[")
+        image = torch.from_numpy(self.images[prefix][int(index)]).unsqueeze(0)
+        placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
+        return apply(image, placement, self.spec.size), item.target
+
+
+def find_idx(root: Path, start: str) -> Path | None:
+    """The file whose name starts with `start`; some copies have a dot before ``idx``."""
+    return next((p for p in sorted(root.glob(f"{start}?idx*")) if p.is_file()), None)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The bytes of an IDX file, shaped as its big-endian header says.
+
+    Raises:
+        InputError: If it is cut short, or no IDX file of bytes.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4)
+            sides = file.read(4 * head[3]) if head[:3] == b"\x00\x00\x08" and len(head) == 4 else b""
+            if not sides or len(sides) < 4 * head[3]:
+                raise InputError(f"{path} is no IDX file of bytes: it starts with {head.hex() or 'nothing'}")
+            shape = np.frombuffer(sides, ">u4").astype(int).tolist()
+            promised = math.prod(shape)
+            if promised > path.stat().st_size * (RATIO if path.suffix == ".gz" else 1):
+                raise InputError(f"{path}: the header promises {shape}, more than the file can hold: it is cut short")
+            content = file.read(promised + 1)  # one more than there should be, and no more than that
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} can't be unpacked ({error}): fetch it again") from error
+    if len(content) != promised:
+        follow = f"{len(content)} bytes" if len(content) < promised else "more bytes"
+        raise InputError(f"{path}: the header promises {shape}, {follow} follow: it is cut short")
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()

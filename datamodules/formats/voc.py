@@ -1,0 +1,168 @@
+"""Pascal VOC: an XML file an image, the splits in ImageSets/Main. Source: Everingham et al., 2010 (IJCV 88)."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree import ElementTree
+
+from torch import Generator, Tensor
+
+from datamodules.base.boxes import BoxData, Objects, names_in
+from datamodules.base.dataset import Sample
+from datamodules.base.files import outside
+from datamodules.decoding.image import SUFFIXES
+from datamodules.splits.splits import Item, Splits, split_name
+from datamodules.transforms.augment import Augment
+from foundation.structures import InputError, reason
+
+ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
+
+
+class Voc(BoxData):
+    """``Annotations/*.xml``, ``JPEGImages/*`` and ``ImageSets/Main/{train,val,test}.txt`` in `root` or one folder below it.
+
+    Annotation tools also write ``annotations/*.xml`` and ``images/*``.
+
+    A box is taken as x1, y1, x2, y2 in pixels, as written: today's tools write edges counted from 0, the sets of 2007 to 2012 pixels
+    counted from 1, which differs by half a pixel. Boxes without area are dropped, counted and said; boxes that lap
+    over the edge are cut at it.
+
+    Args:
+        root: The folder of the data.
+        difficult: Keep the objects that are marked so; VOC's own evaluation leaves them out.
+        size: Longest side in pixels; None takes what the boxes need, at most 800.
+        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
+        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
+        splits: How the splits that the data lacks are made.
+        batch_size: Images a batch.
+        workers: Processes that load; None decides by whether everything fits in memory.
+        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
+        seed: Of splits, shuffle and changes.
+        augment: Changes to training images and their boxes.
+        on_bad: ``stop`` or ``skip`` where an item can\'t be used.
+
+    Raises:
+        InputError: If a folder, image or XML file is missing or can't be read, or a box or class can't be right.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        difficult: bool = True,
+        size: int | None = None,
+        channels: int | None = None,
+        window: list[float] | None = None,
+        splits: Splits = Splits(),
+        batch_size: int = 4,
+        workers: int | None = None,
+        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
+        seed: int = 0,
+        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        on_bad: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        super().__init__(
+            root,
+            size,
+            channels,
+            window,
+            splits,
+            batch_size=batch_size,
+            workers=workers,
+            cache=cache,
+            seed=seed,
+            augment=augment,
+            on_bad=on_bad,
+        )
+        self.difficult = difficult
+
+    def read(self) -> dict[str, list[Item]]:
+        base = find_base(self.root)
+        lists = read_lists(base)
+        folder = folder_of(base, IMAGES)
+        images = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
+
+        def pair(stem: str) -> tuple[Path, Objects]:
+            objects = read_xml(base, stem, self.difficult)
+            if stem not in images:
+                raise InputError(f"{objects.file} has no image in {folder}: add the image or remove the XML")
+            return images[stem], objects
+
+        pairs = {
+            split: [made for stem in stems if (made := self.attempt(pair, stem))] for split, stems in lists.items()
+        }
+        names = self.known_classes(names_in(objects for _, objects in pairs.get("train", [])))
+        return self.make_items(pairs, names)
+
+
+def find_base(root: Path) -> Path:
+    """The folder that holds annotations and images."""
+    for base in [root, *sorted(child for child in root.iterdir() if child.is_dir())]:
+        if folder_of(base, ANNOTATIONS).is_dir() and folder_of(base, IMAGES).is_dir():
+            return base
+    raise InputError(
+        f"{root} is no Pascal VOC folder: it has no Annotations and JPEGImages (or annotations and images), nor has a folder in it"
+    )
+
+
+def folder_of(base: Path, names: tuple[str, ...]) -> Path:
+    """The folder in `base` of the first of `names` that is there."""
+    return next((base / name for name in names if (base / name).is_dir()), base / names[0])
+
+
+def read_lists(base: Path) -> dict[str, list[str]]:
+    """{split: image names}, from ImageSets/Main; everything as ``train`` where there are no lists."""
+    files = sorted((base / "ImageSets" / "Main").glob("*.txt"))
+    found = {split: names_in_list(base, file) for file in files if (split := split_name(file.stem))}
+    whole = base / "ImageSets" / "Main" / "trainval.txt"
+    if "train" not in found and whole.is_file():
+        found["train"] = names_in_list(base, whole)
+    lists = found or {"train": sorted(file.stem for file in folder_of(base, ANNOTATIONS).glob("*.xml"))}
+    if not any(lists.values()):
+        raise InputError(f"{base} names no image: ImageSets/Main is empty, or Annotations has no XML file")
+    for split, names in lists.items():
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise InputError(f"{base}/ImageSets/Main/{split}.txt names {twice[0]} twice: remove one")
+    return lists
+
+
+def names_in_list(base: Path, file: Path) -> list[str]:
+    """The images that a list names, a line each; the official lists of a class have a flag -1, 0 or 1 behind the name."""
+    names, annotations = [], folder_of(base, ANNOTATIONS)
+    for line in file.read_text().splitlines():
+        name, _, flag = line.strip().rpartition(" ")
+        flagged = flag in ("-1", "0", "1") and not (annotations / f"{line.strip()}.xml").is_file()
+        names.append(name.strip() if flagged and name else line.strip())
+    return [name for name in names if name]
+
+
+def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
+    """Parse ``Annotations/stem.xml``; without the objects that are marked difficult unless they are asked for.
+
+    Raises:
+        InputError: If it is missing, no XML, or has an object without a name or with a box that is no four numbers.
+    """
+    file = folder_of(base, ANNOTATIONS) / f"{stem}.xml"
+    if outside(base, file):
+        raise InputError(f"ImageSets/Main names {stem!r}, which leads out of {base}: remove it")
+    try:
+        tree = ElementTree.parse(file).getroot()
+        names, boxes = [], []
+        for thing in tree.iter("object"):
+            if not difficult and thing.findtext("difficult", "0").strip() == "1":
+                continue
+            box = tuple(float(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax"))
+            name = thing.findtext("name", "").strip()
+            if not name or not all(math.isfinite(side) for side in box):
+                raise ValueError("an object without a name, or with a box that is not finite")
+            names.append(name)
+            boxes.append(box)
+        width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{file} is missing, though ImageSets/Main names {stem}: add it or take the name out of the list"
+        ) from error
+    except (ElementTree.ParseError, ValueError, OverflowError, OSError) as error:
+        raise InputError(f"{file} can't be read as a VOC annotation ({reason(error)}): mend or remove it") from error
+    return Objects(file, names, boxes, width, height)  # type: ignore[arg-type]

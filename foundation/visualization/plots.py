@@ -1,0 +1,223 @@
+"""Signals with their answers on them, and sheets, curves and matrices: everything that is a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+from foundation.structures import IGNORE, Prediction, Spec
+from foundation.visualization.overlays import FONT, draw_boxes, draw_mask, mask_legend
+
+MOST_LINES = 8
+CHIEF = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # of many curves, those that decide
+PLATES = {"true": "black", "predicted": "tab:blue", "\u2713": "tab:green", "\u2717": "tab:red"}
+"""By its first word, what a title stands on: truth and prediction are told apart at a glance, right and wrong too."""
+
+SMALLEST = 224  # pictures smaller than this are enlarged before anything is written on them
+
+
+def caption(answer: Prediction, spec: Spec) -> str:
+    """An answer in words: classes with their probabilities, or how many objects."""
+    if "labels" in answer and "boxes" not in answer:
+        odds = answer.get("probabilities")
+        names = [
+            spec.class_names[int(i)] + (f" {float(odds[int(i)]):.2f}" if odds is not None else "")
+            for i in answer["labels"]
+        ]
+        return ", ".join(names[:4]) or "none"
+    if "boxes" in answer:
+        counts = Counter(spec.class_names[int(i)] for i in answer["labels"])
+        return ", ".join(f"{number} {name}" for name, number in sorted(counts.items())[:5]) or "nothing"
+    present = [spec.class_names[i] for i in sorted({int(v) for v in answer["mask"].unique()} - {IGNORE})]
+    return ", ".join(present[:4])
+
+
+def draw(image: Tensor, answer: Prediction, spec: Spec, threshold: float = 0.0) -> Tensor:
+    """An image uint8 (C, H, W) as RGB (3, H', W') with boxes or masks drawn on it, small ones enlarged.
+
+    Args:
+        image: The picture; of more than 3 channels the first 3 are shown, of 2 the first.
+        answer: A prediction, or a target in the same form.
+        spec: Whose class names are written.
+        threshold: Boxes below this score are left out, 0 to 1.
+    """
+    image = (image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)).cpu()
+    factor = max(1, -(-SMALLEST // min(image.shape[1:])))
+    if factor > 1:
+        size = [side * factor for side in image.shape[1:]]
+        image = functional.resize(image, size, InterpolationMode.NEAREST_EXACT)
+    if "mask" in answer:
+        return draw_mask(image, answer["mask"].cpu(), spec, factor)
+    if "boxes" in answer and len(answer["boxes"]):
+        return draw_boxes(image, answer, spec, factor, threshold)
+    return image
+
+
+def show(axes: Axes, signal: Tensor, answer: Prediction, spec: Spec, title: str, threshold: float = 0.0) -> None:
+    """One signal with its answer: an image, or a waveform in -1..1 over seconds."""
+    plate = PLATES.get(title.split(":")[0].split(" ")[0])
+    words = axes.set_title(literal(title), fontsize=7)
+    if plate:
+        words.set_color("white")
+        words.set_bbox({"boxstyle": "round,pad=0.25", "facecolor": plate, "edgecolor": "none"})
+    if spec.ndim == 1:
+        wave = signal[0].float().cpu().numpy()
+        axes.plot(np.arange(len(wave)) / max(1, spec.sample_rate), wave, linewidth=0.4)
+        axes.set_xlabel("seconds", fontsize=6)
+        axes.tick_params(labelsize=5)
+        return
+    axes.imshow(draw(signal, answer, spec, threshold).permute(1, 2, 0).numpy())
+    axes.axis("off")
+
+
+def literal(name: str) -> str:
+    """A name as it is written, where two dollar signs would make a formula of it, and a wrong formula an error."""
+    return name.replace("$", r"\$")
+
+
+def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4) -> Figure:
+    """A grid of small pictures; where masks are drawn, a legend of their colours."""
+    columns = min(columns, max(1, len(cells)))
+    rows = -(-len(cells) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.75 * rows + 0.15), layout=ConstrainedLayoutEngine(h_pad=0.1))
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, cell in zip(grid, cells, strict=False):
+        cell(axes)
+    for axes in grid[len(cells) :]:
+        axes.axis("off")
+    if spec.target == "mask":
+        patches = [
+            Patch(color=(c[0] / 255, c[1] / 255, c[2] / 255), label=literal(name)) for name, c in mask_legend(spec)
+        ]
+        figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
+    return figure
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Losses, scores and learning rate by epoch, from the rows of metrics.csv."""
+    groups = {"loss": "train/", "validation": "val/", "learning rate": "lr"}
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    for axes, (title, prefix) in zip(figure.subplots(1, 3), groups.items(), strict=True):
+        names = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith(prefix)]
+        if len(names) == 2 and prefix == "train/":
+            names = ["train/loss"]  # a single loss is its own sum
+        names = [name for name in names if name != "val/score"]  # it is one of the others
+        if len(names) > MOST_LINES:
+            names = [name for name in names if name.rsplit("/", 1)[-1] in CHIEF]
+        for name in names:
+            points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", label=name)
+        finish_curves(axes, title, [row["epoch"] for row in rows])
+    return figure
+
+
+def finish_curves(axes: Axes, title: str, epochs: Sequence[Any]) -> None:
+    """Axes, and below them what every line is; a logarithmic scale where losses are too unlike for a common one."""
+    heights = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata()) if np.isfinite(y) and y > 0]
+    if title == "loss" and heights and max(heights) > 20 * min(heights):
+        axes.set_yscale("log")
+        title = "loss, logarithmic"
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if axes.lines and title != "learning rate":
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7, frameon=False)
+    axes.margins(y=0.08)
+    axes.set_xlim(0.5, max(map(int, epochs), default=1) + 0.5)
+
+
+def rates(tried: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float | None) -> Figure:
+    """The losses of a sweep over learning rates, their average as far as it goes, and the rate that was chosen."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tried, losses, color="lightgrey", label="loss")
+    axes.plot(tried[: len(smooth)], smooth, label="average")
+    if chosen is not None:
+        axes.axvline(chosen, color="tab:red", label=f"chosen: {chosen:.3g}")
+    finite = [loss for loss in losses if np.isfinite(loss)]
+    axes.set_ylim(0, 1.5 * max(finite[:10], default=1.0))
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return figure
+
+
+def confusion(matrix: Tensor, names: Sequence[str]) -> Figure:
+    """True classes in rows, shares of the row as colour, counts as text where there is room."""
+    counts = matrix.cpu().double().numpy()
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    side = min(14.0, 2.2 + 0.45 * len(names))
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    ticks = range(len(names)) if len(names) <= 40 else range(0, len(names), len(names) // 20)
+    axes.set_xticks(ticks, [literal(names[i]) for i in ticks], rotation=90, fontsize=7)
+    axes.set_yticks(ticks, [literal(names[i]) for i in ticks], fontsize=7)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(names) <= 20:
+        for i, j in np.ndindex(counts.shape):
+            if counts[i, j]:
+                words = f"{int(counts[i, j])}" if counts.max() < 1e5 else f"{shares[i, j]:.2f}"
+                axes.text(
+                    j, i, words, ha="center", va="center", fontsize=6, color="white" if shares[i, j] > 0.5 else "black"
+                )
+    return figure
+
+
+def precision_recall(precision: Tensor, recall: Tensor, names: Sequence[str]) -> Figure:
+    """A curve a class; `precision` and `recall` are (C, P)."""
+    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for i, name in enumerate(names[:20]):
+        axes.plot(recall[i].cpu().numpy(), precision[i].cpu().numpy(), label=literal(name), linewidth=1.2)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG whole or not at all."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(buffer.getvalue())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> Tensor:
+    """An image uint8 (3, H, W) with a line of text above it, every word in its colour; as small as it must be to fit."""
+    width = image.shape[2]
+    line = "  ".join(word for word, _ in words)
+    size = max(12, width // 24)
+    font = ImageFont.truetype(FONT, size)
+    while size > 7 and font.getlength(line) > width - size:
+        size -= 1
+        font = ImageFont.truetype(FONT, size)
+    strip = Image.new("RGB", (width, size + size // 2), (20, 20, 20))
+    left = size / 3
+    for word, colour in words:
+        ImageDraw.Draw(strip).text((left, size // 6), word, fill=colour, font=font)
+        left += font.getlength(f"{word}  ")
+    return torch.cat([torch.from_numpy(np.array(strip)).permute(2, 0, 1), image], 1)

@@ -1,0 +1,103 @@
+"""One bar for the whole run: epoch, loss, score, rate, memory, time left. A line an epoch where there is no terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+from foundation.durations import clock
+from foundation.memory import peak_memory_mb
+from resmet.callbacks.step_timer import Timing, steps_an_epoch
+from resmet.callbacks.time_budget import Budget
+
+log = logging.getLogger("resmet")
+
+
+class Progress(ProgressBar):
+    """Rich's bar over all steps of the run; the loss is read a few times a second, not every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar: RichProgress | None = None
+        self.enabled = True
+        self.shown = 0.0
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        console = Console(stderr=True)
+        if not (self.enabled and console.is_terminal):
+            return
+        text = "{task.percentage:>3.0f}%  loss {task.fields[loss]}  score {task.fields[score]}  {task.fields[pace]}"
+        columns = (TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn(text))
+        self.bar = RichProgress(*columns, console=console, refresh_per_second=4)
+        fields: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "epochs": trainer.max_epochs}
+        fields |= {"loss": "-", "score": "-", "pace": ""}
+        self.job = self.bar.add_task("train", total=last_step(trainer), completed=trainer.global_step, **fields)
+        self.bar.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.bar:
+            self.bar.update(self.job, epoch=trainer.current_epoch + 1, epochs=trainer.max_epochs)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.bar is None:
+            return
+        now = time.monotonic()
+        if now - self.shown > 0.25 or batch_idx + 1 == trainer.num_training_batches:
+            self.shown = now
+            fields: dict[str, Any] = {"loss": f"{float(outputs['loss']):.4f}", "pace": pace(trainer, pl_module)}
+            self.bar.update(self.job, completed=trainer.global_step, total=last_step(trainer), **fields)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        figures = trainer.callback_metrics
+        loss, score = figures.get("train/loss"), figures.get("val/score")
+        if self.bar and score is not None:
+            self.bar.update(self.job, score=f"{float(score):.4f}")
+        elif not self.bar and self.enabled and trainer.is_global_zero:
+            said = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+            said += [
+                f"{name} {float(value):.4f}" for name, value in (("loss", loss), ("score", score)) if value is not None
+            ]
+            log.info("  ".join([*said, pace(trainer, pl_module)]))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+def pace(trainer: Trainer, task: Any) -> str:
+    """Items a second over all processes, the most memory that this one held, and the time until the run is tested and reported."""
+    timing = next((callback for callback in trainer.callbacks if isinstance(callback, Timing)), None)  # type: ignore[attr-defined]
+    memory = f"{peak_memory_mb() / 1024:.1f} GB"
+    if timing is None:
+        return memory
+    kind = "images" if task.spec.ndim == 2 else "items"
+    rate = f"{timing.rate * trainer.world_size:.3g}" if timing.rate < 100 else f"{timing.rate * trainer.world_size:.0f}"
+    return f"{rate} {kind}/s  {memory}  left {clock(timing.left(trainer, last_step(trainer)))}"
+
+
+def last_step(trainer: Trainer) -> int:
+    """The step at which the training ends."""
+    budget = next((callback for callback in trainer.callbacks if isinstance(callback, Budget)), None)  # type: ignore[attr-defined]
+    return budget.plan.steps if budget else (trainer.max_epochs or 1) * steps_an_epoch(trainer)

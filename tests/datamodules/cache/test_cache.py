@@ -1,0 +1,283 @@
+"""What is kept comes out as it was decoded, bit for bit, and never stale."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn import picture
+from PIL import Image
+
+from datamodules.base.datamodule import Data
+from datamodules.cache import cache
+from datamodules.cache.item_file import CacheFile
+from datamodules.formats.audio_csv import AudioCsv
+from datamodules.formats.image_folder import ImageFolder
+from datamodules.formats.mask_folder import MaskFolder
+from datamodules.formats.voc import Voc
+from datamodules.synthetic import Digits
+from foundation.structures import InputError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for every test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "resmet" / "items"
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    """Two classes of 16-bit pictures."""
+    for i in range(8):
+        (tmp_path / "deep" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        array = np.random.default_rng(i).integers(0, 4000, (20, 24)).astype(np.uint16)
+        Image.fromarray(array).save(tmp_path / "deep" / "ab"[i % 2] / f"{i}.png")
+    return tmp_path / "deep"
+
+
+def everything(data: Data) -> list[tuple[str, Any]]:
+    return [(items.name(i), items.sample(i)) for items in data.splits.values() for i in range(len(items))]
+
+
+def shapes(data: Data) -> list[Any]:
+    return [items.known_shapes() for items in data.splits.values()]
+
+
+def prepared(data: Data) -> Data:
+    data.prepare(required=["train"])
+    return data
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal in type, number type and every bit."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(alike(a, b) for a, b in zip(one, other, strict=True))
+    return type(one) is type(other) and one == other
+
+
+def undecodable(data: Data) -> Data:
+    def fail(item: Any) -> Any:
+        pytest.fail(f"{item.name} was decoded")
+
+    data.load = fail  # type: ignore[method-assign]
+    return data
+
+
+KINDS: dict[str, Callable[..., Data]] = {
+    "image_folder": lambda root, cache: ImageFolder(str(root), size=24, cache=cache),
+    "mask_folder": lambda root, cache: MaskFolder(str(root), {0: "background", 255: "thing"}, size=24, cache=cache),
+    "voc": lambda root, cache: Voc(str(root), size=32, cache=cache),
+    "audio_csv": lambda root, cache: AudioCsv(str(root), cache=cache),
+    "deep": lambda root, cache: ImageFolder(str(root), cache=cache),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_kept_equals_what_is_decoded(kind: str, request: pytest.FixtureRequest, home: Path) -> None:
+    root, make = request.getfixturevalue(kind), KINDS[kind]
+    decoded = prepared(make(root, "off"))
+    assert not any(len(items.kept) for items in decoded.splits.values())
+    assert "decoded each time (data.cache=off)" in decoded.describe()
+    in_memory, first = prepared(make(root, "ram")), prepared(make(root, "disk"))
+    second = prepared(undecodable(make(root, "disk")))
+    third = prepared(undecodable(make(root, "auto")))  # what lies on the disk is used
+    for data in (in_memory, first, second, third):
+        assert alike(everything(decoded), everything(data))
+        assert data.spec == decoded.spec
+        assert shapes(data) == shapes(decoded)
+        assert data.whole
+    assert "kept in memory" in in_memory.describe()
+    assert f"kept in {home}" in first.describe()
+    assert "of them new" in first.describe()
+    assert "none of them decoded now" in second.describe()
+    assert [path.suffix for path in home.rglob("*") if path.is_file() and path.name != ".lock"] == [".items"]
+
+
+def test_a_changed_file_is_decoded_anew(image_folder: Path) -> None:
+    file = image_folder / "train" / "dark" / "0.png"
+    prepared(ImageFolder(str(image_folder), cache="disk"))
+    before, length = file.stat(), file.stat().st_size
+    picture(file, colour=99)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert file.stat().st_size == length
+    data = prepared(ImageFolder(str(image_folder), cache="disk"))
+    assert "1 of them new" in data.describe()
+    assert (dict(everything(data))[str(file)][0] == 99).all()
+    assert alike(everything(prepared(ImageFolder(str(image_folder), cache="off"))), everything(data))
+
+
+def test_a_changed_mask_counts_too(mask_folder: Path) -> None:
+    prepared(KINDS["mask_folder"](mask_folder, "disk"))
+    Image.fromarray(np.full((30, 40), 255, np.uint8)).save(mask_folder / "masks" / "3.png")
+    data = prepared(KINDS["mask_folder"](mask_folder, "disk"))
+    assert (dict(everything(data))[str(mask_folder / "images" / "3.png")][1] == 1).all()
+
+
+def test_other_sizes_values_and_boxes_are_other_items(image_folder: Path, mask_folder: Path, voc: Path) -> None:
+    prepared(ImageFolder(str(image_folder), size=24, cache="disk"))
+    assert prepared(ImageFolder(str(image_folder), size=16, cache="disk")).splits["train"].sample(0)[0].shape[1] == 16
+    prepared(KINDS["mask_folder"](mask_folder, "disk"))
+    turned = prepared(MaskFolder(str(mask_folder), {255: "background", 0: "thing"}, size=24, cache="disk"))
+    assert turned.splits["train"].sample(0)[1][0, 0] == 1
+    prepared(Voc(str(voc), size=32, cache="disk"))
+    file = voc / "Annotations" / "0.xml"
+    file.write_text(file.read_text().replace("<ymin>3", "<ymin>8"))
+    assert alike(
+        everything(prepared(Voc(str(voc), size=32, cache="disk"))),
+        everything(prepared(Voc(str(voc), size=32, cache="off"))),
+    )
+
+
+@pytest.mark.parametrize("damage", ["cut", "index", "item", "empty"])
+def test_a_damaged_file_is_made_anew(damage: str, image_folder: Path, home: Path, caplog: Any) -> None:
+    decoded = everything(prepared(ImageFolder(str(image_folder), cache="off")))
+    prepared(ImageFolder(str(image_folder), cache="disk"))
+    (file,) = home.rglob("*.items")
+    content = bytearray(file.read_bytes())
+    spot = {"index": len(content) - 40, "item": 5}.get(damage)
+    if spot is not None:
+        content[spot] ^= 255
+    file.write_bytes(content[: {"cut": len(content) // 2, "empty": 0}.get(damage, len(content))])
+    assert alike(decoded, everything(prepared(ImageFolder(str(image_folder), cache="disk"))))
+    if damage == "item":
+        assert not file.exists()  # noticed when it was read; the next run writes it
+    assert alike(decoded, everything(prepared(ImageFolder(str(image_folder), cache="disk"))))
+    assert alike(decoded, everything(prepared(undecodable(ImageFolder(str(image_folder), cache="disk")))))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_from_anywhere(image_folder: Path, workers: int) -> None:
+    def batches(cache: str) -> list[torch.Tensor]:
+        data = prepared(ImageFolder(str(image_folder), batch_size=3, size=24, cache=cache, workers=workers))
+        found = [batch["input"] for batch in data.loader("train")]
+        data.teardown("")
+        return found
+
+    decoded = batches("off")
+    for place in ("ram", "disk", "disk"):
+        assert alike(decoded, batches(place))
+
+
+FILL = """
+import sys
+from datamodules.formats.image_folder import ImageFolder
+data = ImageFolder(sys.argv[1], size=24, cache="disk")
+data.prepare()
+print(sum(int(items.sample(i)[0].sum()) for items in data.splits.values() for i in range(len(items))), data.cached)
+"""
+
+
+def test_two_processes_may_fill_it_at_once(image_folder: Path, home: Path) -> None:
+    root = Path(__file__).parents[3]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    words = [sys.executable, "-c", FILL, str(image_folder)]
+    started = [subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert len({line.split()[0] for line in said}) == 1
+    assert len(list(home.rglob("*.items"))) == 1  # the second one found what the first had decoded
+    assert alike(
+        everything(prepared(ImageFolder(str(image_folder), size=24, cache="off"))),
+        everything(prepared(undecodable(ImageFolder(str(image_folder), size=24, cache="disk")))),
+    )
+
+
+@pytest.mark.parametrize("moment", ["add", "close"])
+def test_a_full_disk_is_said_and_leaves_nothing(
+    moment: str, image_folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"datamodules.cache.item_file.CacheWriter.{moment}", full)
+    data = prepared(ImageFolder(str(image_folder), size=24, cache="disk"))
+    assert "the disk cache can't be written ([Errno 28] No space left on device)" in data.describe()
+    assert not [path for path in home.rglob("*") if path.suffix in (".items", ".part")]
+    assert alike(everything(prepared(ImageFolder(str(image_folder), size=24, cache="off"))), everything(data))
+
+
+def test_a_cache_that_cannot_be_made_is_no_trouble(image_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    data = prepared(ImageFolder(str(image_folder), size=24, cache="disk"))
+    assert "can't be written" in data.describe()
+
+
+ITEM = 3 * 24 * 24
+
+
+@pytest.mark.parametrize(
+    ("mode", "memory", "disk", "in_ram", "filed"),
+    [
+        ("auto", 99, 99, 16, 0),
+        ("auto", 12, 99, 0, 16),
+        ("auto", 5, 9, 4, 0),
+        ("ram", 5, 99, 4, 0),
+        ("disk", 99, 9, 0, 9),
+    ],
+)
+def test_budgets(
+    mode: str, memory: int, disk: int, in_ram: int, filed: int, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "free_memory", lambda: memory * ITEM * cache.SHARE)
+    monkeypatch.setattr("datamodules.cache.directory.CacheFolder.budget", lambda self: made(self.path) or disk * ITEM)
+    data = prepared(ImageFolder(str(image_folder), size=24, cache=mode))
+    kept = [items.kept for items in data.splits.values()]
+    assert (sum(len(k.ram) for k in kept), sum(len(k.filed) for k in kept)) == (in_ram, filed)
+    rest = 16 - in_ram - filed
+    assert (f"{rest} items do not fit into a quarter of the free" in data.describe()) == bool(rest)
+    assert data.whole == (not rest)
+    assert alike(everything(prepared(ImageFolder(str(image_folder), size=24, cache="off"))), everything(data))
+
+
+def made(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def test_what_was_unused_for_longest_leaves(image_folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (20, 24, 28):
+        prepared(ImageFolder(str(image_folder), size=size, cache="disk"))
+        for age, path in enumerate(sorted(home.rglob("*.items"), key=os.path.getmtime, reverse=True)):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    sizes = [path.stat().st_size for path in home.rglob("*.items")]
+    monkeypatch.setattr("datamodules.cache.directory.CacheFolder.budget", lambda self: made(self.path) or sum(sizes))
+    prepared(ImageFolder(str(image_folder), size=16, cache="disk"))
+    shapes = [CacheFile(path).entries for path in home.rglob("*.items")]
+    assert sorted(next(iter(entries.values()))[4][0][1][1] for entries in shapes) == [16, 24, 28]
+
+
+def test_the_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "free_memory", lambda: 800)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert cache.Cache("ram", {}, {}, []).ram == 800 // cache.SHARE // 4
+
+
+def test_house_data_are_kept_in_memory(home: Path) -> None:
+    data = prepared(Digits())
+    assert data.whole
+    assert "1,797 items kept in memory" in data.describe()
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(("said", "mode"), [(True, "auto"), (False, "off"), ("disk", "disk")])
+def test_older_configs_say_true_or_false(said: Any, mode: str, image_folder: Path) -> None:
+    assert ImageFolder(str(image_folder), cache=said).cache == mode
+
+
+def test_a_mode_that_there_is_not(image_folder: Path, run: Any) -> None:
+    with pytest.raises(InputError, match="data.cache=disc must be one of auto, ram, disk, off"):
+        ImageFolder(str(image_folder), cache="disc")  # type: ignore[arg-type]
+    done = run("train", "data=image_folder", f"data.root={image_folder}", "data.cache=disc")
+    assert done.returncode == 2
+    assert "data.cache='disc' must be one of 'auto', 'ram', 'disk', 'off' or true or false" in done.stderr
+    assert "Traceback" not in done.stderr

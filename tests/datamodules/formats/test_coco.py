@@ -1,0 +1,192 @@
+"""COCO's JSON: boxes and masks."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn import picture
+from faster_coco_eval.core import mask as codec
+
+from datamodules.decoding.coco_masks import draw
+from datamodules.formats.coco import Coco
+from datamodules.formats.voc import Voc
+from foundation.structures import InputError
+
+SQUARE = [[10, 5, 20, 5, 20, 15, 10, 15]]
+
+
+def content(count: int = 4) -> dict:
+    """Pictures of 40x30 with a cat (id 7) each and, in the first, a crowd of dogs (id 3)."""
+    images = [{"id": 10 + i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(count)]
+    annotations = [
+        {"id": i, "image_id": 10 + i, "category_id": 7, "bbox": [10, 5, 10, 10], "segmentation": SQUARE, "iscrowd": 0}
+        for i in range(count)
+    ]
+    annotations.append(
+        {"id": 90, "image_id": 11, "category_id": 3, "bbox": [0, 0, 8, 4], "segmentation": [[0, 0, 8, 0, 8, 4, 0, 4]]}
+    )
+    runs = {"size": [30, 40], "counts": [600, 600]}
+    annotations.append(
+        {"id": 91, "image_id": 10, "category_id": 3, "bbox": [20, 0, 20, 30], "segmentation": runs, "iscrowd": 1}
+    )
+    return {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 5, "name": "none"}],
+    }
+
+
+def write(
+    root: Path, change: Callable[[dict], object] = lambda c: None, where: str = "annotations/instances_{}.json"
+) -> Path:
+    for split in ("train", "val"):
+        made = content()
+        for image in made["images"]:
+            picture(root / split / image["file_name"], (40, 30))
+        change(made)
+        file = root / where.format(split)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(made))
+    return root
+
+
+def prepared(root: Path, **arguments: object) -> Coco:
+    data = Coco(str(root), **arguments)
+    data.prepare()
+    return data
+
+
+@pytest.mark.parametrize(
+    "where", ["annotations/instances_{}.json", "instances_{}2017.json", "{}/_annotations.coco.json"]
+)
+def test_boxes(tmp_path: Path, where: str) -> None:
+    data = prepared(write(tmp_path, where=where))
+    assert {name: len(items) for name, items in data.splits.items()} == {"train": 4, "val": 4}
+    assert data.spec.class_names == ("cat", "dog")
+    first, second = (item.target for item in data.splits["train"].items[:2])
+    assert (first["boxes"].tolist(), first["labels"].tolist()) == ([[10, 5, 20, 15]], [0])  # the crowd is no object
+    assert second["labels"].tolist() == [0, 1]
+    assert "categories without any object are left out: none" in data.notes
+
+
+def test_masks(tmp_path: Path) -> None:
+    data = prepared(write(tmp_path), target="mask")
+    assert data.spec.class_names == ("background", "cat", "dog")
+    image, mask = data.splits["train"].sample(0)
+    wanted = torch.zeros(30, 40, dtype=torch.uint8)
+    wanted[:, 20:] = 2
+    wanted[5:15, 10:20] = 1
+    assert image.shape == (3, 30, 40)
+    assert torch.equal(mask, wanted)
+
+
+def test_run_lengths_packed_and_not_agree_with_the_library() -> None:
+    shape = np.random.default_rng(0).random((30, 40)) > 0.6
+    packed = codec.encode(np.asfortranarray(shape.astype(np.uint8)))
+    text = {
+        "size": [30, 40],
+        "counts": packed["counts"].decode() if isinstance(packed["counts"], bytes) else packed["counts"],
+    }
+    flat = shape.T.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff([0, *([0] if flat[0] else []), *edges.tolist(), flat.size]).tolist()
+    for outline in (text, {"size": [30, 40], "counts": runs}):
+        assert torch.equal(draw([(3, outline)], 30, 40, "x") == 3, torch.from_numpy(shape))
+
+
+def test_the_smaller_object_is_on_top() -> None:
+    large, small = [[0, 0, 20, 0, 20, 20, 0, 20]], [[5, 5, 9, 5, 9, 9, 5, 9]]
+    for order in ([(1, large), (2, small)], [(2, small), (1, large)]):
+        mask = draw(order, 20, 20, "x")
+        assert (mask[5:9, 5:9] == 2).all()
+        assert (mask == 1).sum() == 400 - 16
+
+
+@pytest.mark.parametrize(
+    ("outline", "said"),
+    [
+        ({"size": [30, 40], "counts": [1, 2]}, "cover 3 of 1200 pixels"),
+        ({"size": [30, 40], "counts": [1200, 99999999]}, "cover .* of 1200 pixels"),
+        ({"size": [30, 40], "counts": "oooooooooooooo"}, "run lengths"),
+        ({"size": [3, 4], "counts": [12]}, "they must agree"),
+        ([[1, 2, 3, 4]], "fewer than 3 points"),
+        ([[1, 2, 3]], "no list of x, y pairs"),
+        ([["a", "b", "c", "d", "e", "f"]], "no list of x, y pairs"),
+        ([], "has no outline"),
+        (None, "has no outline"),
+    ],
+)
+def test_outlines_that_cannot_be_right(outline: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        draw([(1, outline)], 30, 40, "x")
+
+
+def change(path: str, value: object) -> Callable[[dict], None]:
+    key, index, field = path.split(".")
+
+    def apply(made: dict) -> None:
+        made[key][int(index)][field] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("images.0.file_name", "gone.png", r"names the image gone\.png, but it is in none of"),
+        ("images.0.file_name", "../../../../../../etc/hostname", "leads out of|is in none of"),
+        ("images.0.width", 80, "states 80x30 for 0.png, the file has 40x30"),
+        ("images.0.id", 11, "images has the id 11 twice"),
+        ("annotations.0.image_id", 99, "is of image 99, which is not listed"),
+        ("annotations.0.category_id", 99, r"annotation 0 of 0\.png has category 99"),
+        ("annotations.0.bbox", [1, 2], "has the bbox .1, 2.: expected x, y, width, height"),
+        ("annotations.0.bbox", [50, 5, 10, 10], "a box lies outside its 40x30 image"),
+        ("annotations.0.bbox", [0.2, 0.2, 0.5, 0.5], "the boxes lie in 0..1, pixels are meant"),
+    ],
+)
+def test_annotations_that_cannot_be_right(tmp_path: Path, path: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        prepared(write(tmp_path, change(path, value)))
+
+
+def test_no_coco_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no COCO file"):
+        prepared(tmp_path)
+    (tmp_path / "train.json").write_text("{")
+    with pytest.raises(InputError, match="can't be read as JSON"):
+        prepared(tmp_path)
+    (tmp_path / "train.json").write_text("[]")
+    with pytest.raises(InputError, match="is no COCO file: images must be a list"):
+        prepared(tmp_path)
+
+
+def test_real_boxes_are_those_of_voc(real: Path, tmp_path: Path) -> None:
+    """bccd's VOC files written as COCO are read as the same boxes."""
+    voc = Voc(str(real / "bccd"))
+    voc.prepare(["val"], required=["val"])
+    images, annotations = [], []
+    for i, item in enumerate(voc.splits["val"].items):
+        images.append({"id": i, "file_name": Path(item.name).name, "width": 640, "height": 480})
+        for (x1, y1, x2, y2), label in zip(item.target["boxes"].tolist(), item.target["labels"].tolist(), strict=True):
+            annotations.append({"image_id": i, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(voc.spec.class_names)]
+    made = json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    (tmp_path / "images").mkdir()
+    for item in voc.splits["val"].items:
+        (tmp_path / "images" / Path(item.name).name).write_bytes(Path(item.name).read_bytes())
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.json").write_text(made)
+    coco = prepared(tmp_path)
+    for one, other in zip(coco.splits["val"].items, voc.splits["val"].items, strict=True):
+        assert torch.equal(one.target["labels"], other.target["labels"])
+        assert torch.allclose(one.target["boxes"], other.target["boxes"])
+
+
+def test_real_masks(real: Path) -> None:
+    data = prepared(real / "nuclei_fluo", target="mask")
+    assert {name: len(items) for name, items in data.splits.items()} == {"train": 60, "val": 12}
+    assert data.spec.class_names == ("background", "nucleus")
+    assert 0.05 < data.spec.counts[1] / sum(data.spec.counts) < 0.12

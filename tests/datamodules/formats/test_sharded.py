@@ -1,0 +1,490 @@
+"""Training from shards, and shards that someone means ill with."""
+
+import io
+import json
+import pickle
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from serving import serving
+
+from datamodules.formats.sharded import Sharded
+from datamodules.shards import download
+from datamodules.shards.download import ShardError
+from datamodules.shards.writer import pack
+from datamodules.synthetic import Digits, Scenes, Tones
+from datamodules.transforms.augment import Augment, SoundAugment
+from foundation.structures import InputError, Spec
+
+TINY = ("backbone.width=8", "trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "data.batch_size=64")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits") / "packed"
+    pack(Digits(size=16), str(folder), 0.2, 0)
+    return folder
+
+
+def prepared(root: Path | str, **arguments: Any) -> Sharded:
+    data = Sharded(str(root), workers=0, **arguments)
+    data.prepare()
+    return data
+
+
+def content(data: Sharded, split: str = "train", epoch: int = 3) -> list:
+    loader = data.loader(split)
+    loader.batch_sampler.set_epoch(epoch)
+    return [(batch["names"], batch["input"].sum().item(), batch["target"].tolist()) for batch in loader]
+
+
+# --- training
+
+
+def test_runs_from_the_command_line(run: Callable, tmp_path: Path) -> None:
+    packing = run("pack", "data=classification", "data.size=16", "out=packed", "shard_mb=0.3")
+    assert packing.returncode == 0, packing.stderr
+    assert "1300 train, 228 val, 269 test" in packing.stdout
+    assert "train: 1300 of 1300 items" in packing.stderr
+    with serving(tmp_path / "packed") as (address, _):
+        for workers, root in ((0, "packed"), (2, address)):
+            words = ("data=sharded", f"data.root={root}", f"data.workers={workers}", f"run_dir=with{workers}", *TINY)
+            done = run("train", *words, XDG_CACHE_HOME=str(tmp_path / "cache"))
+            assert done.returncode == 0, done.stderr
+    one, two = ((tmp_path / f"with{workers}" / "metrics.csv").read_text() for workers in (0, 2))
+    assert one == two, "folder or web, with or without workers"
+    assert list((tmp_path / "cache" / "resmet" / "shards").glob("*.tar"))
+    judged = run(
+        "evaluate",
+        "ckpt=with0/checkpoints/best.ckpt",
+        "run_dir=judged",
+        "data=classification",
+        "data.size=16",
+        *TINY[1:3],
+    )
+    assert judged.returncode == 0, judged.stderr
+    of_shards, of_source = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("with0", "judged"))
+    assert of_shards["test"] == of_source["test"]
+
+
+def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits, tmp_path / "packed")
+    victim = tmp_path / "packed" / "train-000001.tar"
+    victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    done = run("train", "data=sharded", "data.root=packed", "data.workers=1", "run_dir=run", *TINY)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    message = [line for line in done.stderr.splitlines() if line.startswith("train.py:")]
+    assert len(message) == 1
+    assert "train-000001.tar is not what its manifest says (its checksum differs)" in message[0]
+    with pytest.raises(
+        InputError, match=r"^\S+ is not what its manifest says \(its checksum differs\): copy or pack it again "
+    ):
+        content(prepared(tmp_path / "packed"))
+    skipped = run("train", "data=sharded", "data.root=packed", "data.on_bad=skip", "run_dir=skip", *TINY)
+    assert skipped.returncode == 0, skipped.stderr
+    assert "train-000001.tar is not what its manifest says" in (tmp_path / "skip" / "skipped.txt").read_text()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_workers_change_nothing(digits: Path, split: str) -> None:
+    data = prepared(digits, batch_size=100, seed=1, augment=Augment(flip=0.5, rotate=20))
+    alone = content(data, split)
+    data.workers = 2
+    assert content(data, split) == alone
+    assert sorted(name for names, *_ in alone for name in names) == sorted(
+        data.splits[split].name(i) for i in range(len(data.splits[split]))
+    )
+
+
+def test_nothing_but_the_manifest_is_read_at_the_start(digits: Path, tmp_path: Path) -> None:
+    with serving(digits) as (address, manners):
+        data = prepared(address, cache_dir=str(tmp_path))
+        assert dict(manners.asked) == {"manifest.json": 1}
+        assert data.spec.counts == tuple(json.loads((digits / "manifest.json").read_text())["spec"]["counts"])
+        data.splits["val"].sample(0)
+        assert manners.asked["val-000000.tar"] == 1
+        assert sum(manners.asked.values()) == 2
+
+
+def test_millions_of_items_are_not_listed(digits: Path, tmp_path: Path) -> None:
+    manifest = json.loads((digits / "manifest.json").read_text())
+    shard = {"items": 10**6, "bytes": 2 * 10**9, "sha256": "0" * 64}
+    manifest["splits"]["train"] = {"items": 10**9, "shards": [{"name": f"a{i}.tar", **shard} for i in range(1000)]}
+    with serving(tmp_path) as (address, manners):
+        manners.instead["manifest.json"] = json.dumps(manifest).encode()
+        data = prepared(address, cache_dir=str(tmp_path))
+    assert len(data.splits["train"]) == 10**9
+    item = data.splits["train"].items[10**9 - 1]
+    assert (item.name, item.target[1]) == ("a999.tar[999999]", 10**6 - 1)
+
+
+def test_a_local_shard_that_is_missing_or_short(digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits, tmp_path / "packed")
+    (tmp_path / "packed" / "train-000000.tar").unlink()
+    (tmp_path / "packed" / "val-000000.tar").write_bytes(b"short")
+    with pytest.raises(InputError) as caught:
+        prepared(tmp_path / "packed")
+    assert "2 items can't be used" in str(caught.value)
+    assert "train-000000.tar is missing, though the manifest names it" in str(caught.value)
+    assert "val-000000.tar has 5 bytes, the manifest says" in str(caught.value)
+    data = prepared(tmp_path / "packed", on_bad="skip")
+    assert len(data.skipped) == 2
+    left = prepared(digits)
+    assert 0 < len(data.splits["train"]) < len(left.splits["train"])
+    names = {name for names, *_ in content(data) for name in names}
+    assert len(names) == len(data.splits["train"])
+
+
+def test_a_checkpoint_of_other_data_is_refused(digits: Path) -> None:
+    spec = prepared(digits).spec
+    data = Sharded(str(digits))
+    data.adopt(spec, foreign=True)
+    data.prepare(["test"], ["test"])
+    assert data.spec == spec
+    with pytest.raises(InputError, match=r"was packed with size \(16, 16\), the checkpoint takes \(32, 32\)"):
+        Sharded(str(digits)).adopt(Spec(2, 1, spec.class_names, size=(32, 32), resize="stretch"))
+    with pytest.raises(InputError, match="choose data of the checkpoint's task"):
+        Sharded(str(digits)).adopt(Spec(1, 1, spec.class_names))
+
+
+def test_images_and_sounds_have_changes_of_their_own(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds images: say data=sharded$"):
+        prepared(digits, augment=SoundAugment())
+    pack(Tones(count=20), str(tmp_path / "tones"), 5, 0)
+    with pytest.raises(InputError, match="holds sound: say data=sharded_audio"):
+        prepared(tmp_path / "tones")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"nearby": 0}, "data.nearby must be at least 1"),
+        ({"retries": -1}, "data.retries must be at least 0"),
+        ({"cache_gb": 0}, "data.cache_gb must be above 0"),
+        ({"timeout": float("nan")}, "data.timeout must be above 0"),
+    ],
+)
+def test_values_out_of_range(digits: Path, arguments: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Sharded(str(digits), **arguments)
+
+
+def test_a_cache_that_is_too_small(digits: Path) -> None:
+    with serving(digits) as (address, _), pytest.raises(InputError, match="two must fit"):
+        Sharded(address, cache_gb=0.0001)
+
+
+def test_no_shards_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSE", 0.001)
+    with pytest.raises(InputError, match=r"has no manifest\.json: give the folder that pack\.py made"):
+        Sharded(str(tmp_path))
+    with pytest.raises(InputError, match="there is no such folder"):
+        Sharded(str(tmp_path / "nowhere"))
+    with serving(tmp_path) as (address, _), pytest.raises(InputError, match=rf"{address}/manifest\.json .* 404"):
+        Sharded(address)
+    with pytest.raises(InputError, match=r"can't be had after 2 tries .*refused"):
+        Sharded(address, retries=1)
+
+
+# --- shards that someone means ill with
+
+
+class Touch:
+    """Unpickled, it leaves a mark."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.mark,))
+
+
+def rewritten(digits: Path, folder: Path, change: Callable[[dict], Any]) -> Path:
+    """A copy with another manifest."""
+    shutil.copytree(digits, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+NAMES = [
+    "../outside.tar",
+    "/etc/passwd.tar",
+    "C:\\x.tar",
+    "a/b.tar",
+    "..\\x.tar",
+    "pipe:touch MARK.tar",
+    "http://127.0.0.1/x.tar",
+    "x.tar\0",
+    ".tar",
+    "-.tar",
+    "x.tar\n",
+    "",
+    7,
+    None,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_lead_elsewhere(digits: Path, tmp_path: Path, name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(digits / "train-000000.tar", tmp_path / "outside.tar")
+    monkeypatch.chdir(tmp_path)
+
+    def change(manifest: dict) -> None:
+        manifest["splits"]["train"]["shards"][0]["name"] = name
+
+    with pytest.raises(InputError, match="it names the shard"):
+        Sharded(str(rewritten(digits, tmp_path / "bad", change)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "outside.tar"]
+
+
+def test_a_link_that_leads_out(digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits, tmp_path / "bad")
+    (tmp_path / "bad" / "train-000000.tar").unlink()
+    (tmp_path / "bad" / "train-000000.tar").symlink_to(digits / "train-000000.tar")
+    with pytest.raises(InputError, match="is a link that leads out of"):
+        prepared(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("items", -1),
+        ("items", 10**18),
+        ("items", 1.5),
+        ("items", True),
+        ("items", 10**6),
+        ("bytes", 0),
+        ("bytes", 1 << 50),
+        ("bytes", "many"),
+        ("sha256", "../../x"),
+        ("sha256", "0" * 63),
+        ("sha256", None),
+    ],
+)
+def test_figures_that_can_not_be(digits: Path, tmp_path: Path, key: str, value: Any) -> None:
+    def change(manifest: dict) -> None:
+        manifest["splits"]["train"]["shards"][0][key] = value
+
+    with pytest.raises(InputError, match="is no manifest of shards"):
+        Sharded(str(rewritten(digits, tmp_path / "bad", change)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(format="other"),
+        lambda m: m.pop("spec"),
+        lambda m: m["spec"].update(unknown=1),
+        lambda m: m["spec"].update(target="parts"),
+        lambda m: m["spec"].update(channels="three"),
+        lambda m: m["spec"].update(class_names=[]),
+        lambda m: m["spec"].update(class_names=[1, 2]),
+        lambda m: m["spec"].update(mean=["x"]),
+        lambda m: m["splits"].update(secret=m["splits"]["val"]),
+        lambda m: m["splits"]["val"].update(items=1),
+        lambda m: m["splits"]["val"].update(shards=m["splits"]["train"]["shards"], items=m["splits"]["train"]["items"]),
+        lambda m: m.update(splits=[1]),
+        lambda m: m.update(notes=7),
+    ],
+)
+def test_manifests_that_are_none(digits: Path, tmp_path: Path, change: Callable) -> None:
+    with pytest.raises(InputError, match=r"manifest\.json is no manifest of shards"):
+        Sharded(str(rewritten(digits, tmp_path / "bad", change)))
+
+
+@pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff\xfe", b"NaN", b'"x"'])
+def test_text_that_is_no_manifest(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(text)
+    with pytest.raises(InputError, match=r"manifest\.json is no manifest of shards"):
+        Sharded(str(tmp_path))
+
+
+def with_shard(digits: Path, folder: Path, shard: bytes, items: int = 1) -> Sharded:
+    """Shards of which one was made by somebody else, its checksum right."""
+
+    def change(manifest: dict) -> None:
+        entry = {"name": "val-000000.tar", "items": items, "bytes": len(shard), "sha256": sha256(shard).hexdigest()}
+        manifest["splits"]["val"] = {"items": items, "shards": [entry]}
+
+    rewritten(digits, folder, change)
+    (folder / "val-000000.tar").write_bytes(shard)
+    return prepared(folder)
+
+
+def tar_of(members: list[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.type, entry.linkname = len(data), kind, link
+            tar.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def npy(array: np.ndarray, **more: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **more)
+    return stream.getvalue()
+
+
+GOOD = npy(np.zeros((1, 16, 16), np.uint8))
+LABEL = b'{"name": "x", "label": 3}'
+
+
+def picture_bytes(size: tuple[int, int], mode: str, kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, size).save(stream, kind)
+    return stream.getvalue()
+
+
+def bomb(side: int) -> bytes:
+    """A PNG whose header promises side x side pixels."""
+    whole = bytearray(picture_bytes((1, 1), "L", "PNG"))
+    whole[16:24] = side.to_bytes(4, "big") * 2
+    whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
+    return bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("content", "good"),
+    [
+        (picture_bytes((16, 16), "L", "PNG"), True),
+        (picture_bytes((16, 16), "L", "BMP"), False),
+        (picture_bytes((16, 16), "RGBA", "PNG"), False),
+        (picture_bytes((16, 16), "L", "PNG")[:40], False),
+        (bomb(12_000), False),
+        (bomb(100_000), False),
+        (b"", False),
+    ],
+)
+def test_pictures_that_are_none(digits: Path, tmp_path: Path, content: bytes, good: bool) -> None:
+    data = with_shard(digits, tmp_path / "bad", tar_of([("0.input.png", content), ("0.json", LABEL)]))
+    if good:
+        assert data.splits["val"].sample(0)[0].shape == (1, 16, 16)
+        return
+    with pytest.raises(ShardError, match="is none of ours"):
+        data.splits["val"].sample(0)
+
+
+def test_a_shard_of_ones_own_making_is_read(digits: Path, tmp_path: Path) -> None:
+    data = with_shard(digits, tmp_path / "mine", tar_of([("0.input.npy", GOOD), ("0.json", LABEL)]))
+    signal, label = data.splits["val"].sample(0)
+    assert (tuple(signal.shape), signal.dtype, label) == ((1, 16, 16), torch.uint8, 3)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(digits: Path, tmp_path: Path, kind: bytes) -> None:
+    shard = tar_of([("0.input.npy", b""), ("0.json", b"")], kind, "/etc/passwd") + b"\0" * 1024
+    data = with_shard(digits, tmp_path / "bad", shard)
+    with pytest.raises(ShardError, match="is a link or something else that is no plain file|is not called"):
+        data.splits["val"].sample(0)
+
+
+@pytest.mark.parametrize("name", ["../../0.json", "/tmp/0.json", "0.json/../../x", "0.pyd", "0.input.pickle", "x"])
+def test_members_leave_nothing_outside(digits: Path, tmp_path: Path, name: str) -> None:
+    mark = tmp_path / "mark"
+    shard = tar_of([("0.input.npy", GOOD), (name, pickle.dumps(Touch(mark)))])
+    data = with_shard(digits, tmp_path / "bad", shard)
+    with pytest.raises(ShardError):
+        data.splits["val"].sample(0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad"]
+
+
+def test_pickles_are_never_opened(digits: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    pickled = pickle.dumps(Touch(mark))
+    objects = npy(np.array([Touch(mark)], dtype=object), allow_pickle=True)
+    for i, content in enumerate((pickled, objects)):
+        for place in ("0.input.npy", "0.json", "0.target.npy"):
+            members = {"0.input.npy": GOOD, "0.json": LABEL} | {place: content}
+            data = with_shard(digits, tmp_path / f"bad{i}{place}", tar_of(list(members.items())))
+            with pytest.raises(ShardError, match="is none of ours"):
+                data.splits["val"].sample(0)
+            assert not mark.exists()
+    pickle.loads(pickled)
+    assert mark.exists(), "the payload works where it is opened"
+
+
+def promising(shape: tuple, dtype: str = "|u1", body: bytes = b"x") -> bytes:
+    header = str({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        promising((10**12,)),
+        promising((2**40, 2**40)),
+        promising((-1, -1)),
+        promising((1, 16, 16)),
+        promising((1,), "|V1"),
+        promising((1,), "|O"),
+        npy(np.zeros((3, 16, 16), np.uint8)),
+        npy(np.zeros(4, np.uint8)),
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x03\x00" + b"\xff" * 40,
+    ],
+)
+def test_arrays_that_are_none(digits: Path, tmp_path: Path, content: bytes) -> None:
+    data = with_shard(digits, tmp_path / "bad", tar_of([("0.input.npy", content), ("0.json", LABEL)]))
+    with pytest.raises(ShardError, match=r"item 0 of .*val-000000\.tar is none of ours"):
+        data.splits["val"].sample(0)
+
+
+@pytest.mark.parametrize(
+    "label", [b'{"label": 10}', b'{"label": -1}', b'{"label": 1.5}', b'{"label": true}', b"{}", b"[]", b"{"]
+)
+def test_labels_that_are_none(digits: Path, tmp_path: Path, label: bytes) -> None:
+    data = with_shard(digits, tmp_path / "bad", tar_of([("0.input.npy", GOOD), ("0.json", label)]))
+    with pytest.raises(ShardError, match="is none of ours"):
+        data.splits["val"].sample(0)
+
+
+def test_more_or_fewer_items_than_promised(digits: Path, tmp_path: Path) -> None:
+    shard = tar_of([("0.input.npy", GOOD), ("0.json", LABEL)])
+    with pytest.raises(ShardError, match="it holds 1 items, 2 are promised"):
+        with_shard(digits, tmp_path / "bad", shard, 2).splits["val"].sample(0)
+
+
+def test_a_member_that_reaches_over_the_end(digits: Path, tmp_path: Path) -> None:
+    shard = bytearray(tar_of([("0.input.npy", GOOD), ("0.json", LABEL)]))
+    shard[124:136] = b"77777777777\0"
+    with pytest.raises(ShardError, match="would reach over its end"):
+        with_shard(digits, tmp_path / "bad", bytes(shard)).splits["val"].sample(0)
+
+
+def test_boxes_and_masks_are_judged(tmp_path: Path) -> None:
+    from datamodules.shards.codec import check_sample
+
+    boxes = Scenes(count=10)
+    boxes.prepare()
+    signal, target = next(sample for i in range(10) if len((sample := boxes.splits["train"].sample(i))[1]["labels"]))
+    check_sample((signal, target), boxes.spec)
+    wrong = [
+        {**target, "labels": target["labels"] + 3},
+        {**target, "boxes": target["boxes"][:, :3]},
+        {"boxes": signal},
+        3,
+    ]
+    for other in wrong:
+        with pytest.raises(ValueError, match="its target is no boxes of 3 classes"):
+            check_sample((signal, other), boxes.spec)
+    masks = Scenes("mask", count=10, size=48)
+    masks.prepare()
+    signal, mask = masks.splits["train"].sample(0)
+    check_sample((signal, mask), masks.spec)
+    with pytest.raises(ValueError, match="its target is no mask of 4 classes"):
+        check_sample((signal, mask[1:]), masks.spec)

@@ -1,0 +1,259 @@
+"""As many processes load as are of use and as shared memory holds batches for; none is left when they are no longer needed."""
+
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from datamodules.formats.image_folder import ImageFolder
+from datamodules.formats.mask_folder import MaskFolder
+from datamodules.joint import JointData
+from datamodules.loading import workers
+from datamodules.loading.collate import collate, collate_packed, unpack
+from datamodules.loading.workers import MOST, Crew, batch_bytes, fitting, open_files, usual_workers
+from datamodules.synthetic import Digits, Scenes
+from datamodules.transforms.augment import Augment
+from foundation.hardware import cores
+
+ROOT = Path(__file__).parents[3]
+MB = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("whole", "by_batch", "gpu", "batch", "sharers", "expected"),
+    [
+        (True, True, False, 50 * MB, 1, 0),  # a CPU has no idle core
+        (True, False, False, 50 * MB, 1, 0),
+        (True, True, True, MB, 1, 0),  # microseconds an item
+        (True, True, True, 50 * MB, 1, 2),  # stacking them takes long
+        (True, False, True, MB, 1, 8),  # torchvision's policies, item by item
+        (False, True, False, MB, 1, 8),  # files are decoded
+        (False, True, True, MB, 8, 2),  # by each of eight processes
+        (False, True, True, MB, 64, 1),
+    ],
+)
+def test_workers_where_there_is_something_to_do(
+    whole: bool, by_batch: bool, gpu: bool, batch: int, sharers: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: 16)
+    assert usual_workers(whole, by_batch, gpu, batch, sharers) == expected
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    assert usual_workers(whole, by_batch, gpu, batch, sharers) <= 1
+
+
+def test_cores_are_those_that_may_be_used() -> None:
+    bound = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(bound)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, bound)
+    assert 1 <= cores() <= len(bound)
+
+
+@pytest.mark.parametrize(
+    ("free", "batch", "sharers", "expected"),
+    [
+        (None, 50 * MB, 1, (8, 2)),  # no such folder
+        (64 * MB, 0, 1, (8, 2)),
+        (24_000 * MB, 50 * MB, 1, (8, 2)),
+        (64 * MB, MB, 1, (8, 2)),
+        (64 * MB, 4 * MB, 1, (8, 1)),
+        (64 * MB, 10 * MB, 1, (4, 1)),
+        (64 * MB, 10 * MB, 2, (1, 1)),
+        (64 * MB, 38 * MB, 1, (0, 1)),
+    ],
+)
+def test_batches_fit_into_shared_memory(
+    free: int | None, batch: int, sharers: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "free_shared", lambda: free)
+    fits, said = fitting(Crew(8, batch=batch), sharers)
+    assert (fits.workers, fits.ahead) == expected
+    assert bool(said) == (expected != (8, 2))
+    if said:
+        assert "64 MB free, too little for 8 workers with batches of" in said
+        assert "docker run --shm-size=8g" in said
+        assert batch * (fits.workers * fits.ahead + 1) * sharers <= (free or 0) or not fits.workers
+
+
+def test_what_does_not_fit_is_said_once_and_loaded(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "resmet")
+    monkeypatch.setattr(logging.getLogger("resmet"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("resmet"), "propagate", True)
+    monkeypatch.setattr(workers, "free_shared", lambda: 20_000)
+    data = ImageFolder(str(image_folder), batch_size=4, size=32, workers=2)
+    data.prepare()
+    for _ in range(2):
+        loader = data.loader("train")
+        assert loader.num_workers == 0
+        assert sum(len(batch["names"]) for batch in loader) == len(data.splits["train"])
+    assert len([note for note in data.notes if "too little for 2 workers" in note]) == 1
+    assert caplog.text.count("too little for 2 workers") == 1
+
+
+def test_bytes_of_a_batch(image_folder: Path, mask_folder: Path) -> None:
+    data = ImageFolder(str(image_folder), batch_size=4, size=32)
+    data.prepare()
+    assert batch_bytes(data.splits["train"], 4) == 4 * 3 * 32 * 32
+    assert batch_bytes(data.splits["train"], 1000) == len(data.splits["train"]) * 3 * 32 * 32
+    cut = Digits(augment=Augment(crop=10))
+    cut.prepare()
+    assert batch_bytes(cut.splits["train"], 10) == 10 * 10 * 10
+    masks = MaskFolder(str(mask_folder), batch_size=2)
+    masks.prepare()
+    signal_, target = masks.splits["train"].sample(0)
+    assert batch_bytes(masks.splits["train"], 2) == 2 * (signal_.numel() + target.numel() * target.element_size())
+
+
+SMALL_SHM = """
+import logging, sys
+from datamodules.base import datamodule
+from datamodules.synthetic import Scenes
+logging.basicConfig()
+if sys.argv[1] == "blind":
+    datamodule.fitting = lambda crew, sharers: (crew, "")
+data = Scenes("mask", 120, 256, batch_size=24)
+data.workers = 2
+data.prepare()
+print("items", sum(len(batch["names"]) for batch in data.loader("train")))
+data.teardown("")
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "said"), [("seeing", "too little for 2 workers"), ("blind", "loading goes on without them")]
+)
+def test_a_container_with_little_shared_memory(way: str, said: str) -> None:
+    """`blind`: others fill it after it was looked at."""
+    if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], capture_output=True).returncode:
+        pytest.skip("needs a mount of its own, which this user can't have")
+    script = f'mount -t tmpfs -o size=12m tmpfs /dev/shm && exec {sys.executable} -c "$0" {way}'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, SMALL_SHM], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert "items 120" in done.stdout, done.stderr
+    assert said in done.stderr
+
+
+def test_files_may_be_opened_as_needed() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(300, hard), hard))
+    try:
+        open_files(Crew(8, 4))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(256 + 8 * 8 * 5, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_boxes_cross_in_few_files() -> None:
+    """An open file each would be more than a process may have, and what is kept in memory would never be given back."""
+    data = Scenes("boxes", 60, 48, batch_size=8)
+    data.workers = 1
+    data.prepare()
+    items = data.splits["val"].__getitems__([(0, i) for i in range(12)])
+    plain, packed = collate(items), unpack(collate_packed(items))
+    assert packed.keys() == plain.keys()
+    for one, other in zip(plain["target"], packed["target"], strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in ("boxes", "labels"))
+    batches = list(data.loader("train"))
+    open_now = len(os.listdir("/proc/self/fd"))
+    batches += list(data.loader("train"))
+    assert len(os.listdir("/proc/self/fd")) - open_now < 8 * len(batches)
+    assert unpack(collate_packed([])) == {"names": []}
+
+
+def children() -> int:
+    return len(multiprocessing.active_children())
+
+
+def test_validations_workers_end_with_it_and_trainings_stay(image_folder: Path) -> None:
+    data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, workers=2)
+    data.prepare()
+    training, validation = data.loader("train"), data.loader("val")
+    list(training)
+    crew_of_training = {child.pid for child in multiprocessing.active_children()}
+    assert len(crew_of_training) == 2
+    for _ in range(2):
+        list(validation)
+        assert {child.pid for child in multiprocessing.active_children()} == crew_of_training
+        list(training)
+        assert {child.pid for child in multiprocessing.active_children()} == crew_of_training
+    iterator = iter(validation)
+    next(iterator)
+    assert children() == 4
+    iterator.close()  # a stage that ends early
+    assert children() == 2
+    data.on_exception(ValueError())
+    assert children() == 0
+
+
+def test_joint_parts_share_the_cores(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: 4)
+    make = partial(ImageFolder, str(image_folder), batch_size=4, size=32, cache=False)
+    data = JointData({"a": make(), "b": make()})
+    data.prepare()
+    data.loader("train")
+    assert [part.loaders[-1].num_workers for part in data.parts.values()] == [2, 2]
+    alone = make()
+    alone.prepare()
+    assert alone.loader("train").num_workers == 4 <= MOST
+
+
+def offspring(pid: int) -> list[int]:
+    """Processes that a process started, and theirs."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *offspring(child)]
+    return found
+
+
+def wait_until(what: Any, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.fixture
+def training(image_folder: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
+    words = ("data=image_folder", f"data.root={image_folder}", "data.size=32", "data.cache=false", "data.workers=2")
+    more = (
+        "data.batch_size=4",
+        "backbone.width=8",
+        "trainer.max_epochs=100000",
+        "trainer.accelerator=cpu",
+        "run_dir=run",
+    )
+    command = [sys.executable, str(ROOT / "train.py"), *words, *more]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_a_run(training: subprocess.Popen, signum: int, tmp_path: Path) -> None:
+    assert wait_until(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file(), 60)
+    assert wait_until(lambda: len(offspring(training.pid)) >= 2, 20)
+    workers = offspring(training.pid)
+    training.send_signal(signum)
+    training.wait(60)
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 20)

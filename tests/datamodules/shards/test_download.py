@@ -1,0 +1,214 @@
+"""Shards from a web server that is not always at its best."""
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import Manners, serving
+
+from datamodules.shards import download
+from datamodules.shards.cache import ShardCache
+from datamodules.shards.download import ShardError, small
+from datamodules.shards.manifest import Manifest, Shard
+from datamodules.shards.remote import Store, Web, find_source
+from datamodules.shards.writer import pack
+from datamodules.synthetic import Digits
+from foundation.structures import InputError
+
+BUDGET = 10**9
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    folder = tmp_path_factory.mktemp("packed") / "digits"
+    return folder, pack(Digits(size=8), str(folder), 0.5, 0)
+
+
+@pytest.fixture
+def web(packed: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Manners, Shard]]:
+    monkeypatch.setattr(download, "PAUSE", 0.001)
+    with serving(packed[0]) as (address, manners):
+        yield address, manners, packed[1].splits["train"][0]
+
+
+def cache(address: str, folder: Path, retries: int = 2, budget: int = BUDGET, timeout: float = 5.0) -> ShardCache:
+    return ShardCache(find_source(address, timeout), folder, budget, 2, retries)
+
+
+def test_comes_once_and_is_shared(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
+    address, manners, shard = web
+    first = cache(address, tmp_path).ensure(shard)
+    assert cache(address, tmp_path).ensure(shard) == first
+    assert manners.asked[shard.name] == 1
+    assert first.read_bytes() == (manners.root / shard.name).read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_cut_download_goes_on(web: tuple[str, Manners, Shard], tmp_path: Path, ranges: bool) -> None:
+    address, manners, shard = web
+    manners.ranges = ranges
+    manners.cut[shard.name] = [1000, 100_000]
+    path = cache(address, tmp_path).ensure(shard)
+    assert path.read_bytes() == (manners.root / shard.name).read_bytes()
+    assert manners.asked[shard.name] == 3
+    again = 0 if ranges else 101_000
+    assert manners.sent == shard.bytes + again
+
+
+def test_what_passes_is_waited_for(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
+    address, manners, shard = web
+    manners.codes[shard.name] = [503, 429]
+    assert cache(address, tmp_path).ensure(shard).is_file()
+    manners.pause[shard.name] = [0.6]
+    assert cache(address, tmp_path / "other", timeout=0.2).ensure(shard).is_file()
+
+
+@pytest.mark.parametrize(
+    ("manner", "said"),
+    [
+        ({"codes": [404]}, "the server answers 404 Not Found"),
+        ({"codes": [403]}, "the server answers 403 Forbidden"),
+        ({"codes": [500] * 3}, "can't be had after 3 tries"),
+        ({"cut": [10] * 3}, "can't be had after 3 tries"),
+        ({"instead": b"garbage" * 100_000}, "is larger than the"),
+        ({"instead": b"garbage"}, r"416 .*\(it is shorter than the manifest says\)"),
+    ],
+)
+def test_what_stays_is_one_message(web: tuple[str, Manners, Shard], tmp_path: Path, manner: dict, said: str) -> None:
+    address, manners, shard = web
+    for name, value in manner.items():
+        getattr(manners, name)[shard.name] = value
+    with pytest.raises(ShardError, match=said) as caught:
+        cache(address, tmp_path).ensure(shard)
+    assert f"{address}/{shard.name}" in str(caught.value)
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".tar", ".part")]
+
+
+def test_other_content_of_the_same_size(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
+    address, manners, shard = web
+    manners.instead[shard.name] = b"x" * shard.bytes
+    with pytest.raises(ShardError, match=r"has the checksum [0-9a-f]{12}\.\.\., the manifest says"):
+        cache(address, tmp_path).ensure(shard)
+    assert manners.asked[shard.name] == 1
+
+
+def test_parts_that_do_not_fit_together_are_fetched_anew(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
+    address, manners, shard = web
+    manners.instead[shard.name] = b"x" * shard.bytes
+    manners.cut[shard.name] = [1000]
+
+    class Mended(Web):
+        def open(self, name: str, start: int) -> tuple:
+            answer = super().open(name, start)
+            manners.instead.clear()  # the file is exchanged after the first answer
+            return answer
+
+    found = ShardCache(Mended(address, 5.0), tmp_path, BUDGET, 2, 2)
+    assert found.ensure(shard).read_bytes() == (manners.root / shard.name).read_bytes()
+
+
+def test_the_budget_holds_and_the_unused_leave(
+    web: tuple[str, Manners, Shard], packed: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    address, manners, _ = web
+    shards = [shard for split in packed[1].splits.values() for shard in split]
+    budget = 2 * max(shard.bytes for shard in shards) + 1000
+    held = cache(address, tmp_path, budget=budget)
+    first = held.open(shards[0])
+    for shard in shards[1:]:
+        held.ensure(shard)
+        assert sum(path.stat().st_size for path in tmp_path.glob("*.tar")) <= budget
+    assert not (tmp_path / f"{shards[0].sha256}.tar").exists()
+    assert first.members(0), "what is open is read on"
+    assert len(held.opened) == 1
+    held.opened.clear()
+    held.open(shards[0])
+    assert manners.asked[shards[0].name] == 2
+
+
+def test_a_spoilt_cache_is_mended(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
+    address, manners, shard = web
+    path = cache(address, tmp_path).ensure(shard)
+    path.write_bytes(b"spoilt")
+    cache(address, tmp_path).open(shard)
+    assert path.read_bytes() == (manners.root / shard.name).read_bytes()
+
+
+def fetch_all(address: str, folder: Path, shards: list[Shard]) -> None:
+    held = cache(address, folder)
+    for shard in shards:
+        held.open(shard)
+
+
+def test_several_processes_fetch_each_shard_once(
+    web: tuple[str, Manners, Shard], packed: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    address, manners, _ = web
+    shards = packed[1].splits["train"]
+    kind = multiprocessing.get_context("fork")
+    with kind.Pool(3) as pool:
+        pool.starmap(fetch_all, [(address, tmp_path, shards)] * 3)
+    assert {manners.asked[shard.name] for shard in shards} == {1}
+
+
+def test_a_manifest_that_is_cut_or_endless(web: tuple[str, Manners, Shard]) -> None:
+    address, manners, _ = web
+    manners.cut["manifest.json"] = [100]
+    whole = small(find_source(address, 5.0), "manifest.json", 10**6, 2)
+    assert whole == (manners.root / "manifest.json").read_bytes()
+    with pytest.raises(ShardError, match="is larger than 100 bytes"):
+        small(find_source(address, 5.0), "manifest.json", 100, 2)
+
+
+def test_an_object_store(packed: tuple[Path, Manifest], tmp_path: Path) -> None:
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    for path in packed[0].iterdir():
+        files.pipe(f"/bucket/digits/{path.name}", path.read_bytes())
+    shard = packed[1].splits["train"][0]
+    held = cache("memory://bucket/digits", tmp_path)
+    assert held.ensure(shard).read_bytes() == (packed[0] / shard.name).read_bytes()
+    files.rm(f"/bucket/digits/{shard.name}")
+    with pytest.raises(ShardError, match=f"memory://bucket/digits/{shard.name} can't be had"):
+        cache("memory://bucket/digits", tmp_path / "other").ensure(shard)
+
+
+def test_a_store_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def missing(scheme: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec, "filesystem", missing)
+    with pytest.raises(InputError, match=r"s3:// needs a package \(Install s3fs to access S3\)"):
+        Store("s3://bucket/data")
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "pipe:touch MARK",
+        "pipe:touch MARK; curl http://127.0.0.1/",
+        "simplecache::http://127.0.0.1/x",
+        "git://MARK",
+        "ssh://-oProxyCommand=touch MARK/",
+        "gopher://127.0.0.1",
+    ],
+)
+def test_only_known_schemes_are_opened(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="not opened"):
+        find_source(root, 1.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_redirection_leads_to_the_web_alone(tmp_path: Path, web: tuple[str, Manners, Shard]) -> None:
+    (tmp_path / "secret").write_text("x")
+    source = Web(web[0], 5.0)
+    opener = source.opener()
+    for address in (f"file://{tmp_path}/secret", "ftp://127.0.0.1/x", "data:,x"):
+        with pytest.raises(OSError, match="unknown url type"):
+            opener.open(address, timeout=1.0)

@@ -1,0 +1,213 @@
+"""What is packed is what `load` gives, of every format."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn import picture
+from torch import Tensor
+
+from datamodules.base.datamodule import Data
+from datamodules.formats.audio_csv import AudioCsv
+from datamodules.formats.image_csv import ImageCsv
+from datamodules.formats.mask_folder import MaskFolder
+from datamodules.formats.sharded import Sharded
+from datamodules.formats.voc import Voc
+from datamodules.shards import writer
+from datamodules.shards.manifest import read_manifest
+from datamodules.shards.writer import pack
+from datamodules.synthetic import Digits, Scenes, Tones
+from datamodules.transforms.augment import Augment, SoundAugment
+from foundation.structures import InputError
+
+ROOT = Path(__file__).parents[3]
+
+
+def several_labels(tmp_path: Path) -> ImageCsv:
+    words = ["cat|dog", "cat", "", "dog|bird"] * 3
+    for i in range(12):
+        picture(tmp_path / "labelled" / "files" / f"{i}.png", (20 + i, 24), seed=i)
+    lines = [f"files/{i}.png,{word},p{i // 2}" for i, word in enumerate(words)]
+    (tmp_path / "labelled" / "table.csv").write_text("\n".join(["path,label,group", *lines]) + "\n")
+    return ImageCsv(str(tmp_path / "labelled"), separator="|")
+
+
+FORMATS: dict[str, Callable[[pytest.FixtureRequest, Path], Data]] = {
+    "digits": lambda request, _: Digits(),
+    "boxes": lambda request, _: Scenes(count=20),
+    "mask": lambda request, _: Scenes("mask", count=20, size=64),
+    "labels": lambda request, _: Scenes("labels", count=20, channels=1),
+    "tones": lambda request, _: Tones(count=20),
+    "voc": lambda request, _: Voc(str(request.getfixturevalue("voc"))),
+    "mask_folder": lambda request, _: MaskFolder(str(request.getfixturevalue("mask_folder"))),
+    "audio_csv": lambda request, _: AudioCsv(str(request.getfixturevalue("audio_csv"))),
+    "image_csv": lambda _, tmp_path: several_labels(tmp_path),
+}
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Of one type and value, tensors of one dtype."""
+    if isinstance(one, dict):
+        return set(one) == set(other) and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, Tensor):
+        return isinstance(other, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and one == other
+
+
+def reader(folder: Path, ndim: int = 2, **arguments: Any) -> Sharded:
+    return Sharded(str(folder), augment=Augment() if ndim == 2 else SoundAugment(), workers=0, **arguments)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("pictures", ["npy", "png"])
+def test_item_for_item(name: str, pictures: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    source = FORMATS[name](request, tmp_path)
+    pack(source, str(tmp_path / "out"), 0.1, 0, pictures)
+    data = reader(tmp_path / "out", source.ndim)
+    data.prepare()
+    assert data.spec == source.spec
+    assert (data.kind, data.ndim) == (source.kind, source.ndim)
+    assert set(data.splits) == set(source.splits)
+    for split, items in source.splits.items():
+        packed = data.splits[split]
+        places = {packed.name(i): i for i in range(len(packed))}
+        assert len(places) == len(packed) == len(items)
+        order = [places[items.name(i)] for i in range(len(items))]
+        assert split == "train" or order == sorted(order)
+        for i, place in enumerate(order):
+            assert equal(packed.sample(place)[0], items.sample(i)[0])
+            assert equal(packed.sample(place)[1], items.sample(i)[1])
+
+
+def test_the_training_items_are_shuffled_and_groups_are_kept(tmp_path: Path) -> None:
+    manifest = pack(several_labels(tmp_path), str(tmp_path / "out"), 0.001, 0)
+    assert len(manifest.splits["train"]) > 3
+    data = reader(tmp_path / "out")
+    data.prepare()
+    names = [data.splits["train"].name(i) for i in range(len(data.splits["train"]))]
+    assert names != sorted(names)
+    assert b'"group": "p' in (tmp_path / "out" / "train-000000.tar").read_bytes()
+
+
+def test_the_same_data_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        pack(Digits(size=8), str(tmp_path / name), 0.5, 0)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_webdataset_and_tar_read_them_too(tmp_path: Path) -> None:
+    import tarfile
+
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    manifest = pack(Digits(size=8), str(tmp_path / "out"), 0.5, 0)
+    shard = manifest.splits["val"][0]
+    with tarfile.open(tmp_path / "out" / shard.name) as tar:
+        assert all(member.isreg() for member in tar)
+    with (tmp_path / "out" / shard.name).open("rb") as stream:
+        found = list(group_by_keys(tar_file_expander([{"url": shard.name, "stream": stream}])))
+    assert len(found) == shard.items
+    assert set(found[0]) >= {"__key__", "input.npy", "json"}
+
+
+def test_the_manifest_reads_back(tmp_path: Path) -> None:
+    manifest = pack(Scenes(count=10), str(tmp_path / "out"), 0.1, 0)
+    content = (tmp_path / "out" / "manifest.json").read_bytes()
+    assert read_manifest(content, "here") == manifest
+    listed = {shard.name for shards in manifest.splits.values() for shard in shards}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == listed | {"manifest.json"}
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for out, said in (
+        (tmp_path / "full", "already holds mine.txt"),
+        (tmp_path / "file", "is a file"),
+        ("s3://bucket/x", "pack into a folder, then upload it"),
+    ):
+        with pytest.raises(InputError, match=said):
+            pack(Digits(size=8), str(out), 1, 0)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+    for size in (0, -1, float("nan"), 10**6, "64", True):
+        with pytest.raises(InputError, match="shard_mb must be a number above 0"):
+            pack(Digits(size=8), str(tmp_path / "new"), size, 0)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_nothing_is_left_where_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    written = []
+    whole = writer.write_shard
+
+    def failing(path: Path, items: Any) -> Any:
+        written.append(path)
+        if len(written) == 3:
+            raise error
+        return whole(path, items)
+
+    monkeypatch.setattr(writer, "write_shard", failing)
+    with pytest.raises((InputError, KeyboardInterrupt)):
+        pack(Digits(size=8), str(tmp_path / "deep" / "out"), 0.2, 0)
+    assert len(written) == 3
+    assert not list((tmp_path / "deep").iterdir())
+
+
+def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
+    words = ["data=detection", "data.count=2000", "out=out", "shard_mb=0.1"]
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "pack.py"), *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "in 2 shards" in line:
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 143
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_take_less_room_as_png(tmp_path: Path) -> None:
+    sizes = {}
+    for pictures in ("npy", "png"):
+        manifest = pack(Digits(), str(tmp_path / pictures), 100, 0, pictures)
+        sizes[pictures] = manifest.splits["train"][0].bytes
+    assert sizes["png"] < sizes["npy"]
+    with pytest.raises(InputError, match="pictures must be npy or png, got 'jpg'"):
+        pack(Digits(), str(tmp_path / "jpg"), 100, 0, "jpg")
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    pack(Digits(size=8), str(tmp_path / "out"), 5, 0)
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_what_was_left_out_stays_out(tmp_path: Path, image_folder: Path) -> None:
+    from datamodules.formats.image_folder import ImageFolder
+
+    (image_folder / "train" / "dark" / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"bad\.png can't be read"):
+        pack(ImageFolder(str(image_folder)), str(tmp_path / "out"), 1, 0)
+    assert not (tmp_path / "out").exists()
+    manifest = pack(ImageFolder(str(image_folder), on_bad="skip"), str(tmp_path / "out"), 1, 0)
+    assert any("bad.png" in note for note in manifest.notes)
+    assert sum(shard.items for shards in manifest.splits.values() for shard in shards) == 16
+
+
+def test_the_digits_stay_what_they_are(tmp_path: Path) -> None:
+    """A figure from outside: scikit-learn's own mean of the picture, in its 0..16."""
+    from sklearn.datasets import load_digits
+
+    pack(Digits(size=8), str(tmp_path / "out"), 5, 0)
+    data = reader(tmp_path / "out")
+    data.prepare()
+    total = sum(float(data.splits[s].sample(i)[0].sum()) for s in data.splits for i in range(len(data.splits[s])))
+    wanted = (load_digits().images * (255 / 16)).round().sum()
+    assert np.isclose(total, wanted)

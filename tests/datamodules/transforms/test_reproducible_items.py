@@ -1,0 +1,270 @@
+"""What an item looks like follows from (seed, epoch, index): not from its company, who loads it, or how many do."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Generator, Tensor
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+from datamodules.base.datamodule import Data
+from datamodules.formats.image_folder import ImageFolder
+from datamodules.joint import JointData
+from datamodules.loading.collate import CHANGES, collate
+from datamodules.synthetic import Digits, Scenes, Tones
+from datamodules.transforms.augment import Augment, SoundAugment
+from foundation.structures import IGNORE
+
+ROOT = Path(__file__).parents[3]
+ALL = Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)
+SOUND = SoundAugment(0.3, 6.0, 0.2, 0.3)
+
+
+def made(data: Data, split: str = "train", epoch: int = 0) -> Iterator[Any]:
+    """Batches as a step sees them."""
+    loader = data.loader(split)
+    loader.sampler.set_epoch(epoch)
+    for batch in loader:
+        yield data.on_after_batch_transfer(batch, 0)
+
+
+def by_name(batches: Iterator[Any]) -> dict[str, tuple[Tensor, Any]]:
+    return {name: (batch["input"][i], batch["target"][i]) for batch in batches for i, name in enumerate(batch["names"])}
+
+
+def alike(first: Any, second: Any) -> bool:
+    if isinstance(first, dict):
+        return all(torch.equal(first[key], second[key]) for key in ("boxes", "labels"))
+    return torch.equal(first, second)
+
+
+KINDS: dict[str, Callable[..., Data]] = {
+    "pictures": partial(Digits, channels=3, augment=ALL),
+    "grey pictures": partial(Digits, augment=ALL),
+    "turned about": partial(Digits, augment=Augment(0.5, 0.5)),
+    "tinted": partial(Digits, channels=3, augment=Augment(colour=0.4)),
+    "cut out": partial(Digits, augment=Augment(rotate=9.0, crop=17)),
+    "policies": partial(Digits, channels=3, augment=Augment(flip=0.5, policy="trivial", erase=0.5)),
+    "masks": partial(Scenes, "mask", 40, 96, augment=ALL),
+    "boxes": partial(Scenes, "boxes", 40, 96, augment=ALL),
+    "any number of labels": partial(Scenes, "labels", 40, 96, augment=ALL),
+    "sound": partial(Tones, 40, augment=SOUND),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
+    found = []
+    for batch_size, workers in ((32, 0), (1, 0), (7, 2)):
+        data = KINDS[kind](batch_size=batch_size)
+        whole = data.read()
+        data.read = lambda whole=whole: {split: items[:40] for split, items in whole.items()}  # type: ignore[method-assign]
+        data.workers = workers
+        data.prepare()
+        found.append(by_name(made(data, epoch=3)))
+        data.teardown("")
+    assert len(found[0]) == 40
+    for other in found[1:]:
+        assert all(alike(x, other[name][0]) and alike(y, other[name][1]) for name, (x, y) in found[0].items())
+    raw = {
+        name: data.splits["train"].sample(i)[0]
+        for i, name in enumerate(data.splits["train"].name(i) for i in range(40))
+    }
+    assert sum(not torch.equal(raw[name], x) for name, (x, _) in found[0].items()) > 25
+
+
+DIGEST = """
+import hashlib, sys, torch
+from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.synthetic import Scenes, Tones
+torch.set_num_threads(int(sys.argv[1]))
+said = hashlib.sha256()
+for data in (
+    Scenes("mask", 24, 128, batch_size=24, augment=Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)),
+    Tones(24, augment=SoundAugment(0.3, 6.0, 0.2, 0.3)),
+):
+    data.prepare()
+    for batch in data.loader("train"):
+        batch = data.on_after_batch_transfer(batch, 0)
+        said.update(batch["input"].numpy().tobytes() + batch["target"].numpy().tobytes())
+print(said.hexdigest())
+"""
+
+
+def test_no_number_of_threads_changes_an_item() -> None:
+    """In programs of their own: one that had several threads can't be forked as other tests do it."""
+    patient = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine threads that spin keep each other waiting
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", DIGEST, str(threads)],
+            cwd=ROOT,
+            env=patient,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for threads in (1, 2)
+    ]
+    assert said[0] == said[1] != ""
+
+
+def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
+    """Calling a change is drawing and making it."""
+    data = Scenes("mask", 10, 64, augment=ALL)
+    data.prepare()
+    items = data.splits["train"]
+    batch = data.on_after_batch_transfer(collate(items.__getitems__([(1, i) for i in range(10)])), 0)
+    data.augment, drawn = lambda *sample: ALL(*sample), batch  # no Change: every item is changed where it is loaded
+    again = collate(items.__getitems__([(1, i) for i in range(10)]))
+    assert CHANGES not in again
+    assert torch.equal(drawn["input"], again["input"])
+    assert torch.equal(drawn["target"], again["target"])
+
+
+def test_padding_stays_and_says_nothing() -> None:
+    def batch(*shapes: tuple[int, int]) -> Any:
+        found = []
+        for seed, (height, width) in enumerate(shapes):
+            image = torch.full((3, height, width), 100 + seed, dtype=torch.uint8)
+            mask = torch.randint(0, 3, (height, width), generator=Generator().manual_seed(seed), dtype=torch.uint8)
+            image, mask, row = ALL.draw(image, mask, Generator().manual_seed(seed))
+            found.append((image, mask, "", 0, row))
+        joined = collate(found)
+        ALL.make(joined, joined.pop(CHANGES))
+        return joined
+
+    company = batch((30, 40), (50, 20), (50, 20), (9, 9))
+    assert torch.equal(batch((30, 40))["input"][0], company["input"][0, :, :30, :40])
+    assert torch.equal(batch((30, 40))["target"][0], company["target"][0, :30, :40])
+    assert (company["input"][0, :, 30:] == 0).all()
+    assert (company["target"][0, :, 40:] == IGNORE).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 10**6),
+    st.integers(24, 90),
+    st.integers(24, 90),
+    st.floats(0, 40),
+    st.floats(0, 0.4),
+    st.floats(0, 0.3),
+)
+def test_pictures_move_as_torchvision_moves_them(
+    seed: int, height: int, width: int, rotate: float, scale: float, shift: float
+) -> None:
+    """Inside, where no gap's filling mixes in: flips, then one affine map about the middle."""
+    noise = torch.rand(1, 3, 8, 8, generator=Generator().manual_seed(seed)) * 255
+    image = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic").clamp(0, 255).to(torch.uint8)[0]
+    mask = (image[0] // 64).contiguous()
+    change = Augment(0.5, 0.5, rotate, scale, shift)
+    moved, moved_mask = change(image, mask, Generator().manual_seed(seed))
+    shares = torch.rand(10, generator=Generator().manual_seed(seed), dtype=torch.float64).tolist()
+    for flip, share in ((functional.horizontal_flip, shares[2]), (functional.vertical_flip, shares[3])):
+        image, mask = (flip(image), flip(mask)) if share < 0.5 else (image, mask)
+
+    def between(share: float, low: float, high: float) -> float:
+        return low + (high - low) * share
+
+    angle = between(shares[4], -rotate, rotate)
+    by = [round(between(share, -shift, shift) * side) for share, side in zip(shares[5:7], (width, height), strict=True)]
+    size = between(shares[7], 1 - scale, 1 + scale)
+
+    def theirs(part: Tensor, mode: InterpolationMode, fill: float) -> Tensor:
+        return functional.affine(part, angle, by, size, [0.0, 0.0], interpolation=mode, fill=[fill])
+
+    inside = theirs(torch.ones(1, height, width), InterpolationMode.BILINEAR, 0.0)[0] == 1
+    expected = theirs(image, InterpolationMode.BILINEAR, 0.0)
+    difference = (moved.float() - expected.float()).abs()[:, inside]
+    if change.moves and inside.any():
+        assert difference.max() <= 1
+        assert difference.mean() < 0.05
+    expected_mask = theirs(mask[None], InterpolationMode.NEAREST, float(IGNORE))[0]
+    assert (moved_mask != expected_mask).float().mean() < 0.01  # halves between two pixels are rounded either way
+
+
+def test_colours_change_about_as_torchvisions() -> None:
+    image = torch.randint(40, 200, (3, 50, 60), generator=Generator().manual_seed(0), dtype=torch.uint8)
+    for seed in range(10):
+        shares = torch.rand(10, generator=Generator().manual_seed(seed), dtype=torch.float64).tolist()
+        bright, contrast = (0.8 + 0.4 * share for share in shares[8:])
+        expected = functional.adjust_contrast(functional.adjust_brightness(image, bright), contrast)
+        changed = Augment(colour=0.2)(image, 0, Generator().manual_seed(seed))[0]
+        assert (changed.float() - expected.float()).abs().mean() < 1.5
+
+
+def test_gaps_have_the_pictures_own_mean() -> None:
+    image = torch.cat([torch.full((1, 40, 40), value, dtype=torch.uint8) for value in (10, 100, 250)])
+    changed = Augment(rotate=45.0, scale=0.5, shift=0.5)(image, 0, Generator().manual_seed(1))[0]
+    assert torch.equal(changed, image)
+
+
+def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
+    data = Scenes("mask", 20, 64, augment=ALL)
+    data.prepare()
+    before = [tuple(part.clone() for part in data.splits["train"].sample(i)) for i in range(20)]
+    for epoch in range(2):
+        list(made(data, epoch=epoch))
+    assert all(alike(x, data.splits["train"].sample(i)[0]) for i, (x, _) in enumerate(before))
+    assert all(alike(y, data.splits["train"].sample(i)[1]) for i, (_, y) in enumerate(before))
+    for split in ("val", "test"):
+        own = data.splits[split]
+        found = by_name(made(data, split))
+        assert all(torch.equal(found[own.name(i)][0], own.sample(i)[0]) for i in range(len(own)))
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_training_items_are_judged_as_they_are(joint: bool) -> None:
+    """`evaluate.py split=train` hands a trainer the loader alone, so that nothing may be left to be made."""
+    part: Data = Scenes("boxes", 12, 64, augment=ALL)
+    data = JointData({"part": part}) if joint else part
+    data.prepare()
+    data.stand_still()
+    for batch in part.loader("train"):
+        assert CHANGES not in batch
+        for i, name in enumerate(batch["names"]):
+            signal, target = part.splits["train"].sample(int(name.split("/")[1]))
+            assert torch.equal(batch["input"][i], signal)
+            assert alike(batch["target"][i], target)
+
+
+def test_nothing_is_drawn_where_nothing_changes() -> None:
+    data = Digits(augment=Augment(crop=20))
+    data.prepare()
+    data.still_epochs = 1
+    assert next(iter(data.loader("train"))).keys() == {"input", "target", "sizes", "names", "seeds"}
+    data.still_epochs = 0
+    batch = next(iter(data.loader("train")))
+    assert CHANGES not in batch
+    assert batch["input"].shape[2:] == (20, 20)
+
+
+def test_parts_of_joint_data_are_changed_each_in_its_own_way() -> None:
+    parts = {"boxes": Scenes("boxes", 12, 64, augment=ALL, batch_size=4), "masks": Scenes("mask", 12, 64, batch_size=4)}
+    data = JointData(parts)
+    data.prepare()
+    batch, _, _ = next(iter(data.loader("train")))
+    before = {name: part["input"].clone() for name, part in batch.items()}
+    cpu = torch.device("cpu")
+    after = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, cpu, 0), 0)
+    assert not torch.equal(after["boxes"]["input"], before["boxes"])
+    assert torch.equal(after["masks"]["input"], before["masks"])
+    assert data.on_after_batch_transfer({"boxes": None, "masks": after["masks"]}, 0)["boxes"] is None
+
+
+def test_files_loaded_by_workers_are_changed(image_folder: Path) -> None:
+    found = []
+    for workers in (0, 2):
+        data = ImageFolder(str(image_folder), batch_size=3, size=32, cache=False, workers=workers, augment=ALL)
+        data.prepare()
+        found.append(by_name(made(data)))
+        data.teardown("")
+    assert all(torch.equal(x, found[1][name][0]) for name, (x, _) in found[0].items())

@@ -1,0 +1,72 @@
+"""Steps see changed items, what is kept or judged does not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from runs_of import run
+from torch import Tensor
+
+from datamodules.loading.collate import CHANGES
+from datamodules.transforms.augment import Augment
+from resmet.callbacks.lr_finder import FindRate
+from tasks.optim.freezing import Plan
+from tasks.optim.recipe import Recipe
+
+
+class Seen(Callback):
+    """What the steps of every epoch saw of each item."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self.steps.append({})
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        assert CHANGES not in batch
+        self.steps[-1] |= {name: x.clone() for name, x in zip(batch["names"], batch["input"], strict=True)}
+
+
+@pytest.fixture
+def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Items of every batch that was changed."""
+    found: list[int] = []
+    make = Augment.make
+
+    def counted(self: Augment, batch: Any, changes: Tensor) -> None:
+        found.append(len(batch["names"]))
+        make(self, batch, changes)
+
+    monkeypatch.setattr(Augment, "make", counted)
+    return found
+
+
+def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Path, makes: list[int]) -> None:
+    """Neither what is kept nor what is judged is ever changed."""
+    seen = Seen()
+    run("classification", tmp_path / "run", [seen], epochs=4, recipe=Recipe(plan=Plan(frozen=0.5)))
+    first, second, third, fourth = seen.steps
+    assert len(first) == 40
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert sum(not torch.equal(second[name], third[name]) for name in first) > 30
+    assert sum(not torch.equal(third[name], fourth[name]) for name in first) > 30
+    assert makes == [8] * 10  # two epochs of 40 items
+
+
+def test_learning_rates_are_tried_on_changed_items(
+    tmp_path: Path, makes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, tried = FindRate.sweep, []
+
+    def watched(self: FindRate, *arguments: Any) -> Any:
+        found = sweep(self, *arguments)
+        tried.append((len(makes), len(found.rates)))
+        return found
+
+    monkeypatch.setattr(FindRate, "sweep", watched)
+    run("classification", tmp_path / "run", epochs=1, recipe=Recipe(find_lr=True))
+    (made_then, rates) = tried[0]
+    assert made_then == rates > 10

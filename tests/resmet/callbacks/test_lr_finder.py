@@ -1,0 +1,168 @@
+"""The sweep over learning rates."""
+
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning.pytorch import seed_everything
+
+from backbones.resnet import ResNet
+from datamodules.joint import JointData
+from datamodules.synthetic import Digits, Scenes
+from resmet.callbacks.lr_finder import STEPS, FindRate, Sweep
+from resmet.engine.fit import train
+from resmet.engine.trainer import make_trainer
+from tasks.classification import Classification
+from tasks.joint import Joint
+from tasks.optim.freezing import Plan
+from tasks.optim.recipe import Recipe
+from tasks.segmentation import Segmentation
+
+
+def valley(fall: float, rise: float) -> Sweep:
+    """A loss of 2 that falls most steeply at the rate `fall` and rises from `rise` on."""
+    rates = [float(rate) for rate in np.logspace(-6, 1, STEPS)]
+    losses = [2 - 1.5 / (1 + (fall / rate) ** 2) + (rate / rise) ** 2 for rate in rates]
+    return Sweep(rates, losses)
+
+
+@pytest.mark.parametrize("fall", [1e-4, 1e-3, 1e-2])
+def test_the_steepest_fall_is_found(fall: float) -> None:
+    found = valley(fall, fall * 100).best()
+    assert found is not None
+    assert fall / 2 < found < fall * 5  # the average lags behind
+
+
+RATES = [float(rate) for rate in np.logspace(-6, 1, STEPS)]
+REAL = {
+    "cut and mixed pictures of clothes": (
+        (3e-4, 2e-3),
+        """
+2.43 2.39 2.40 2.37 2.38 2.41 2.40 2.45 2.39 2.31 2.41 2.36 2.22 2.51 2.34 2.40 2.45 2.34 2.49 2.44 2.42
+2.34 2.33 2.38 2.49 2.43 2.39 2.36 2.31 2.41 2.35 2.15 2.47 2.39 2.34 2.40 2.30 2.39 2.42 2.39 2.33 2.36
+2.36 2.34 2.35 2.35 2.30 2.23 2.28 2.35 2.21 2.23 2.26 2.21 2.27 2.30 2.17 2.25 2.40 2.24 2.40 2.34 2.35
+2.39 2.36 2.37 2.32 2.46 2.48 2.71 2.50 2.56 2.48 2.47 2.63 2.48 2.57 2.46 2.44 2.63 2.56 2.60 2.60 2.60
+2.36 2.37 2.30 2.32 2.36 2.31 2.40 2.36 2.36 2.40 2.39 2.38 2.50 2.66 2.61 2.56 2.38 2.60 4.93 2.62 3.68
+4.04 6.09 6.15 13.34 20.61 22.33 6.90 34.79
+        """,
+    ),
+    "finetuned digits": (
+        (3e-3, 2e-2),
+        """
+2.25 2.14 2.14 1.87 1.84 2.01 1.89 2.09 1.75 2.00 2.19 2.09 2.06 2.01 2.01 2.01 2.21 2.14 2.14 2.19 1.91
+1.93 1.98 1.90 1.88 2.16 2.16 2.07 2.09 2.24 2.13 2.13 1.86 1.84 2.00 1.88 2.07 1.74 1.98 2.17 2.06 2.03
+1.99 1.98 1.96 2.16 2.08 2.09 2.09 1.84 1.85 1.87 1.86 1.74 2.01 2.01 1.85 1.89 2.09 1.83 1.83 1.60 1.66
+1.76 1.59 1.70 1.43 1.44 1.80 1.47 1.35 1.59 1.38 1.36 1.29 1.60 1.64 1.13 1.63 1.88 1.08 1.62 1.67 1.61
+1.30 1.02 3.68 2.20 1.70 2.20 2.19 2.37 2.87 2.21 2.27 3.08 2.37 2.11 3.39 1.83 1.66 1.46 2.01 4.51 3.91
+2.69 3.24 2.67 2.42 2.90 3.78 3.41 4.92 3.42 4.73 3.25 33.93
+        """,
+    ),
+}
+"""Losses of sweeps by AdamW and by SGD whose first steps vary by more than the valley is steep, and the rates that are right."""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_varies_at_the_start_is_no_fall(name: str) -> None:
+    (least, most), text = REAL[name]
+    losses = [float(word) for word in text.split()]
+    found = Sweep(RATES[: len(losses)], losses).best()
+    assert found is not None
+    assert least < found < most
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1e-4, 1e-3, 1e-2]), st.floats(0.3, 2.0), st.floats(0.0, 0.1))
+def test_noise_does_not_move_the_valley(seed: int, fall: float, depth: float, noise: float) -> None:
+    """Whatever the batches, the rate is found within a factor, and never among those that teach nothing."""
+    drawn = noise * np.random.default_rng(seed).standard_normal(STEPS)
+    losses = [2 - depth / (1 + (fall / r) ** 2) + (r / fall / 100) ** 2 + e for r, e in zip(RATES, drawn, strict=True)]
+    found = Sweep(RATES, losses).best()
+    assert found is not None
+    assert fall / 2 < found < fall * 10
+
+
+def test_noise_alone_has_as_a_rule_no_best_rate() -> None:
+    drawn = 2.3 + 0.1 * np.random.default_rng(0).standard_normal((100, STEPS))
+    assert sum(Sweep(RATES, losses).best() is not None for losses in drawn.tolist()) <= 10
+
+
+def test_a_later_valley_must_be_deeper() -> None:
+    losses = [2 - (0.9 if 1e-3 < rate < 1e-2 else 1.0 if 0.1 < rate < 1 else 0) for rate in RATES]
+    found = Sweep(RATES, losses).best()
+    assert found is not None
+    assert 5e-4 < found < 3e-3
+
+
+def test_a_loss_that_never_falls_has_no_best_rate() -> None:
+    rates = [1e-6 * 2**i for i in range(20)]
+    assert Sweep(rates, [1.0 + i for i in range(20)]).best() is None
+    assert Sweep(rates[:2], [1.0, math.nan]).best() is None
+
+
+def test_a_broken_loss_ends_the_sweep() -> None:
+    assert Sweep([1.0], [math.nan]).broken()
+    assert Sweep([1.0] * 30, [1.0] * 10 + [90.0] * 20).broken()
+    assert not Sweep([1.0] * 3, [2.0, 1.0, 1.5]).broken()
+
+
+def run(folder: Path, recipe: Recipe, stop: bool = False, resume: bool = False) -> dict:
+    data = Digits(batch_size=16)
+    whole = data.read()
+    data.read = lambda: {split: items[:64] for split, items in whole.items()}  # type: ignore[method-assign]
+    data.prepare()
+    seed_everything(0, verbose=False)
+    task = Classification(ResNet(18, width=8, stem="small", in_channels=1), data.spec)
+    task.recipe = recipe
+    folder.mkdir(exist_ok=True)
+    begin = task.on_train_epoch_start
+
+    def die() -> None:
+        if stop and task.current_epoch == 1:
+            raise KeyError("killed")
+        begin()
+
+    task.on_train_epoch_start = die  # type: ignore[method-assign]
+
+    def engine(**given: object):
+        return make_trainer(max_epochs=2, accelerator="cpu", precision="32-true", **given)
+
+    try:
+        train(task, data, folder, lambda: None, engine, [], None, seed=0, resume=resume)
+    except KeyError:
+        assert stop
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def test_the_rate_is_used_and_the_search_leaves_no_trace(tmp_path: Path) -> None:
+    """The same bits twice, and after a stop; and the same as when the found rate is given by hand."""
+    found = run(tmp_path / "found", Recipe(find_lr=True))
+    rate = max(base for scheduler in found["lr_schedulers"] for base in scheduler["base_lrs"])
+    assert 1e-5 < rate < 1
+    assert rate != Recipe().rate
+    assert (tmp_path / "found" / "pictures" / "rate.png").is_file()
+    run(tmp_path / "broken", Recipe(find_lr=True), stop=True)
+    others = [
+        run(tmp_path / "again", Recipe(find_lr=True)),
+        run(tmp_path / "broken", Recipe(find_lr=True), resume=True),
+        run(tmp_path / "given", Recipe(partial(torch.optim.AdamW, lr=rate))),
+    ]
+    for other in others:
+        assert all(torch.equal(value, other["state_dict"][name]) for name, value in found["state_dict"].items())
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(frozen=1.0)])
+def test_joint_and_sleeping_tasks_can_be_swept(plan: Plan, tmp_path: Path) -> None:
+    data = JointData({"a": Scenes("labels", 12, 48), "b": Scenes("mask", 12, 48)})
+    data.prepare()
+    task = Joint(ResNet(18, width=8), data.spec, {"a": Classification, "b": Segmentation})
+    task.recipe = Recipe(plan=plan, find_lr=True)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    trainer = make_trainer(max_epochs=2, accelerator="cpu", precision="32-true", run_dir=tmp_path)
+    FindRate(data, tmp_path, 0).setup(trainer, task, "fit")
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    assert all(parameter.requires_grad for parameter in task.parameters())

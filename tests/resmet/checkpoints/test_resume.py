@@ -1,0 +1,236 @@
+"""A run that is cut off anywhere and gone on with equals one that was not: the same weights and figures, bit for bit."""
+
+import json
+import logging
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from drawn import picture
+from lightning.pytorch.callbacks import EarlyStopping
+from runs_of import DATA, Kill, Killed, make_task, run
+
+from datamodules.formats.image_folder import ImageFolder
+from foundation.structures import InputError
+from resmet.callbacks.checkpoint import Saving
+from resmet.checkpoints.checkpoint_io import WholeFiles, candidates
+from tasks.classification import Classification
+from tasks.optim.freezing import Plan
+from tasks.optim.recipe import Recipe
+
+FULL = {"recipe": Recipe(ema=0.9, plan=Plan(waking=0.6)), "accumulate": 2}
+"""Averaged, gradually woken, accumulated."""
+
+
+def same(whole: Path, broken: Path) -> None:
+    first, second = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (whole, broken))
+    assert first["global_step"] == second["global_step"] > 0
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
+    assert str(first["optimizer_states"]) == str(second["optimizer_states"])
+    assert str(first["callbacks"].get("Average")) == str(second["callbacks"].get("Average"))
+    assert (whole / "metrics.csv").read_text() == (broken / "metrics.csv").read_text()
+    results = [json.loads((folder / "metrics.json").read_text()) for folder in (whole, broken)]
+    assert all(results[0][name] == results[1][name] for name in ("score", "val", "test", "epochs", "steps"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The uninterrupted run of a kind with these choices, made once."""
+    made: dict[tuple, Path] = {}
+
+    def get(kind: str, full: bool) -> Path:
+        if (kind, full) not in made:
+            folder = tmp_path_factory.mktemp(f"{kind}{full}")
+            made[kind, full] = run(kind, folder, **(FULL if full else {}))
+        return made[kind, full]
+
+    return get
+
+
+PLACES = {"early": {"step": 3}, "late": {"step": 6}, "judging": {"validation": 1}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "full", "place"),
+    [*((kind, True, place) for kind in DATA for place in PLACES), *((kind, False, "late") for kind in DATA)],
+)
+def test_cut_off_anywhere(kind: str, full: bool, place: str, whole: Any, tmp_path: Path) -> None:
+    """The last checkpoint is that of the step before; random changes, shuffles and half an epoch's figures go on."""
+    choices: dict[str, Any] = FULL if full else {}
+    with pytest.raises(Killed):
+        run(kind, tmp_path / "run", [Kill(**PLACES[place])], every="0.001s", **choices)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    run(kind, tmp_path / "run", resume=True, every="0.001s", **choices)
+    same(whole(kind, full), tmp_path / "run")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_worker_processes_draw_the_same(workers: int, whole: Any, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run("classification", tmp_path / "run", [Kill(step=8)], every="0.001s", workers=workers)
+    run("classification", tmp_path / "run", resume=True, workers=workers)
+    same(whole("classification", False), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "place", [{"step": 4}, {"step": 6}, {"validation": 1}], ids=["step", "accumulating", "judging"]
+)
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_loses_nothing(place: dict, signum: int, code: int, whole: Any, tmp_path: Path) -> None:
+    """No other checkpoint is due: the one that is gone on from was written because of the signal."""
+    with pytest.raises(SystemExit) as left:
+        run("segmentation", tmp_path / "run", [Kill(signum=signum, **place)], **FULL)
+    assert left.value.code == code
+    run("segmentation", tmp_path / "run", resume=True, **FULL)
+    same(whole("segmentation", True), tmp_path / "run")
+
+
+def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
+    """Cut off between the last epoch's end and the test, a run that was stopped early takes no further step."""
+
+    def stop() -> EarlyStopping:
+        return EarlyStopping("val/score", mode="max", patience=1, min_delta=2.0)
+
+    run("classification", tmp_path / "run", [stop()], epochs=6)
+    before = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert before["epochs"] == 2
+    (tmp_path / "run" / "metrics.json").unlink()
+    run("classification", tmp_path / "run", [stop()], epochs=6, resume=True)
+    after = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert after["steps"] == before["steps"]
+    assert after["test"] == before["test"]
+
+
+def test_a_broken_checkpoint_gives_way_to_the_one_before(whole: Any, tmp_path: Path, caplog) -> None:
+    with pytest.raises(Killed):
+        run("classification", tmp_path / "run", [Kill(step=8)], every="0.001s")
+    last, previous = candidates(tmp_path / "run" / "checkpoints")
+    os.truncate(last, last.stat().st_size // 2)
+    assert previous.name == "previous-1.ckpt"
+    run("classification", tmp_path / "run", resume=True)
+    assert "last.ckpt can't be read" in caplog.text
+    assert "goes on from previous-1.ckpt" in caplog.text
+    same(whole("classification", False), tmp_path / "run")
+
+
+def test_no_readable_checkpoint_is_said(tmp_path: Path) -> None:
+    run("classification", tmp_path / "run", epochs=1)
+    for path in candidates(tmp_path / "run" / "checkpoints"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"holds nothing to go on from \(last.ckpt can't be read"):
+        run("classification", tmp_path / "run", resume=True)
+
+
+def test_other_items_are_not_gone_on_with(image_folder: Path, tmp_path: Path) -> None:
+    """As many of every class, under the same names, but one file is another."""
+    data = partial(ImageFolder, str(image_folder), size=32)
+    run(data, tmp_path / "run", epochs=1)
+    picture(image_folder / "train" / "dark" / "0.png", size=(40, 40), colour=40)
+    with pytest.raises(InputError, match="train: items have other names or sizes"):
+        run(data, tmp_path / "run", epochs=2, resume=True)
+
+
+def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tmp_path: Path) -> None:
+    """Where the run does without bad files, one that breaks on the way is stood in for, before and after it is gone on with."""
+    (image_folder / "train" / "dark" / "1.png").write_bytes(b"bad from the start")
+
+    def data() -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad="skip", cache=False)
+
+    with pytest.raises(Killed):
+        run(data, tmp_path / "run", [Kill(step=4)], every="0.001s")
+    (image_folder / "train" / "light" / "2.png").write_bytes(b"bad from now on")
+    run(data, tmp_path / "run", resume=True)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert [Path(name).name for name in content["left_out"]] == ["1.png"]
+    said = (tmp_path / "run" / "skipped.txt").read_text()
+    assert "dark/1.png" in said
+    assert "light/2.png" in said
+
+
+def test_a_file_that_ends_a_run_is_done_without_once_that_is_said(image_folder: Path, tmp_path: Path) -> None:
+    """``data.on_bad`` may change to ``skip`` and back: items keep their numbers, and what was left out stays so."""
+    broken, late = image_folder / "train" / "light" / "2.png", image_folder / "train" / "dark" / "1.png"
+
+    def data(on_bad: str) -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad=on_bad, cache=False)
+
+    with pytest.raises(Killed):
+        run(partial(data, "stop"), tmp_path / "run", [Kill(step=4)], every="0.001s")
+    right = broken.read_bytes()
+    broken.write_bytes(b"bad from now on")
+    with pytest.raises(InputError, match="can't be read as an image"):
+        run(partial(data, "stop"), tmp_path / "run", resume=True)
+    run(partial(data, "skip"), tmp_path / "run", resume=True)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["left_out"] == []
+    assert "light/2.png" in (tmp_path / "run" / "skipped.txt").read_text()
+    broken.write_bytes(right)
+    run(partial(data, "stop"), tmp_path / "run", epochs=4, resume=True)
+    picture(late.with_name("9.png"), colour=40)
+    with pytest.raises(InputError, match="train: items have other names or sizes"):
+        run(partial(data, "skip"), tmp_path / "run", epochs=5, resume=True)
+
+
+def test_a_file_that_was_left_out_from_the_start_stays_out_when_mended(image_folder: Path, tmp_path: Path) -> None:
+    bad = image_folder / "train" / "dark" / "1.png"
+    right = bad.read_bytes()
+    bad.write_bytes(b"bad from the start")
+
+    def data(on_bad: str) -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad=on_bad, cache=False)
+
+    run(partial(data, "skip"), tmp_path / "run", epochs=1)
+    bad.write_bytes(right)
+    run(partial(data, "stop"), tmp_path / "run", epochs=2, resume=True)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert [Path(name).name for name in content["left_out"]] == ["1.png"]
+
+
+def test_what_early_stopping_waits_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"watches monitor=foo, .*Allowed: val/score, val/accuracy, .*train/loss"):
+        run("classification", tmp_path / "run", [EarlyStopping("foo")])
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_the_figures_of_a_task_are_known_before(kind: str, whole: Any) -> None:
+    data = DATA[kind]()
+    data.prepare()
+    columns = (whole(kind, False) / "metrics.csv").read_text().splitlines()[0].split(",")
+    judged = {name.removeprefix("val/") for name in columns if name.startswith("val/")}
+    assert judged == {"score", *make_task(kind, data).figures()}
+
+
+def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best weights are still being written when worse ones have been judged: they stay the best."""
+    right = WholeFiles.attempt
+
+    def slow(self: WholeFiles, checkpoint: dict, target: Path) -> None:
+        time.sleep(0.5)
+        right(self, checkpoint, target)
+
+    monkeypatch.setattr(WholeFiles, "attempt", slow)
+    monkeypatch.setattr(Saving, "save_if_due", lambda *_: None)  # it would wait for the disk
+    monkeypatch.setattr(Saving, "beside", lambda self, trainer: {"background": True})
+    monkeypatch.setattr(Classification, "results", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)})
+    folder = run("classification", tmp_path / "run", epochs=3)
+    assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_another_precision_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without bf16 takes up a run of one that has it: that is allowed, and not the same."""
+    said: list[str] = []
+    monkeypatch.setattr(logging.getLogger("resmet"), "warning", said.append)
+    run("classification", tmp_path / "run", epochs=1, precision="bf16-mixed")
+    run("classification", tmp_path / "run", epochs=2, resume=True)
+    assert any("the run computed in bf16-mixed, here it goes on in 32-true" in line for line in said)
+    said.clear()
+    run("classification", tmp_path / "run", epochs=3, resume=True)
+    assert not any("computed in" in line for line in said)

@@ -1,0 +1,107 @@
+"""The format of a folder, by what lies in it."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import picture, sound
+
+from resmet.data_checks.run.arguments import spell_out
+from resmet.data_checks.scan.csv_columns import find_table
+from resmet.data_checks.scan.file_tree import read_tree
+from resmet.data_checks.scan.file_types import KINDS, lie, sniff
+from resmet.data_checks.scan.formats import detect
+
+HEADS = {
+    "JPEG": b"\xff\xd8\xff\xe0\0\x10JFIF",
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "GIF": b"GIF89a",
+    "BMP": b"BM\x36\x10\0\0\0\0\0\0",
+    "WebP": b"RIFF\x10\0\0\0WEBPVP8 ",
+    "TIFF": b"MM\0\x2a",
+    "PNM": b"P5 3 3 255 ",
+    "WAV": b"RIFF\x10\0\0\0WAVEfmt ",
+    "FLAC": b"fLaC\0",
+    "Ogg": b"OggS\0",
+    "MP3": b"\xff\xfb\x90\0",
+    "AVI": b"RIFF\x10\0\0\0AVI LIST",
+    "QuickTime": b"\0\0\0\x14ftypqt  ",
+    "MP4": b"\0\0\0\x20ftypisom",
+    "Matroska": b"\x1a\x45\xdf\xa3",
+    "MPEG": b"\0\0\x01\xba",
+}
+
+
+def best(root: Path) -> str:
+    guesses = detect(root, read_tree(root))
+    return guesses[0].format if guesses else ""
+
+
+def test_every_kind_is_told_by_its_first_bytes(tmp_path: Path) -> None:
+    assert set(HEADS) == set(KINDS)
+    for kind, head in HEADS.items():
+        for suffix in KINDS[kind].suffixes:
+            path = tmp_path / f"right{suffix.upper()}"
+            path.write_bytes(head + bytes(64))
+            assert sniff(path) == kind
+            assert lie(path) == ""
+        wrong = tmp_path / f"wrong{'.wav' if kind != 'WAV' else '.png'}"
+        wrong.write_bytes(head + bytes(64))
+        assert lie(wrong) == kind
+
+
+def test_folders(image_folder: Path, mask_folder: Path, voc: Path, audio_csv: Path) -> None:
+    assert [best(root) for root in (image_folder, mask_folder, voc, audio_csv)] == [
+        "image_folder",
+        "mask_folder",
+        "voc",
+        "audio_csv",
+    ]
+    (voc / "Annotations").rename(voc / "annotations")
+    (voc / "JPEGImages").rename(voc / "images")
+    assert best(voc) == "voc"
+
+
+def test_idx_and_sounds_and_nothing(tmp_path: Path) -> None:
+    (tmp_path / "idx").mkdir()
+    for name, head in (("train-images-idx3-ubyte", b"\0\0\x08\x03"), ("train-labels-idx1-ubyte", b"\0\0\x08\x01")):
+        (tmp_path / "idx" / f"{name}.gz").write_bytes(
+            gzip.compress(head + (3).to_bytes(4, "big") * head[3] + bytes(27))
+        )
+    guess = detect(tmp_path / "idx", read_tree(tmp_path / "idx"))[0]
+    assert guess.format == "idx"
+    assert "train-images-idx3-ubyte.gz 3x3x3" in guess.because
+    for name in ("yes", "no"):
+        sound(tmp_path / "sounds" / name / "1.wav", np.zeros(100))
+    assert best(tmp_path / "sounds") == "audio_folder"
+    picture(tmp_path / "heap" / "1.png")
+    assert best(tmp_path / "heap") == ""
+
+
+def test_several_labels_in_a_table(tmp_path: Path) -> None:
+    for i in range(6):
+        picture(tmp_path / f"{i}.png")
+    lines = [f"{i}.png,{('a|b', 'b', 'a', 'a|c', 'c', '')[i]}" for i in range(6)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,tags", *lines]))
+    assert detect(tmp_path, read_tree(tmp_path))[0].settings == {"columns": {"label": "tags"}, "separator": "|"}
+    lines = [f"{i}.png,{i % 2},{i // 3}" for i in range(6)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,cat,dog", *lines]))
+    assert detect(tmp_path, read_tree(tmp_path))[0].settings == {"label_columns": ["cat", "dog"]}
+
+
+@pytest.mark.parametrize("word", ["patient", "Speaker", "subject_id", "Session"])
+def test_group_columns_go_by_their_name(tmp_path: Path, word: str) -> None:
+    picture(tmp_path / "1.png")
+    (tmp_path / "t.csv").write_text(f"path,label,{word}\n1.png,a,x\n")
+    table = find_table(tmp_path, read_tree(tmp_path))
+    assert table is not None
+    assert table.columns["group"] == word
+
+
+def test_a_folder_becomes_keys(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(voc.parent)
+    assert spell_out(["voc", "json=a.json"]) == ["root='voc'", "json=a.json", "data=voc", "data.root='voc'"]
+    assert spell_out(["voc", "data=coco"]) == ["root='voc'", "data=coco", "data.root='voc'"]
+    assert spell_out(["nowhere"]) == ["root='nowhere'"]
+    assert spell_out(["--help"]) == ["--help"]

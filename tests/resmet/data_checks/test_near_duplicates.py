@@ -1,0 +1,111 @@
+"""Twins are found whatever was done to them; strangers are not taken for twins."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules.decoding.audio import fit_length, read_sound
+from resmet.data_checks.checks.near_duplicates import IMAGES, MIRRORED, SIDE, SOUNDS, hashes, near_pairs, rest
+from resmet.data_checks.run.thumbnails import digest, thumb
+
+
+def smooth(seed: int) -> torch.Tensor:
+    """A picture (1, 64, 64) without fine detail."""
+    random = torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(seed)) * 255
+    return torch.nn.functional.interpolate(random, size=(64, 64), mode="bicubic")[0].clamp(0, 255)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), gain=st.floats(0.5, 1.0), noise=st.floats(0, 2.0))
+def test_twins_in_two_splits_are_found(seed: int, gain: float, noise: float) -> None:
+    own = smooth(seed)
+    twin = (own * gain + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 255)
+    twin = torch.nn.functional.interpolate(twin[None], size=(48, 48), mode="bilinear", antialias=True)[0]
+    thumbs = np.stack([thumb(own), thumb(smooth(seed + 1)), thumb(twin)])
+    assert near_pairs(thumbs, [0, 1, 1]) == [(0, 2)]
+    assert near_pairs(thumbs, [0, 1, 0]) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), noise=st.floats(0, 2.0))
+def test_mirror_images_are_found_where_they_are_looked_for(seed: int, noise: float) -> None:
+    own = smooth(seed)
+    twin = own.flip(2) + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
+    thumbs = np.stack([thumb(own), thumb(smooth(seed + 1)), thumb(twin.clamp(0, 255))])
+    assert near_pairs(thumbs, [0, 1, 1]) == []
+    assert near_pairs(thumbs, [0, 1, 1], MIRRORED) == [(0, 2)]
+    assert near_pairs(thumbs[[2, 1, 0]], [1, 1, 0], MIRRORED) == [(0, 2)]
+
+
+def test_strangers_and_flat_pictures_are_no_twins() -> None:
+    thumbs = np.stack([thumb(smooth(i)) for i in range(120)] + [np.full((SIDE, SIDE), v, np.uint8) for v in (0, 255)])
+    for measure in (IMAGES, MIRRORED):
+        assert near_pairs(thumbs, [i % 2 for i in range(len(thumbs))], measure) == []
+
+
+def test_blocks_do_not_change_the_answer(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    thumbs = np.stack([thumb(smooth(i % 20)) for i in range(40)])
+    whole = near_pairs(thumbs, [0] * 20 + [1] * 20)
+    assert whole == [(i, i + 20) for i in range(20)]
+    monkeypatch.setattr("resmet.data_checks.checks.near_duplicates.BLOCK", 7)
+    assert near_pairs(thumbs, [0] * 20 + [1] * 20) == whole
+
+
+def test_rest_is_0_for_equals_and_1_for_strangers() -> None:
+    one = thumb(smooth(1))[None]
+    checks = np.zeros((1, SIDE, SIDE), np.uint8)
+    checks[:, ::2] = 255
+    assert rest(one, one)[0] < 1e-3
+    assert rest(one, checks)[0] > 0.95
+    assert hashes(one).shape == (1, 63)
+
+
+def song(seed: int) -> torch.Tensor:
+    """A sound (1, 8000) of six tones that come one after another, silence at its end."""
+    tones = 300 + 3000 * torch.rand(6, generator=torch.Generator().manual_seed(seed))
+    time = torch.arange(1000) / 8000
+    parts = [torch.sin(2 * torch.pi * tone * time) * torch.hann_window(1000) for tone in tones]
+    return torch.nn.functional.pad(torch.cat(parts), (0, 2000))[None]
+
+
+def later(sound: torch.Tensor, samples: int) -> torch.Tensor:
+    return torch.nn.functional.pad(sound, (samples, 0))[:, : sound.shape[1]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: 0.4 * s,
+        lambda s: later(s, 160),
+        lambda s: torch.cat([s[:, 40:], torch.zeros(1, 40)], 1),
+        lambda s: (s * 127).round() / 127,
+        lambda s: s + 0.003 * torch.randn(s.shape, generator=torch.Generator().manual_seed(1)),
+    ],
+    ids=["quieter", "later", "cut", "8 bits", "noise"],
+)
+def test_a_sound_is_known_by_its_spectrogram(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    thumbs = np.stack([thumb(s) for s in (song(0), song(1), change(song(0)))])
+    assert near_pairs(thumbs, [0, 1, 1], SOUNDS) == [(0, 2)]
+
+
+def test_steady_noises_are_no_twins() -> None:
+    noises = [0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(seed)) for seed in range(20)]
+    assert near_pairs(np.stack([thumb(n) for n in noises]), [i % 2 for i in range(20)], SOUNDS) == []
+
+
+def test_no_take_of_a_digit_is_a_twin_of_another(real: Path) -> None:
+    paths = sorted((real / "fsdd" / "recordings").glob("[0-3]_*.wav"))
+    thumbs = np.stack([thumb(fit_length(read_sound(path, 8000), 5700)) for path in paths])
+    assert near_pairs(thumbs, range(len(paths)), SOUNDS) == []
+
+
+def test_digests_know_shape_and_content() -> None:
+    zeros = torch.zeros(1, 4, 6, dtype=torch.uint8)
+    assert digest(zeros) == digest(zeros.clone())
+    assert digest(zeros) != digest(zeros.reshape(1, 6, 4))
+    assert digest(zeros) != digest(zeros + 1)

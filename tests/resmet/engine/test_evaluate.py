@@ -1,0 +1,36 @@
+"""With which precision a checkpoint is judged, and where."""
+
+import pytest
+
+from foundation.structures import InputError
+from resmet.cli.run_dir import free_folder
+from resmet.engine.evaluate import precision_of
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained", "said"),
+    [
+        ("auto", "32-true", "32-true"),
+        ("auto", "bf16-mixed", "bf16-mixed"),
+        ("auto", "auto", "auto"),
+        ("64-true", "bf16-mixed", "64-true"),
+    ],
+)
+def test_the_precision_of_the_training_unless_another_is_asked_for(asked: str, trained: str, said: str) -> None:
+    assert precision_of(asked, {"trainer": {"precision": trained}}) == said
+
+
+@pytest.mark.parametrize("card", [True, False])
+def test_what_only_a_card_computes(card: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: card)
+    assert precision_of("auto", {"trainer": {"precision": "16-mixed"}}) == ("16-mixed" if card else "auto")
+    assert precision_of("auto", {}) == "auto"
+
+
+@pytest.mark.parametrize(("kind", "resumes"), [("evaluate", False), ("predict", False), ("detection", True)])
+def test_only_a_training_can_be_resumed(kind: str, resumes: bool, tmp_path, monkeypatch) -> None:
+    (tmp_path / "metrics.json").touch()
+    monkeypatch.setattr("resmet.cli.run_dir.sweep_folder", lambda: None)
+    with pytest.raises(InputError, match="already holds metrics.json: name another folder") as caught:
+        free_folder(str(tmp_path), kind)
+    assert ("resume=" in str(caught.value)) is resumes

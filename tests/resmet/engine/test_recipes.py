@@ -1,0 +1,227 @@
+"""Recipes through whole runs: stopped and gone on with, averaged, in several processes."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, seed_everything
+
+from backbones.resnet import ResNet
+from datamodules.base.datamodule import Data
+from datamodules.synthetic import Digits, Scenes
+from datamodules.transforms.augment import Augment
+from heads.unet import UNet
+from resmet.assembly import load_task
+from resmet.engine.fit import train
+from resmet.engine.trainer import make_trainer
+from tasks.base import Task
+from tasks.classification import Classification
+from tasks.optim.freezing import Plan
+from tasks.optim.recipe import Recipe
+from tasks.segmentation import Segmentation
+
+SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+
+
+def digits(crop: int = 0) -> Data:
+    change = Augment(shift=0.2, rotate=10.0, crop=crop)
+    data = Digits(batch_size=15, augment=change)  # 40 items: the last batch is smaller
+    whole = data.read()
+    data.read = lambda: {split: items[:40] for split, items in whole.items()}  # type: ignore[method-assign]
+    return data
+
+
+SMALL = partial(UNet, widths=(16, 16, 16, 16, 16))
+
+KINDS: dict[str, tuple[Callable[[], Data], Callable[..., Task]]] = {
+    "classification": (digits, Classification),
+    "cut-outs": (partial(digits, 16), Classification),
+    "segmentation": (lambda: Scenes("mask", 12, 48), partial(Segmentation, head=SMALL)),
+}
+
+
+class Stop(Callback):
+    """End the process's work before an epoch, as a kill would."""
+
+    def __init__(self, epoch: int | None) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise KeyError("killed")
+
+
+class Watch(Callback):
+    """Remember what moved in every epoch, and how often the backbone ran while training."""
+
+    def __init__(self) -> None:
+        self.moved: list[set[str]] = []
+        self.passes: list[int] = []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.hook = pl_module.backbone.register_forward_hook(self.count)
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        self.hook.remove()  # the test at the end of a run looks at other items
+
+    def count(self, *_: object) -> None:
+        self.passes[-1] += 1
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        self.passes.append(0)
+        self.before = {name: value.clone() for name, value in pl_module.backbone.state_dict().items()}
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        after = pl_module.backbone.state_dict()
+        self.moved.append({name for name, value in self.before.items() if not torch.equal(value, after[name])})
+
+
+def fit(
+    folder: Path,
+    recipe: Recipe,
+    kind: str = "classification",
+    stop: int | None = None,
+    resume: bool = False,
+    epochs: int = 4,
+    **more: object,
+) -> Watch:
+    data, make = KINDS[kind][0](), KINDS[kind][1]
+    data.prepare()
+    seed_everything(0, verbose=False)
+    task = make(ResNet(18, width=8, stem="small", ndim=2, in_channels=data.spec.channels), data.spec, **more)
+    task.recipe = recipe
+    if resume:  # what a fresh process would start with must not matter
+        torch.manual_seed(99)
+        for parameter in task.parameters():
+            parameter.data.normal_()
+    folder.mkdir(exist_ok=True)
+    watch = Watch()
+
+    def engine(**given: object):
+        return make_trainer(max_epochs=epochs, accelerator="cpu", precision="32-true", **given)
+
+    try:
+        train(task, data, folder, lambda: None, engine, [watch, Stop(stop)], None, seed=0, resume=resume)
+    except KeyError:
+        assert stop is not None
+    return watch
+
+
+def last(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+RECIPES = {
+    "probe": (Recipe(plan=Plan(frozen=1.0)), 2),
+    "lp_ft, while it sleeps": (Recipe(plan=Plan(frozen=0.5), stage_decay=0.5), 1),
+    "lp_ft, after it woke": (Recipe(plan=Plan(frozen=0.5), stage_decay=0.5), 3),
+    "gradual": (Recipe(plan=Plan(waking=0.75), stage_decay=0.5), 2),
+    "ema": (Recipe(ema=0.9), 2),
+    "all of it": (Recipe(SGD, plan=Plan(0.25, 0.5), stage_decay=0.7, ema=0.5), 2),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_resumed_equals_uninterrupted_bit_for_bit(kind: str, name: str, tmp_path: Path) -> None:
+    recipe, stop = RECIPES[name]
+    more = {"mixup": 0.2, "cutmix": 1.0} if kind == "classification" else {}
+    fit(tmp_path / "whole", recipe, kind, **more)
+    fit(tmp_path / "broken", recipe, kind, stop=stop, **more)
+    assert not (tmp_path / "broken" / "metrics.json").exists()
+    fit(tmp_path / "broken", recipe, kind, resume=True, **more)
+    first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
+    assert first["global_step"] == second["global_step"] > 0
+    for key, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][key]), key
+    table = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "broken")]
+    assert table[0] == table[1]
+    tests = [json.loads((tmp_path / run / "metrics.json").read_text())["test"] for run in ("whole", "broken")]
+    assert tests[0] == tests[1]
+
+
+def test_a_probe_moves_the_head_alone_and_looks_once(tmp_path: Path) -> None:
+    watch = fit(tmp_path / "run", Recipe(plan=Plan(frozen=1.0)))
+    assert watch.moved == [set()] * 4
+    assert watch.passes == [6, 0, 0, 0]  # 3 batches of training items and 3 of validation items
+
+
+def test_without_keeping_every_epoch_looks(tmp_path: Path) -> None:
+    watch = fit(tmp_path / "run", Recipe(plan=Plan(frozen=1.0, keep=False)))
+    assert watch.moved == [set()] * 4
+    assert watch.passes == [6] * 4
+
+
+def test_cut_outs_are_never_kept(tmp_path: Path) -> None:
+    """Whole, the pictures might not even fit in memory."""
+    watch = fit(tmp_path / "run", Recipe(plan=Plan(frozen=1.0)), "cut-outs")
+    assert watch.passes == [6] * 4
+
+
+def test_gradual_wakes_the_deepest_first(tmp_path: Path) -> None:
+    watch = fit(tmp_path / "run", Recipe(plan=Plan(waking=1.0)), epochs=5)
+    tops = [sorted({name.split(".")[0] for name in moved}) for moved in watch.moved]
+    assert tops == [
+        [],
+        ["layer4"],
+        ["layer3", "layer4"],
+        ["layer2", "layer3", "layer4"],
+        ["layer1", "layer2", "layer3", "layer4"],
+    ]
+    assert watch.passes[0] == 6
+    assert all(count > 3 for count in watch.passes[1:])
+
+
+def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
+    changed: list[int] = []
+
+    def change(image, target, generator):
+        changed.append(1)
+        return image, target
+
+    data = Digits(batch_size=16, augment=change)
+    whole = data.read()
+    data.read = lambda: {split: items[:20] for split, items in whole.items()}  # type: ignore[method-assign]
+    data.prepare()
+    data.still_epochs = 2
+    loader = data.loader("train")
+    counts = []
+    for epoch in range(4):
+        loader.batch_sampler.set_epoch(epoch)
+        changed.clear()
+        list(loader)
+        counts.append(len(changed))
+    assert counts == [0, 0, 20, 20]
+
+
+def test_the_average_is_judged_and_kept_as_the_best(tmp_path: Path) -> None:
+    """An average of all weights with a decay near 1 is not the weights; its score, not theirs, is in the table."""
+    fit(tmp_path / "run", Recipe(ema=0.95), epochs=2)
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    content = last(tmp_path / "run")
+    average = next(state for state in content["callbacks"].values() if "average" in state)["average"]
+    raw = content["state_dict"]
+    assert best["epoch"] in (0, 1)
+    if best["epoch"] == 1:
+        assert all(torch.equal(best["state_dict"][key], value) for key, value in average.items())
+    assert not torch.equal(best["state_dict"]["backbone.conv1.weight"], raw["backbone.conv1.weight"])
+    assert set(average) == set(raw)
+
+
+@pytest.mark.parametrize("recipe", ["probe", "gradual"])
+def test_two_processes_need_no_flag(run, tmp_path: Path, image_folder: Path, recipe: str) -> None:
+    """Both take the same steps from the same rate: what the first found."""
+    data = ("data=image_folder", f"data.root={image_folder}", "data.batch_size=4", "data.size=32", "backbone.width=8")
+    command = (*data, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=4", f"recipe={recipe}")
+    done = run("train", *command, "recipe.ema=0.9", f"recipe.find_lr={recipe == 'gradual'}", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("learning rate: ") == (recipe == "gradual")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 4
+    best = load_task(tmp_path / "run" / "checkpoints" / "best.ckpt").backbone.state_dict()
+    end = last(tmp_path / "run")["state_dict"]
+    assert all(value.isfinite().all() for value in end.values())
+    same = all(torch.equal(value, end[f"backbone.{name}"]) for name, value in best.items())
+    assert same == (recipe == "probe")

@@ -1,0 +1,178 @@
+"""What sleeps stands still, and what it would have said is computed once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from backbones.resnet import ResNet
+from backbones.timm_features import TimmFeatures
+from datamodules.loading.collate import collate
+from foundation.structures import InputError, Spec
+from heads.linear import Pooled
+from heads.rcnn import RCNN
+from heads.unet import UNet
+from resmet.assembly import build
+from tasks.classification import Classification
+from tasks.optim.feature_cache import Kept
+from tasks.optim.freezing import Plan, settle
+
+CONF = Path(__file__).parents[3] / "conf"
+
+NETS = {
+    "resnet18": lambda: ResNet(18, width=8),
+    "resnet20": lambda: ResNet(20, width=8, stem="small"),
+    "sound": lambda: ResNet(18, width=8, ndim=1),
+    "mobilenet": lambda: TimmFeatures("mobilenetv3_small_050"),
+    "convnext": lambda: TimmFeatures("convnext_atto"),
+    "vgg11": lambda: TimmFeatures("vgg11"),
+    "densenet": lambda: TimmFeatures("densenet121"),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_parameter_lies_in_one_stage_in_order(name: str) -> None:
+    net = NETS[name]()
+    staged = [id(p) for part in net.stages.values() for m in part for p in net.get_submodule(m).parameters()]
+    assert staged == [id(p) for p in net.parameters()]
+    assert len(net.stages) >= 4
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet", "convnext"])
+def test_waking_stages_reaches_the_deepest_features_first(name: str) -> None:
+    """With n stages awake, the gradient of the deepest features reaches those n and no other."""
+    net = NETS[name]().train()
+    for awake in range(len(net.stages) + 1):
+        settle(net, awake)
+        y = net(torch.randn(2, 3, 64, 64))[max(net.channels)]
+        if awake:
+            y.square().sum().backward()
+        stages = list(net.stages.values())
+        for i, modules in enumerate(stages):
+            moved = {p.grad is not None for m in modules for p in net.get_submodule(m).parameters()}
+            assert moved == {i >= len(stages) - awake}
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 6), st.integers(1, 40))
+def test_a_plan_wakes_and_never_puts_back(frozen: float, waking: float, stages: int, epochs: int) -> None:
+    plan = Plan(frozen, min(waking, 1 - frozen))
+    awake = [plan.awake(stages, epoch, epochs) for epoch in range(epochs)]
+    assert awake == sorted(awake)
+    assert set(awake) <= set(range(stages + 1))
+    for depth in range(stages):
+        wakes = plan.wakes(depth, stages, epochs)
+        assert all((n >= stages - depth) == (epoch >= wakes) for epoch, n in enumerate(awake))
+    assert plan.still(stages, epochs) == awake.count(0)
+
+
+COURSES = {
+    "scratch": [5, 5, 5, 5, 5, 5, 5, 5],
+    "finetune": [5, 5, 5, 5, 5, 5, 5, 5],
+    "probe": [0, 0, 0, 0, 0, 0, 0, 0],
+    "lp_ft": [0, 0, 0, 0, 5, 5, 5, 5],
+    "gradual": [0, 1, 2, 3, 5, 5, 5, 5],
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_the_recipes_do_what_they_are_named_for(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"recipe={name}"])
+    plan = build(cfg.recipe).plan
+    assert [plan.awake(5, epoch, 8) for epoch in range(8)] == COURSES[name]
+    assert (cfg.recipe.stage_decay < 1) == (name in ("finetune", "lp_ft", "gradual"))
+
+
+def test_what_may_change_is_not_kept() -> None:
+    assert Plan(frozen=0.5).still(5, 8) == 4
+    assert Plan(frozen=0.5, keep=False).still(5, 8) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"frozen": 1.5}, {"waking": -0.1}, {"frozen": 0.7, "waking": 0.7}])
+def test_refusals(wrong: dict) -> None:
+    with pytest.raises(InputError, match=r"recipe\.plan"):
+        Plan(**wrong)
+
+
+class Dropping(ResNet):
+    """A ResNet that also drops, as some backbones do."""
+
+    def __init__(self) -> None:
+        super().__init__(18, width=8)
+        self.layer2.append(nn.Dropout(0.5))
+
+
+def test_what_sleeps_stands_still_and_train_does_not_wake_it() -> None:
+    torch.manual_seed(0)
+    task = Classification(Dropping(), Spec(2, 3, ("a", "b"), mean=(128.0,) * 3, std=(64.0,) * 3))
+    task.recipe = task.recipe.__class__(plan=Plan(frozen=0.5))
+    task.follow_plan(0, 4)
+    before = {name: value.clone() for name, value in task.backbone.state_dict().items()}
+    optimizer = torch.optim.AdamW(task.parameters(), weight_decay=0.5)
+    task.train()
+    batch = {"input": torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8), "target": torch.tensor([0, 1, 0, 1])}
+    said = task.encode(batch)[32]
+    task.losses(task.encode(batch), batch)["cross_entropy"].backward()
+    optimizer.step()
+    assert torch.equal(said, task.encode(batch)[32])
+    assert all(torch.equal(value, before[name]) for name, value in task.backbone.state_dict().items())
+    task.follow_plan(2, 4)
+    assert all(module.training for module in task.modules() if not list(module.parameters(recurse=False)))
+    task.losses(task.encode(batch), batch)["cross_entropy"].backward()
+    optimizer.step()
+    moved = [name for name, value in task.backbone.state_dict().items() if not torch.equal(value, before[name])]
+    assert len(moved) == len(before)
+
+
+def a_batch(count: int = 4, side: int = 64) -> dict:
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+    return collate([(image, 0, f"item{i}") for i, image in enumerate(images)])
+
+
+def test_kept_features_are_what_the_head_would_have_had() -> None:
+    task = Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b"))).eval()
+    batch = a_batch()
+    with torch.inference_mode():
+        plain = task(batch)
+        task.kept = Kept(10**6)
+        first, second = task(batch), task(batch)
+        task.backbone = None  # what is kept needs no backbone
+        third = task(batch)
+    for answers in (first, second, third):
+        assert all(torch.equal(a["probabilities"], b["probabilities"]) for a, b in zip(plain, answers, strict=True))
+
+
+@pytest.mark.parametrize("head", [Pooled, UNet, RCNN])
+def test_a_head_takes_what_it_needs(head: type[nn.Module]) -> None:
+    net = ResNet(18, width=8).eval()
+    made = head(net.channels, 3).eval()
+    batch = a_batch()
+    with torch.inference_mode():
+        features = net(batch["input"].float())
+        needed = made.needed(features)
+        more = (batch,) if head is RCNN else ()
+        whole, part = made(features, *more), made(needed, *more)
+    assert set(needed) <= set(features)
+    if head is RCNN:
+        whole, part = whole[0][0]["boxes"], part[0][0]["boxes"]
+    else:
+        assert head is UNet or needed[32].shape[2:] == (1, 1)
+    assert torch.equal(whole, part)
+
+
+def test_keeping_ends_with_the_budget_and_knows_the_padding() -> None:
+    batch, features = a_batch(), {32: torch.randn(4, 64, 2, 2)}
+    kept = Kept(2 * 64 * 4 * 4)
+    kept.add(batch, features)
+    assert len(kept.found) == 2
+    assert kept.get(batch) is None
+    kept = Kept(10**6)
+    kept.add(batch, features)
+    found = kept.get(batch)
+    assert found is not None
+    assert torch.equal(found[32], features[32])
+    assert kept.get(a_batch(side=96)) is None

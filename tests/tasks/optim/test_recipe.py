@@ -1,0 +1,103 @@
+"""Optimizer groups and schedule."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from backbones.resnet import ResNet
+from foundation.structures import InputError, Spec
+from tasks.classification import Classification
+from tasks.optim.freezing import Plan
+from tasks.optim.recipe import Recipe, schedule
+
+
+def task() -> Classification:
+    return Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b")))
+
+
+def test_norms_and_biases_do_not_decay_and_nothing_is_lost() -> None:
+    net = task()
+    optimizer = Recipe(partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1))(net, 10, 1)["optimizer"]
+    found = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(found) == len(set(map(id, found))) == len(list(net.parameters()))
+    for group in optimizer.param_groups:
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_the_rate_falls_towards_the_stem() -> None:
+    optimizer = Recipe(partial(torch.optim.SGD, lr=0.8), stage_decay=0.5)(task(), 10, 1)["optimizer"]
+    rates = {group["name"].split(",")[0]: group["initial_lr"] for group in optimizer.param_groups}
+    assert rates == {"stem": 0.025, "layer1": 0.05, "layer2": 0.1, "layer3": 0.2, "layer4": 0.4, "head": 0.8}
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(frozen=1.0), Plan(frozen=0.5), Plan(waking=0.5)])
+def test_sleeping_stages_keep_their_place_in_the_optimizer(plan: Plan) -> None:
+    counts = [len(Recipe(plan=p)(task(), 10, 4)["optimizer"].param_groups) for p in (Plan(), plan)]
+    assert counts[0] == counts[1]
+
+
+def test_the_rate_climbs_then_falls() -> None:
+    rates = [schedule(step, 100, 10, 0.01) for step in range(101)]
+    assert rates[0] < 0.1
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_what_wakes_late_climbs_to_the_others() -> None:
+    early, late = ([schedule(step, 100, 10, 0.01, start) for step in range(100)] for start in (0, 50))
+    assert late[:50] == [0.0] * 50
+    assert all(a <= b for a, b in zip(late, early, strict=True))
+    assert late[50] == pytest.approx(early[50] / 11)
+    assert late[60:] == early[60:]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"warmup": 2.0},
+        {"floor": -0.1},
+        {"clip": -1.0},
+        {"stage_decay": -1.0},
+        {"stage_decay": 0.0},
+        {"stage_decay": 5.0},
+        {"deep_head": 2.0},
+        {"ema": 1.0},
+        {"scaling": "x"},
+        {"base_batch": 0},
+    ],
+)
+def test_refusals(wrong: dict) -> None:
+    with pytest.raises(InputError, match=f"recipe.{next(iter(wrong))}"):
+        Recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scaling", "base", "factor"),
+    [
+        (torch.optim.SGD, "auto", None, 4),
+        (torch.optim.AdamW, "auto", None, 2),
+        (torch.optim.Adam, "auto", None, 2),
+        (torch.optim.SGD, "sqrt", None, 2),
+        (torch.optim.AdamW, "linear", 64, 0.5),
+        (torch.optim.SGD, "none", 1, 1),
+    ],
+)
+def test_rates_grow_with_the_items_a_step(
+    optimizer: type, scaling: str, base: int | None, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here 32 items a step of data whose batches have 8: two processes that accumulate two batches, say."""
+    recipe = Recipe(partial(optimizer, lr=0.1), scaling=scaling, base_batch=base)  # type: ignore[arg-type]
+    said: list[str] = []
+    monkeypatch.setattr("tasks.optim.recipe.note", said.append)
+    groups = recipe(task(), 10, 1, batch=32, own=8)["optimizer"].param_groups
+    assert all(group["initial_lr"] == pytest.approx(0.1 * factor) for group in groups)
+    wanted = f"note: learning rate 0.1 x {factor:.4g}, for 32 items a step instead of {base or 8}"
+    assert said == ([wanted] if factor != 1 else [])
+
+
+def test_a_rate_that_was_found_belongs_to_the_batch_it_was_found_with() -> None:
+    found = Recipe(partial(torch.optim.SGD, lr=0.1)).at_rate(0.3, batch=16)
+    assert found(task(), 10, 1, batch=16, own=8)["optimizer"].param_groups[0]["initial_lr"] == 0.3
+    assert found(task(), 10, 1, batch=32, own=8)["optimizer"].param_groups[0]["initial_lr"] == 0.6

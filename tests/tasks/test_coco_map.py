@@ -1,0 +1,104 @@
+"""The figures of detection are COCO's, as torchmetrics has them."""
+
+import time
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+
+from tasks import coco_map
+from tasks.coco_map import NAMES, AveragePrecision
+
+Image = dict[str, Tensor]
+
+
+def drawn(seed: int, images: int, classes: int, most: int, found: int) -> tuple[list[Image], list[Image]]:
+    """Detections near objects, of the right class or not, with scores of which many are equal; some images lack one or the other."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def whole(high: int, *shape: int) -> Tensor:
+        return torch.randint(0, high, shape, generator=generator)
+
+    said, true = [], []
+    for _ in range(images):
+        objects, detections = int(whole(most + 1)), int(whole(found + 1))
+        corner = torch.rand(objects, 2, generator=generator) * 200
+        boxes = torch.cat([corner, corner + 5 + torch.rand(objects, 2, generator=generator) * 90], 1)
+        labels = whole(max(1, classes - 1), objects)  # the last class has no object
+        near = whole(objects, detections) if objects else whole(1, 0)
+        moved = boxes[near] + torch.randn(len(near), 4, generator=generator) * 4
+        ordered = torch.cat([torch.minimum(moved[:, :2], moved[:, 2:]), torch.maximum(moved[:, :2], moved[:, 2:])], 1)
+        right = torch.rand(len(near), generator=generator) < 0.7
+        said.append(
+            {
+                "boxes": ordered,
+                "labels": torch.where(right, labels[near], whole(classes, len(near))),
+                "scores": whole(50, len(near)) / 50,
+            }
+        )
+        true.append({"boxes": boxes, "labels": labels})
+    return said, true
+
+
+def theirs(said: list[Image], true: list[Image], classes: int) -> dict:
+    meter = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True, extended_summary=True)
+    meter.warn_on_many_detections = False
+    meter.update(said, true)
+    values = meter.compute()
+    curves = torch.full((classes, 101), float("nan"))
+    present = values["classes"].reshape(-1).tolist()
+    curves[present] = torch.as_tensor(values["precision"])[0, :, :, 0, -1].T.float()
+    curves[curves < 0] = float("nan")
+    return {name: float(values[name]) if values[name] >= 0 else float("nan") for name in NAMES} | {"precision": curves}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("images", "classes", "most", "found"),
+    [(40, 5, 6, 30), (12, 1, 5, 20), (30, 3, 1, 5), (6, 2, 8, 150), (20, 3, 4, 0), (4, 3, 0, 0), (25, 80, 6, 10)],
+)
+def test_figures_are_torchmetrics(seed: int, images: int, classes: int, most: int, found: int) -> None:
+    said, true = drawn(seed, images, classes, most, found)
+    meter = AveragePrecision(classes)
+    for i in range(0, images, 3):
+        meter.update(said[i : i + 3], true[i : i + 3])
+    ours, expected = meter.compute(), theirs(said, true, classes)
+    for name in NAMES:
+        assert ours[name] == pytest.approx(expected[name], abs=1e-6, nan_ok=True)
+    torch.testing.assert_close(ours["precision"], expected["precision"], atol=1e-6, rtol=0, equal_nan=True)
+
+
+def test_nothing_judged_is_not_defined() -> None:
+    values = AveragePrecision(3).compute()
+    assert all(values[name] != values[name] for name in NAMES)
+    assert values["precision"].isnan().all()
+
+
+def test_an_epoch_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, judge = [], coco_map.judge
+    monkeypatch.setattr(coco_map, "judge", lambda *given: calls.append(1) or judge(*given))
+    said, true = drawn(0, 8, 3, 4, 10)
+    meter = AveragePrecision(3)
+    meter.update(said, true)
+    first = meter.compute()
+    assert meter.compute() is first
+    assert len(calls) == 1
+    meter.update(said, true)
+    meter.compute()
+    assert len(calls) == 2
+    meter.reset()
+    assert meter.compute()["map"] != meter.compute()["map"]
+
+
+def test_a_thousand_images_take_seconds() -> None:
+    """A limit far above what is needed (one or two), and far below what a walk over single values takes."""
+    said, true = drawn(0, 1000, 80, 14, 200)
+    meter = AveragePrecision(80)
+    began = time.process_time()
+    meter.update(said, true)
+    meter.compute()
+    ours = time.process_time() - began
+    began = time.process_time()
+    theirs(said, true, 80)
+    assert ours < (time.process_time() - began) / 2
