@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Match
-from foundation.storage.safe_load import read_plain
+from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, reason
 
 State = dict[str, Tensor]
@@ -73,14 +73,14 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
         )
     backbone.load_state_dict(good, strict=False)
     unused = [name for name in state if name not in own]
-    counted = [
+    pluralize = [
         name for name in own if own[name].ndim
     ]  # BatchNorm's step counters are no weights, and old files lack them
     return Match(
         source=source,
-        matched=sum(name in good for name in counted),
-        total=len(counted),
-        missing=[name for name in counted if name not in state],
+        matched=sum(name in good for name in pluralize),
+        total=len(pluralize),
+        missing=[name for name in pluralize if name not in state],
         reshaped=[name for name in fitted if name not in good],
         unused=unused,
         head=find_head({name: state[name] for name in unused}),
@@ -133,7 +133,7 @@ def read_classes(path: Path) -> list[str]:
     """The class names in a checkpoint of ours; none for anything else."""
     if not path.is_file() or path.suffix == ".safetensors":
         return []
-    content = read_plain(path)
+    content = safe_load(path)
     spec = content.get("spec") if isinstance(content, dict) else None
     return list(spec.get("class_names", ())) if isinstance(spec, dict) else []
 
@@ -195,7 +195,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def read_file(path: Path) -> State:
     """A state dict from a file, out of the containers that people wrap around it."""
     try:
-        content = read_plain(path)
+        content = safe_load(path)
     except InputError as error:
         raise InputError(f"{path} can't be read as weights: {error}. Give {FORMS}") from error
     for key in ("state_dict", "model_state_dict", "model", "net"):

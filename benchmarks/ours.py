@@ -19,12 +19,12 @@ from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig
 
 import train
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from resmet.assembly import assemble_data
 
 ROOT = Path(__file__).parent.parent
 QUIET = ("callbacks.pictures=null",)  # they are drawn after the training
-STILL = tuple(f"data.augment.{change}=0" for change in ("flip", "flip_vertical", "rotate", "scale", "shift", "colour"))
+STILL = tuple(f"data.augment.{change}=0" for change in ("flip", "flip_vertical", "rotate", "scale", "shift", "color_jitter"))
 STILL_SOUND = tuple(f"data.augment.{change}=0" for change in ("shift", "gain", "noise", "mask"))
 
 
@@ -53,7 +53,7 @@ def run(words: Sequence[str], scratch: Path, beside: Callback, memory: Memory | 
     with ExitStack() as stack:
         stack.enter_context(patch.object(LightningModule, "configure_callbacks", lambda self: [beside]))
         if memory:
-            stack.enter_context(patch.object(Data, "train_dataloader", memory.over(Data.train_dataloader)))
+            stack.enter_context(patch.object(DataModule, "train_dataloader", memory.over(DataModule.train_dataloader)))
         train.main(cfg)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder

@@ -19,7 +19,7 @@ from benchmarks.ours import compose, prepared, rounds_of_epochs, run
 from benchmarks.pairs import PAIRS
 from benchmarks.rivals.classification import classification, still
 from benchmarks.rounds import Result, Settings, compared, take_turns
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 
 WIDTH, HEIGHT = 4000, 3000
 BATCH = 8
@@ -127,8 +127,8 @@ def second_epoch(settings: Settings) -> Result:
 
 
 def waiting(words: list[str], settings: Settings) -> list[float]:
-    clock, make = Waiting(), Data.train_dataloader
-    with patch.object(Data, "train_dataloader", lambda data: Watched(make(data), clock)):
+    clock, make = Waiting(), DataModule.train_dataloader
+    with patch.object(DataModule, "train_dataloader", lambda data: Watched(make(data), clock)):
         run([*words, *rounds_of_epochs(settings.rounds)], settings.scratch, clock)
     return [max(share, 1e-6) for share in clock.shares()]
 

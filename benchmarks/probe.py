@@ -44,7 +44,7 @@ def measure(data: Scenes, plan: Plan, epochs: int, folder: Path) -> list[float]:
     seed_everything(0, verbose=False)
     task = Classification(ResNet(18), data.spec)
     task.recipe = Recipe(plan=plan)
-    data.still_epochs = task.still(epochs)
+    data.no_augment_epochs = task.still(epochs)
     clock = Clock()
     trainer = make_trainer(epochs, "cpu", run_dir=folder, callbacks=[clock])
     trainer.fit(task, datamodule=data)

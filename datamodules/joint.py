@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import CombinedLoader
 
-from datamodules.base.datamodule import Data, Item, Sample
+from datamodules.base.datamodule import DataModule, Item, Sample
 from foundation.structures import InputError, Spec
 
 
-class JointData(Data):
+class JointDataModule(DataModule):
     """A batch of every part at each training step; an epoch takes the longest part once, the others start again.
 
     Args:
@@ -20,7 +20,7 @@ class JointData(Data):
         InputError: If there is no part, or axes or channels differ.
     """
 
-    def __init__(self, parts: Mapping[str, Data]) -> None:
+    def __init__(self, parts: Mapping[str, DataModule]) -> None:
         if not parts:
             raise InputError("data=joint has no parts: name at least one")
         items = sum(part.batch_size for part in parts.values())
@@ -59,9 +59,9 @@ class JointData(Data):
     def load(self, item: Item) -> Sample:
         raise NotImplementedError("joint data is loaded part by part")
 
-    def stand_still(self) -> None:
+    def disable_augmentation(self) -> None:
         for part in self.parts.values():
-            part.stand_still()
+            part.disable_augmentation()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return {
@@ -95,6 +95,6 @@ class JointData(Data):
             for part in self.parts.values():
                 part.length = longest
         for part in self.parts.values():
-            part.trainer, part.sharers = self.trainer, len(self.parts)
+            part.trainer, part.concurrent_loaders = self.trainer, len(self.parts)
         loaders = {name: part.loader(split) for name, part in self.parts.items() if split in part.splits}
         return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")

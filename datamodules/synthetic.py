@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Generator, Tensor
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import Sample
 from datamodules.decoding.image import statistics
 from datamodules.decoding.resize import apply, place
@@ -26,7 +26,7 @@ TONES = ("rising", "falling", "steady", "pulsing", "trembling")
 RATE = 8000
 
 
-class Digits(Data):
+class Digits(DataModule):
     """1,797 real handwritten digits, grey, 8x8, by 43 people. Source: scikit-learn's `load_digits`, after Alpaydin & Kaynak, 1998.
 
     Args:
@@ -71,7 +71,7 @@ class Digits(Data):
         return picture.expand(self.channels, -1, -1).contiguous(), self.labels[item.target]
 
 
-class Drawn(Data):
+class Drawn(DataModule):
     """Items drawn from (split, index) alone.
 
     Args:
@@ -172,8 +172,8 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndar
         taken.append((x, y, radius))
         label = int(rng.integers(len(SHAPES)))
         points = outline(label, x, y, radius, float(rng.uniform(0, math.tau)))
-        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
-        brush.polygon(points, fill=colour)
+        color = tuple(int(v) for v in rng.integers(0, 256, 3))
+        brush.polygon(points, fill=color)
         stencil.polygon(points, fill=label + 1)
         xs, ys = zip(*points, strict=True)
         boxes.append([max(0, min(xs)), max(0, min(ys)), min(size, max(xs) + 1), min(size, max(ys) + 1)])

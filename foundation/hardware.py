@@ -47,12 +47,12 @@ def cores() -> int:
         return bound
 
 
-def neighbours() -> int:
+def local_world_size() -> int:
     """Processes of this run on this machine, as far as whoever started them says so."""
     names = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE" if "LOCAL_RANK" in os.environ else "")
     return next((int(text) for name in names if (text := os.environ.get(name, "")).isdigit() and int(text)), 1)
 
 
-def cache_home() -> Path:
+def user_cache_dir() -> Path:
     """The user's folder for caches. Source: XDG Base Directory Specification 0.8."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "resmet"

@@ -25,17 +25,34 @@ IGNORE = 255
 """The mask value that neither the loss nor the score looks at."""
 
 
-class InputError(ValueError):
-    """What was asked can't be done. The commands print the message alone and exit with 2.
+class CodedError(Exception):
+    """An error with a stable code beside its message, such as ``data.missing_class``.
 
-    A message says what is wrong, which file or key, what is allowed and what to do.
+    The message is for people and may be reworded; scripts and tests compare the code.
+
+    Args:
+        code: ``area.what``, in lower case.
+        message: What is wrong, which file or key, what is allowed and what to do.
     """
 
+    def __init__(self, code: str, message: str = "") -> None:
+        if not message:  # TODO: every raise gets a code
+            code, message = "unspecified", code
+        super().__init__(code, message)  # both, so that the error survives pickling between processes
+        self.code, self.message = code, message
 
-class RunError(RuntimeError):
-    """What went wrong in the middle of a run. The commands print the message alone and exit with 1.
+    def __str__(self) -> str:
+        return self.message
 
-    A message says what went wrong, what is safe, and what would help.
+
+class InputError(CodedError, ValueError):
+    """The request can't be fulfilled as given. The commands print the message and its code, and exit with 2."""
+
+
+class RunError(CodedError, RuntimeError):
+    """A run failed after it started. The commands print the message and its code, and exit with 1.
+
+    The message says what went wrong, what is safe on disk, and what would help.
     """
 
 
@@ -55,7 +72,7 @@ def require_range(
     raise InputError(f"{key} must be {words}, got {value}")
 
 
-def counted(number: int, one: str) -> str:
+def pluralize(number: int, one: str) -> str:
     """``1 item``, ``2 items``."""
     return f"{number:,} {one}{'' if number == 1 else 's'}"
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from backbones.base import Backbone
-from datamodules.base.datamodule import Data
-from foundation.storage.safe_load import read_plain, refuse_references
+from datamodules.base.datamodule import DataModule
+from foundation.storage.safe_load import refuse_references, safe_load
 from foundation.structures import InputError, Spec, reason
 from tasks.base import Task
 
@@ -82,7 +82,7 @@ def allowed(target: str) -> bool:
         return True
     if not isinstance(thing, type) or home != module or top not in OURS or own_name != name:
         return False
-    return issubclass(thing, (Data, torch.nn.Module))
+    return issubclass(thing, (DataModule, torch.nn.Module))
 
 
 @cache
@@ -92,14 +92,14 @@ def named() -> frozenset[str]:
     return frozenset(target for text in texts for target in re.findall(r"\b_target_:\s*([\w.]+)", text))
 
 
-def assemble_data(cfg: DictConfig) -> Data:
+def assemble_data(cfg: DictConfig) -> DataModule:
     """The data that ``cfg.data`` names, not yet read.
 
     Raises:
         InputError: If it names none.
     """
     data = build(cfg.data) if cfg.get("data") else None
-    if not isinstance(data, Data):
+    if not isinstance(data, DataModule):
         raise InputError("the config has no data that can be built: say data=..., data.root=...")
     return data
 
@@ -166,7 +166,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt")
     try:
-        content = read_plain(Path(path))
+        content = safe_load(Path(path))
     except InputError as error:
         raise InputError(f"{path} can't be read as a checkpoint: {error}") from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):

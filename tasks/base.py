@@ -40,7 +40,7 @@ class Task(Learning, ABC):
     linear_head = False
     targets: tuple[str, ...]
     axes: tuple[int, ...] = (1, 2, 3)
-    meters: Any
+    metrics: Any
     mean: Tensor
     std: Tensor
 
@@ -60,9 +60,9 @@ class Task(Learning, ABC):
         self.layout = layout(backbone, spec)
         self.recipe = Recipe()
         self.config: dict[str, Any] = {}
-        self.awake = len(backbone.stages)
+        self.unfrozen_stages = len(backbone.stages)
         self.shared: list[nn.Module] = []
-        self.meters = nn.ModuleDict()
+        self.metrics = nn.ModuleDict()
         shape = (1, spec.channels, *[1] * spec.ndim)
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,) * spec.channels).reshape(shape), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std or (1.0,) * spec.channels).reshape(shape), persistent=False)
@@ -72,7 +72,7 @@ class Task(Learning, ABC):
         for stage in ("val", "test"):
             own: dict[str, Any] = {name: metric.clone() for name, metric in metrics.items()}
             # Grouped, two that happen to agree on the first batch of a process would share one state from then on.
-            self.meters[stage] = MetricCollection(own, compute_groups=False)
+            self.metrics[stage] = MetricCollection(own, compute_groups=False)
 
     @abstractmethod
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
@@ -150,18 +150,18 @@ class Task(Learning, ABC):
     def report(self, stage: str) -> None:
         results = self.results(stage)
         self.curves = self.details(stage)
-        for meter in self.stage_meters(stage):
+        for meter in self.stage_metrics(stage):
             meter.reset()
         self.log_dict(
             {f"{stage}/{name}": value for name, value in results.items()} | {f"{stage}/score": results[self.score]}
         )
 
-    def stage_meters(self, stage: str) -> list[Any]:
-        return [self.meters[stage]]
+    def stage_metrics(self, stage: str) -> list[Any]:
+        return [self.metrics[stage]]
 
     def results(self, stage: str) -> dict[str, float]:
         """Scalars over the whole set by name, `score` among them."""
-        return {name: float(value) for name, value in self.meters[stage].compute().items() if value.numel() == 1}
+        return {name: float(value) for name, value in self.metrics[stage].compute().items() if value.numel() == 1}
 
     def figures(self) -> list[str]:
         """The names in `results`, known before anything is judged."""
@@ -196,7 +196,11 @@ class Task(Learning, ABC):
         synchronise(self, gpu)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"], checkpoint["spec"], checkpoint["slower"] = self.config, self.spec.to_dict(), self.slower
+        checkpoint["config"], checkpoint["spec"], checkpoint["lr_scale"] = (
+            self.config,
+            self.spec.to_dict(),
+            self.lr_scale,
+        )
 
 
 def layout(backbone: Backbone, spec: Spec) -> torch.memory_format:

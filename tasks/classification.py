@@ -111,17 +111,17 @@ class Classification(Task):
         return [{"probabilities": p, "labels": p.argmax().reshape(1)} for p in logits.softmax(1)]
 
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
-        self.meters[stage].update(torch.stack([p["probabilities"] for p in predictions]), batch["target"])
+        self.metrics[stage].update(torch.stack([p["probabilities"] for p in predictions]), batch["target"])
 
     def results(self, stage: str) -> dict[str, float]:
-        values = self.meters[stage].compute()
+        values = self.metrics[stage].compute()
         return {name: float(value) for name, value in values.items() if isinstance(value, Tensor) and value.ndim == 0}
 
     def figures(self) -> list[str]:
-        return [name for name in self.meters["val"] if name not in ("confusion", "curve")]
+        return [name for name in self.metrics["val"] if name not in ("confusion", "curve")]
 
     def details(self, stage: str) -> dict[str, Any]:
-        values = self.meters[stage].compute()
+        values = self.metrics[stage].compute()
         precision, recall, _ = values["curve"]
         return {"precision": precision, "recall": recall} | (
             {} if self.multilabel else {"confusion": values["confusion"]}

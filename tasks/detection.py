@@ -30,7 +30,7 @@ class Detection(Task):
         super().__init__(backbone, spec)
         self.head = head(backbone.channels, spec.num_classes, crowd=spec.crowd, sides=spec.sides)
         for stage in ("val", "test"):
-            self.meters[stage] = AveragePrecision(spec.num_classes)
+            self.metrics[stage] = AveragePrecision(spec.num_classes)
 
     def remarks(self) -> list[str]:
         size = f"images of up to {max(self.spec.size)} pixels, " if self.spec.size else ""
@@ -47,16 +47,16 @@ class Detection(Task):
         return self.head.predict(features, batch)
 
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
-        self.meters[stage].update(predictions, batch["target"])
+        self.metrics[stage].update(predictions, batch["target"])
 
     def results(self, stage: str) -> dict[str, float]:
         """COCO's three figures, `map_50` is what decides; NaN where the set holds no object at all."""
-        values = self.meters[stage].compute()
+        values = self.metrics[stage].compute()
         return {name: values[name] for name in NAMES}
 
     def figures(self) -> list[str]:
         return list(NAMES)
 
     def details(self, stage: str) -> dict[str, Any]:
-        precision = self.meters[stage].compute()["precision"]
+        precision = self.metrics[stage].compute()["precision"]
         return {"precision": precision, "recall": torch.linspace(0, 1, 101).expand(len(precision), -1)}

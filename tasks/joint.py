@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
-from foundation.parallel.collectives import alone, processes, summed
+from foundation.parallel.collectives import all_reduce_sum, local_only, processes
 from foundation.structures import Batch, InputError, Prediction, Spec, require_range
 from tasks.base import Task
 
@@ -59,7 +59,7 @@ class Joint(Task):
     def encode(self, batch: Any) -> Any:
         holders, features = self.holders(batch), {}
         for name in batch:
-            with alone(holders[name] < processes()):
+            with local_only(holders[name] < processes()):
                 features[name] = self.backbone(self.parts[name].normalise(batch[name]))
         return features
 
@@ -67,14 +67,16 @@ class Joint(Task):
         """How many processes have a batch of each part at this training step. What not all have is summed up by each alone."""
         if not self.training or processes() == 1:
             return dict.fromkeys(self.parts, 1)
-        flags = summed(torch.tensor([name in batch for name in self.parts], dtype=torch.int32, device=self.device))
+        flags = all_reduce_sum(
+            torch.tensor([name in batch for name in self.parts], dtype=torch.int32, device=self.device)
+        )
         return dict(zip(self.parts, flags.tolist(), strict=True))
 
     def losses(self, features: Any, batch: Any) -> dict[str, Tensor]:
         holders = self.holders(batch)
         found: dict[str, Tensor] = {}
         for name in batch:
-            with alone(holders[name] < processes()):
+            with local_only(holders[name] < processes()):
                 own = self.parts[name].losses(features[name], batch[name])
             # Gradients are averaged over all processes, also those that have none to give.
             factor = self.weights[name] * (1 if holders[name] == processes() else processes() / holders[name])
@@ -118,8 +120,8 @@ class Joint(Task):
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
         raise NotImplementedError("joint data is judged part by part, see judge")
 
-    def stage_meters(self, stage: str) -> list[Any]:
-        return [part.meters[stage] for part in self.parts.values()]
+    def stage_metrics(self, stage: str) -> list[Any]:
+        return [part.metrics[stage] for part in self.parts.values()]
 
     def results(self, stage: str) -> dict[str, float]:
         """``part/metric`` for every part that was judged, and the mean of their scores."""

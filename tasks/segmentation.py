@@ -71,8 +71,8 @@ class Segmentation(Task):
             pixel = binary_cross_entropy_with_logits(logits[:, 0], target.clamp(max=1).float(), reduction="none")
         else:
             pixel = cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
-        counted = valid if self.weights is None else valid * self.weights[target.clamp(max=len(self.weights) - 1)]
-        loss, weight = total(torch.stack([(pixel * counted).sum(), counted.sum().to(pixel.dtype)]))
+        pluralize = valid if self.weights is None else valid * self.weights[target.clamp(max=len(self.weights) - 1)]
+        loss, weight = total(torch.stack([(pixel * pluralize).sum(), pluralize.sum().to(pixel.dtype)]))
         entropy = loss / weight.clamp(min=1e-6)  # where every pixel is ignored there is no loss, rather than 0 / 0
         dice = dice_loss(logits.contiguous(), target)
         return {"cross_entropy": (1 - self.dice_weight) * entropy, "dice": self.dice_weight * dice}
@@ -87,14 +87,14 @@ class Segmentation(Task):
             height, width = prediction["mask"].shape
             truth = target[:height, :width].long()
             valid = truth != IGNORE
-            self.meters[stage].update(prediction["mask"][valid], truth[valid])
+            self.metrics[stage].update(prediction["mask"][valid], truth[valid])
 
     def results(self, stage: str) -> dict[str, float]:
         """`iou` is the mean over classes, `dice` the mean over classes that are no background, `pixel_accuracy` over pixels.
 
         Both come for every class too. A class that neither the truth nor the prediction holds is left out of the means.
         """
-        matrix = self.meters[stage].compute()["confusion"].double()
+        matrix = self.metrics[stage].compute()["confusion"].double()
         hit, true, said = matrix.diag(), matrix.sum(1), matrix.sum(0)
         iou, dice = hit / (true + said - hit), 2 * hit / (true + said)
         first = 1 if self.spec.class_names[0] == "background" else 0
@@ -108,4 +108,4 @@ class Segmentation(Task):
         return ["iou", "dice", "pixel_accuracy", *each]
 
     def details(self, stage: str) -> dict[str, Any]:
-        return {"confusion": self.meters[stage].compute()["confusion"]}
+        return {"confusion": self.metrics[stage].compute()["confusion"]}

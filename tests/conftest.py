@@ -47,9 +47,9 @@ def image_folder(tmp_path: Path) -> Path:
     """Two classes that brightness tells apart: 6 training and 2 test pictures each."""
     root = tmp_path / "pictures"
     for split, count in (("train", 6), ("test", 2)):
-        for name, colour in (("dark", 40), ("light", 200)):
+        for name, color in (("dark", 40), ("light", 200)):
             for i in range(count):
-                picture(root / split / name / f"{i}.png", colour=colour + 5 * i)
+                picture(root / split / name / f"{i}.png", color=color + 5 * i)
     return root
 
 

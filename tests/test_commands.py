@@ -125,7 +125,7 @@ def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> 
         (["resume=one", "trainer=cpu"], 0, "this run is finished"),
         (["resume=one/checkpoints/last.ckpt"], 0, "this run is finished after 3 epochs, see one/report.html"),
         (["resume=one/checkpoints/best.ckpt"], 2, "goes on from its last.ckpt alone: say resume=one"),
-        (["resume=one", "data.on_bad=skip"], 0, "this run is finished"),
+        (["resume=one", "data.on_error=skip"], 0, "this run is finished"),
         (
             [*TINY, "run_dir=one", "resume=auto"],
             2,
@@ -255,9 +255,9 @@ def test_imperfect_data_stops_or_is_left_out_and_listed(run: Run, image_folder: 
     refused = run("train", *words)
     assert refused.returncode == 2
     assert "bad.png can't be read as an image" in refused.stderr
-    assert "data.on_bad=skip" in refused.stderr
+    assert "data.on_error=skip" in refused.stderr
     assert not (tmp_path / "run").exists()
-    done = run("train", *words, "data.on_bad=skip")
+    done = run("train", *words, "data.on_error=skip")
     assert done.returncode == 0, done.stderr
     assert str(bad) in (tmp_path / "run" / "skipped.txt").read_text()
     assert "1 item can't be used, left out" in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")

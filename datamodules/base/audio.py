@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from datamodules.base.dataset import Sample
-from datamodules.base.files import FileData
+from datamodules.base.files import FileDataModule
 from datamodules.decoding.audio import fit_length, read_sound, sound_length
 from datamodules.splits.splits import Item, Splits
 from foundation.structures import InputError, Spec
 
 
-class SoundData(FileData):
+class AudioDataModule(FileDataModule):
     """Data whose items are sound files below `root`, one class each.
 
     Args:

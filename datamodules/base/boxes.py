@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datamodules.base.box_statistics import small_side
 from datamodules.base.dataset import Sample
-from datamodules.base.images import ImageData
+from datamodules.base.images import ImageDataModule
 from datamodules.decoding.exif import Header, upright_boxes
 from datamodules.decoding.image import read_header
 from datamodules.splits.splits import Item
@@ -50,7 +50,7 @@ class Objects:
     outlines: tuple[Any, ...] = ()
 
 
-class BoxData(ImageData):
+class BoxDataModule(ImageDataModule):
     """Images with boxes. Boxes without area are dropped, counted and said; those that lap over the edge are cut at it."""
 
     resize = "inside"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from datamodules.base.files import FileData, find_files
+from datamodules.base.files import FileDataModule, find_files
 from datamodules.splits.splits import Item, split_folders
 from foundation.structures import InputError
 
@@ -13,7 +13,9 @@ Classes = dict[str, list[Path]]
 """{class: its files}"""
 
 
-def read_class_folders(data: FileData, suffixes: Collection[str], kind: str) -> tuple[list[str], dict[str, list[Item]]]:
+def read_class_folders(
+    data: FileDataModule, suffixes: Collection[str], kind: str
+) -> tuple[list[str], dict[str, list[Item]]]:
     """Class names in label order and the items by split, under ``root/train/CLASS`` or ``root/CLASS``.
 
     Args:

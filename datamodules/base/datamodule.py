@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from datamodules.base.dataset import Items, Sample
+from datamodules.base.dataset import ItemDataset, Sample
 from datamodules.base.validation import Checked
 from datamodules.cache.cache import Mode, mode_of
 from datamodules.loading.collate import CHANGES, to_device
@@ -19,12 +19,12 @@ from datamodules.loading.dataloader import Loader
 from datamodules.loading.sampler import Batches, world_position
 from datamodules.loading.workers import Crew, batch_bytes, fitting, open_files, usual_workers
 from datamodules.splits.splits import Item
-from foundation.structures import InputError, Spec, counted
+from foundation.structures import InputError, Spec, pluralize
 
 log = logging.getLogger("resmet")
 
 
-class Data(Checked, ABC):
+class DataModule(Checked, ABC):
     """Items on disk or drawn, as batches in raw units.
 
     A format says `read` (what is there, and the Spec) and `load` (one item). `prepare` calls both for every item, so that
@@ -36,7 +36,7 @@ class Data(Checked, ABC):
         cache: Where decoded items are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of the shuffle, of splits that are made here, and of every random change.
         augment: Changes a training item: (input, target, generator) -> (input, target).
-        on_bad: What becomes of an item that can't be used: ``stop`` says so before training, ``skip`` leaves it out and lists it.
+        on_error: What becomes of an item that can't be used: ``stop`` says so before training, ``skip`` leaves it out and lists it.
         balanced: Draw every class equally often while training, the rare ones repeatedly; for items of one class each.
 
     Attributes:
@@ -57,11 +57,11 @@ class Data(Checked, ABC):
     def __init__(
         self,
         batch_size: int,
-        workers: int | None,
+        num_workers: int | None,
         cache: Mode | bool,
         seed: int,
         augment: Callable[[Tensor, Any, Generator], Sample],
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:
         super().__init__()
@@ -70,25 +70,25 @@ class Data(Checked, ABC):
         )
         if batch_size < 1:
             raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
-        if workers is not None and workers < 0:
-            raise InputError(f"data.workers must not be negative, got {workers}")
-        self.batch_size, self.workers, self.seed, self.augment = batch_size, workers, seed, augment
+        if num_workers is not None and num_workers < 0:
+            raise InputError(f"data.num_workers must not be negative, got {num_workers}")
+        self.batch_size, self.num_workers, self.seed, self.augment = batch_size, num_workers, seed, augment
         self.cache, self.cached = mode_of(cache), ""
-        self.on_bad, self.balanced = on_bad, balanced
+        self.on_error, self.balanced = on_error, balanced
         self.notes: list[str] = []
         self.skipped: list[str] = []
         self.lost: list[str] = []
-        self.left_out: list[str] = []
-        self.stay_out: set[str] | None = None
+        self.excluded_names: list[str] = []
+        self.exclude: set[str] | None = None
         self.known: Spec | None = None
         self.position = (0, 0)
         self.loaders: list[Loader] = []
-        self.still_epochs = 0
-        self.sharers = 1
+        self.no_augment_epochs = 0
+        self.concurrent_loaders = 1
         self.given: Spec | None = None
         self.foreign = False
         self.length: int | None = None
-        self.splits: dict[str, Items] = {}
+        self.splits: dict[str, ItemDataset] = {}
 
     @abstractmethod
     def load(self, item: Item) -> Sample:
@@ -122,7 +122,9 @@ class Data(Checked, ABC):
         found = self.read_usable()
         if self.foreign and not (found.get("val") or found.get("test")):
             found = dict.fromkeys(required, found["train"])
-        self.splits = {name: Items(self, found[name], random=name == "train") for name in splits if found.get(name)}
+        self.splits = {
+            name: ItemDataset(self, found[name], random=name == "train") for name in splits if found.get(name)
+        }
         required = [name for name in required if name in splits]
         self.require(required, [name for name, items in found.items() if items])
         if self.given and (self.spec.class_names, self.spec.channels) != (self.given.class_names, self.given.channels):
@@ -136,7 +138,7 @@ class Data(Checked, ABC):
         if self.skipped:
             self.require(required, list(self.splits))
             self.notes.append(
-                f"{counted(len(self.skipped), 'item')} can't be used, left out, see skipped.txt; the first: {self.skipped[0]}"
+                f"{pluralize(len(self.skipped), 'item')} can't be used, left out, see skipped.txt; the first: {self.skipped[0]}"
             )
 
     def suit(self, processes: int) -> None:
@@ -144,7 +146,7 @@ class Data(Checked, ABC):
         Batches(len(self.splits["train"]), self.batch_size, self.seed, 0, processes)
 
     @property
-    def can_stand_still(self) -> bool:
+    def can_disable_augmentation(self) -> bool:
         """Whether items can do without random changes: a random cut-out is also what makes a large picture small enough."""
         return not getattr(self.augment, "crop", 0)
 
@@ -174,22 +176,22 @@ class Data(Checked, ABC):
         """Who loads a split; validation's workers end with it, so that they take nothing from training's."""
         processes = self.trainer.num_devices if self.trainer else 1
         gpu = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
-        sharers = self.sharers * max(1, processes)
+        concurrent_loaders = self.concurrent_loaders * max(1, processes)
         by_batch = split != "train" or getattr(self.augment, "by_batch", False)
-        size = batch_bytes(self.splits[split], self.batch_size) if self.workers or gpu or not self.whole else 0
-        workers = self.workers
-        if workers is None:
-            workers = usual_workers(self.whole, by_batch, gpu, size, sharers)
-        crew, said = fitting(Crew(workers, pin=gpu, stays=split == "train", batch=size), sharers)
+        size = batch_bytes(self.splits[split], self.batch_size) if self.num_workers or gpu or not self.whole else 0
+        num_workers = self.num_workers
+        if num_workers is None:
+            num_workers = usual_workers(self.whole, by_batch, gpu, size, concurrent_loaders)
+        crew, said = fitting(Crew(num_workers, pin=gpu, stays=split == "train", batch=size), concurrent_loaders)
         open_files(crew)
         if said and said not in self.notes:
             self.notes.append(said)
             log.warning(f"note: {said}")
         return crew
 
-    def stand_still(self) -> None:
+    def disable_augmentation(self) -> None:
         """From now on, training items come as they are: they are to be judged."""
-        self.still_epochs = sys.maxsize
+        self.no_augment_epochs = sys.maxsize
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the tensors of a batch; Lightning's own way looks at every name and number in it, too."""

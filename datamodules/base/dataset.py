@@ -18,7 +18,7 @@ from datamodules.transforms.base import Change
 from foundation.structures import IGNORE, InputError
 
 if TYPE_CHECKING:
-    from datamodules.base.datamodule import Data
+    from datamodules.base.datamodule import DataModule
 
 Sample = tuple[Tensor, Any]
 """An input in raw units and its target, both at their final size."""
@@ -27,10 +27,10 @@ Found = tuple[Tensor, Any, str, int, Sequence[float] | None]
 """Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `Change`)."""
 
 
-class Items(Dataset):
+class ItemDataset(Dataset):
     """Items of one split as a Dataset over `Draw`s, so that a choice depends on (seed, epoch, index) in any worker."""
 
-    def __init__(self, data: Data, items: Sequence[Item], random: bool) -> None:
+    def __init__(self, data: DataModule, items: Sequence[Item], random: bool) -> None:
         self.data, self.items, self.random = data, items, random
         self.kept = Kept()
         self.shapes: dict[int, tuple[int, ...]] = {}
@@ -52,9 +52,9 @@ class Items(Dataset):
         root, names, sizes = str(getattr(self.data, "root", "")), hashlib.sha256(), hashlib.sha256()
         for item in self.items:
             names.update(f"{item.name.removeprefix(root)}\n".encode())
-            if self.data.on_bad == "stop":
+            if self.data.on_error == "stop":
                 sizes.update(f"{os.path.getsize(item.name) if os.path.isfile(item.name) else 0}\n".encode())
-        return f"{names.hexdigest()}:{sizes.hexdigest() if self.data.on_bad == 'stop' else ''}"
+        return f"{names.hexdigest()}:{sizes.hexdigest() if self.data.on_error == 'stop' else ''}"
 
     def name(self, index: int) -> str:
         return self.items[index].name
@@ -67,7 +67,7 @@ class Items(Dataset):
         epoch, index = draw
         signal, target = self.sample(index)
         row, change = None, self.data.augment
-        if self.random and epoch >= self.data.still_epochs:
+        if self.random and epoch >= self.data.no_augment_epochs:
             generator.manual_seed(seed_of(self.data.seed, epoch, index))
             if isinstance(change, Change) and change.by_batch:
                 signal, target, row = change.draw(signal, target, generator)
@@ -78,10 +78,10 @@ class Items(Dataset):
     def __getitems__(self, draws: Sequence[Draw]) -> list[Found | InputError]:
         """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.
 
-        While training, the next item that can be read stands in where ``data.on_bad=skip``, so that steps keep their size.
+        While training, the next item that can be read stands in where ``data.on_error=skip``, so that steps keep their size.
         """
         found: list[Found | InputError] = []
-        generator, replaces = Generator(), self.random and self.data.on_bad == "skip"
+        generator, replaces = Generator(), self.random and self.data.on_error == "skip"
         for epoch, index in draws:
             for stand_in in range(index, index + len(self)) if replaces else (index,):
                 try:
@@ -104,7 +104,7 @@ def seed_of(*numbers: int) -> int:
     return hash(numbers) & 0x7FFFFFFFFFFFFFFF
 
 
-def try_load(job: tuple[str, Items, int]) -> Sample | InputError:
+def try_load(job: tuple[str, ItemDataset, int]) -> Sample | InputError:
     _, items, index = job
     try:
         return items.data.load(items.items[index])

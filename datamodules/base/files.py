@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.splits.splits import AS_PUBLISHED, Item, Splits
 from foundation.structures import InputError
 
 
-class FileData(Data):
+class FileDataModule(DataModule):
     """Data whose items are files below `root`.
 
     Args:

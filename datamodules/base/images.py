@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from datamodules.base.files import FileData
+from datamodules.base.files import FileDataModule
 from datamodules.decoding.exif import Header
 from datamodules.decoding.image import TIFF, extremes, read_header, read_placed, statistics
 from datamodules.decoding.resize import Placement
@@ -18,7 +18,7 @@ from datamodules.splits.splits import Splits
 from foundation.structures import InputError, Spec
 
 
-class ImageData(FileData):
+class ImageDataModule(FileDataModule):
     """Data whose items are image files below `root`.
 
     Args:
@@ -100,7 +100,7 @@ class ImageData(FileData):
             return many.pop()
         if many:
             raise InputError(
-                f"{self.root}: images have {sorted(found)} channels: they must agree; say data.channels=... with data.on_bad=skip to leave others out"
+                f"{self.root}: images have {sorted(found)} channels: they must agree; say data.channels=... with data.on_error=skip to leave others out"
             )
         return 1 if found == {1} else 3
 

@@ -17,7 +17,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from datamodules.base.box_statistics import measure
-from datamodules.base.dataset import Items, size_of, tally, try_load
+from datamodules.base.dataset import ItemDataset, size_of, tally, try_load
 from datamodules.cache.cache import Cache, Mode
 from datamodules.cache.directory import key_of
 from datamodules.splits.splits import Item
@@ -47,17 +47,17 @@ class Checked(LightningDataModule):
     """
 
     spec: Spec
-    splits: dict[str, Items]
+    splits: dict[str, ItemDataset]
     skipped: list[str]
     lost: list[str]
-    on_bad: str
+    on_error: str
     cache: Mode
     cached: str
     whole: bool
     given: Spec | None
-    stay_out: set[str] | None
+    exclude: set[str] | None
     known: Spec | None
-    left_out: list[str]
+    excluded_names: list[str]
 
     @abstractmethod
     def read(self) -> Mapping[str, Sequence[Item]]:
@@ -91,11 +91,11 @@ class Checked(LightningDataModule):
 
     def refuse_skipped(self) -> None:
         """Stop where items can't be used and are not to be left out."""
-        if self.skipped and self.on_bad == "stop":
+        if self.skipped and self.on_error == "stop":
             more = f"\n... and {len(self.skipped) - SHOWN} more" if len(self.skipped) > SHOWN else ""
             several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
             raise InputError(
-                f"{several}{chr(10).join(self.skipped[:SHOWN])}{more}\n(data.on_bad=skip leaves out what can't be used)"
+                f"{several}{chr(10).join(self.skipped[:SHOWN])}{more}\n(data.on_error=skip leaves out what can't be used)"
             )
 
     def attempt(self, what: Callable[..., T], *arguments: Any) -> T | None:
@@ -115,17 +115,15 @@ class Checked(LightningDataModule):
         for name, found in wrong.items():
             items = self.splits[name]
             gone = (
-                set(found)
-                if self.stay_out is None
-                else {i for i in range(len(items)) if items.name(i) in self.stay_out}
+                set(found) if self.exclude is None else {i for i in range(len(items)) if items.name(i) in self.exclude}
             )
-            self.left_out += [items.items[index].name for index in sorted(gone)]
+            self.excluded_names += [items.items[index].name for index in sorted(gone)]
             items.leave_out(gone)
         if not self.given:
             crowd, sides = (self.known.crowd, self.known.sides) if self.known else measure(objects)
             self.spec = replace(self.spec, counts=tuple(counts.tolist()), crowd=crowd, sides=sides)
             # a file that broke since has no say in what the run is used to
-            if self.known and (self.on_bad == "skip" or self.stay_out):
+            if self.known and (self.on_error == "skip" or self.exclude):
                 measured = {name: getattr(self.known, name) for name in ("counts", "mean", "std", "window")}
                 self.spec = replace(self.spec, **measured)
             if len(self.splits.get("train", ())) and not sum(self.spec.counts):
@@ -206,9 +204,9 @@ class Checked(LightningDataModule):
 
     def lose(self, messages: list[str]) -> None:
         """Take note of items that could be read when the run began and can't be any more."""
-        if self.on_bad == "stop":
+        if self.on_error == "stop":
             raise InputError(
-                f"{messages[0]} (the run stops at it: mend it and go on with resume=RUN, or do without by resume=RUN data.on_bad=skip)"
+                f"{messages[0]} (the run stops at it: mend it and go on with resume=RUN, or do without by resume=RUN data.on_error=skip)"
             )
         for message in messages:
             if message not in self.skipped:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from datamodules.cache.directory import CacheFolder, remove, size_at
 from datamodules.cache.item_file import CacheFile, CacheWriter
-from foundation.hardware import free_memory, neighbours
-from foundation.structures import InputError, counted, reason
+from foundation.hardware import free_memory, local_world_size
+from foundation.structures import InputError, pluralize, reason
 
 if TYPE_CHECKING:
-    from datamodules.base.dataset import Items, Sample
+    from datamodules.base.dataset import ItemDataset, Sample
 
 Mode = Literal["auto", "ram", "disk", "off"]
 MODES = ("auto", "ram", "disk", "off")
@@ -86,11 +86,11 @@ class Cache:
     """
 
     def __init__(
-        self, mode: Mode, splits: Mapping[str, Items], keys: Mapping[str, list[str | None]], settings: Any
+        self, mode: Mode, splits: Mapping[str, ItemDataset], keys: Mapping[str, list[str | None]], settings: Any
     ) -> None:
         self.mode, self.splits, self.keys = mode, splits, keys
         self.place: Mode = "off" if mode == "off" else "ram"
-        self.ram = free_memory() // SHARE // neighbours()
+        self.ram = free_memory() // SHARE // local_world_size()
         self.taken = {"ram": 0, "disk": 0}
         self.lock: FileLock | None = None
         self.writer: CacheWriter | None = None
@@ -204,11 +204,11 @@ class Cache:
         entries = [(file, key) for items in self.splits.values() for file, key in items.kept.filed.values()]
         said = []
         if ram:
-            said.append(f"{counted(ram, 'item')} kept in memory ({self.taken['ram'] / 1e6:,.1f} MB)")
+            said.append(f"{pluralize(ram, 'item')} kept in memory ({self.taken['ram'] / 1e6:,.1f} MB)")
         if entries and self.folder:
             taken = sum(file.entries[key][1] for file, key in entries)
             new = f", {len(self.waiting):,} of them new" if self.waiting else ", none of them decoded now"
-            said.append(f"{counted(len(entries), 'item')} kept in {self.folder.path} ({taken / 1e6:,.1f} MB{new})")
+            said.append(f"{pluralize(len(entries), 'item')} kept in {self.folder.path} ({taken / 1e6:,.1f} MB{new})")
         if rest := sum(len(items) - len(items.kept) for items in self.splits.values()):
-            said.append(f"{counted(rest, 'item')} do not fit {self.where} and are decoded each time")
+            said.append(f"{pluralize(rest, 'item')} do not fit {self.where} and are decoded each time")
         return " and ".join(said) + self.said

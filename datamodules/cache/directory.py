@@ -23,7 +23,7 @@ import torchvision
 from torch import Tensor
 
 from datamodules.cache.item_file import PART, SUFFIX, CacheFile
-from foundation.hardware import cache_home
+from foundation.hardware import user_cache_dir
 
 VERSION = 1
 """Of how this project opens items; whoever changes what comes out of a file raises it."""
@@ -48,7 +48,7 @@ class CacheFolder:
     """
 
     def __init__(self, settings: Any) -> None:
-        self.home = cache_home() / "items"
+        self.home = user_cache_dir() / "items"
         self.path = self.home / digest([VERSION, versions(), settings])
         self.files: dict[Path, CacheFile] = {}
 

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from datamodules.base.audio import SoundData
+from datamodules.base.audio import AudioDataModule
 from datamodules.base.csv_table import Table, read_classes
 from datamodules.base.dataset import Sample
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import SoundAugment
 
 
-class AudioCsv(SoundData):
+class AudioCsv(AudioDataModule):
     """A table with a path, a label and, if the data has them, a split and a group column; paths are relative to the table.
 
     Args:
@@ -29,7 +29,7 @@ class AudioCsv(SoundData):
         cache: Where decoded clips are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training clips.
-        on_bad: ``stop`` or ``skip`` where a clip can't be used.
+        on_error: ``stop`` or ``skip`` where a clip can't be used.
         balanced: Draw every class equally often while training.
 
     Raises:
@@ -45,11 +45,11 @@ class AudioCsv(SoundData):
         sample_rate: int | None = None,
         splits: Splits = Splits(),
         batch_size: int = 32,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = SoundAugment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:
         super().__init__(
@@ -58,11 +58,11 @@ class AudioCsv(SoundData):
             sample_rate,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
             balanced=balanced,
         )
         self.table, self.columns = table, columns or {}

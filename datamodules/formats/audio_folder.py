@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from datamodules.base.audio import SoundData
+from datamodules.base.audio import AudioDataModule
 from datamodules.base.class_folders import read_class_folders
 from datamodules.base.dataset import Sample
 from datamodules.decoding.audio import SUFFIXES
@@ -14,7 +14,7 @@ from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import SoundAugment
 
 
-class AudioFolder(SoundData):
+class AudioFolder(AudioDataModule):
     """``root/train/dog/1.wav`` or ``root/dog/1.wav``. Classes are the folders' names, in alphabetical order.
 
     Args:
@@ -28,7 +28,7 @@ class AudioFolder(SoundData):
         cache: Where decoded clips are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training clips.
-        on_bad: ``stop`` or ``skip`` where a clip can't be used.
+        on_error: ``stop`` or ``skip`` where a clip can't be used.
         balanced: Draw every class equally often while training.
 
     Raises:
@@ -42,11 +42,11 @@ class AudioFolder(SoundData):
         sample_rate: int | None = None,
         splits: Splits = Splits(),
         batch_size: int = 32,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = SoundAugment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:
         super().__init__(
@@ -55,11 +55,11 @@ class AudioFolder(SoundData):
             sample_rate,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
             balanced=balanced,
         )
 

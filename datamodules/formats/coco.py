@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from datamodules.base.boxes import BoxData, Objects, names_in, stored_frame
+from datamodules.base.boxes import BoxDataModule, Objects, names_in, stored_frame
 from datamodules.base.dataset import Sample
 from datamodules.base.files import outside, there
 from datamodules.decoding.coco_masks import draw
@@ -28,7 +28,7 @@ FAR = 1e9
 """Pixels; no box reaches as far, and neither NaN nor infinity is less."""
 
 
-class Coco(BoxData):
+class Coco(BoxDataModule):
     """``annotations/instances_train.json`` and its sisters, or the like in `root` or in its split folders.
 
     Boxes are x, y, width, height in pixels there. Crowds are no single objects: they are left out of boxes and kept in masks.
@@ -45,7 +45,7 @@ class Coco(BoxData):
         cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images and their boxes or masks.
-        on_bad: ``stop`` or ``skip`` where an item can't be used.
+        on_error: ``stop`` or ``skip`` where an item can't be used.
 
     Raises:
         InputError: If a JSON file or an image is missing, or an annotation can't be right.
@@ -60,11 +60,11 @@ class Coco(BoxData):
         window: list[float] | None = None,
         splits: Splits = Splits(),
         batch_size: int = 4,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(
             root,
@@ -73,11 +73,11 @@ class Coco(BoxData):
             window,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
         )
         self.kind = target
 

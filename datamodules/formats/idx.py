@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from datamodules.base.dataset import Sample
-from datamodules.base.files import FileData
+from datamodules.base.files import FileDataModule
 from datamodules.decoding.image import statistics
 from datamodules.decoding.resize import apply, place
 from datamodules.splits.splits import Item, Splits
@@ -25,7 +25,7 @@ RATIO = 1032
 PREFIXES = {"train": "train", "test": "t10k"}
 
 
-class Idx(FileData):
+class Idx(FileDataModule):
     """``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` and the same for ``t10k``, packed (.gz) or not.
 
     Args:
@@ -38,7 +38,7 @@ class Idx(FileData):
         cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images.
-        on_bad: ``stop`` or ``skip`` where an item can't be used.
+        on_error: ``stop`` or ``skip`` where an item can't be used.
         balanced: Draw every class equally often while training.
 
     Raises:
@@ -52,22 +52,22 @@ class Idx(FileData):
         class_names: list[str] | None = None,
         splits: Splits = Splits(),
         batch_size: int = 64,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:
         super().__init__(
             root,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
             balanced=balanced,
         )
         if size is not None and size < 1:

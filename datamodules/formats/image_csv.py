@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from datamodules.base.csv_table import Table, natural, read_classes, refuse_one_class
 from datamodules.base.dataset import Sample
-from datamodules.base.images import ImageData
+from datamodules.base.images import ImageDataModule
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import Augment
@@ -18,7 +18,7 @@ from foundation.structures import InputError
 YES, NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no", ""}
 
 
-class ImageCsv(ImageData):
+class ImageCsv(ImageDataModule):
     """A table with a path and a label and, if the data has them, a split and a group column.
 
     Any number of classes an image are given in one of two ways: a label column with `separator` between the names
@@ -40,7 +40,7 @@ class ImageCsv(ImageData):
         cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images.
-        on_bad: ``stop`` or ``skip`` where an image or a row can't be used.
+        on_error: ``stop`` or ``skip`` where an image or a row can't be used.
         balanced: Draw every class equally often while training; for one class an image.
 
     Raises:
@@ -62,11 +62,11 @@ class ImageCsv(ImageData):
         window: list[float] | None = None,
         splits: Splits = Splits(),
         batch_size: int = 32,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:
         super().__init__(
@@ -76,11 +76,11 @@ class ImageCsv(ImageData):
             window,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
             balanced=balanced,
         )
         self.table, self.columns, self.folder = table, columns or {}, folder

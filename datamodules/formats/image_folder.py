@@ -8,13 +8,13 @@ from torch import Generator, Tensor
 
 from datamodules.base.class_folders import read_class_folders
 from datamodules.base.dataset import Sample
-from datamodules.base.images import ImageData
+from datamodules.base.images import ImageDataModule
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import Augment
 
 
-class ImageFolder(ImageData):
+class ImageFolder(ImageDataModule):
     """``root/train/cat/1.jpg`` or ``root/cat/1.jpg``. Classes are the folders' names, in alphabetical order.
 
     Args:
@@ -28,7 +28,7 @@ class ImageFolder(ImageData):
         cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images.
-        on_bad: ``stop`` or ``skip`` where an item can\'t be used.
+        on_error: ``stop`` or ``skip`` where an item can\'t be used.
         balanced: Draw every class equally often while training.
 
     Raises:
@@ -45,11 +45,11 @@ class ImageFolder(ImageData):
         window: list[float] | None = None,
         splits: Splits = Splits(),
         batch_size: int = 32,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:
         super().__init__(
@@ -59,11 +59,11 @@ class ImageFolder(ImageData):
             window,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
             balanced=balanced,
         )
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from datamodules.base.dataset import Sample
 from datamodules.base.files import find_files
-from datamodules.base.images import ImageData
+from datamodules.base.images import ImageDataModule
 from datamodules.decoding.exif import upright
 from datamodules.decoding.image import SUFFIXES, read_header, read_mask
 from datamodules.decoding.resize import apply
@@ -24,7 +24,7 @@ MASKS = ("masks", "mask", "labels", "label", "annotations", "gt")
 ENDING = re.compile(r"[_-](mask|masks|label|labels|gt|seg)$")
 
 
-class MaskFolder(ImageData):
+class MaskFolder(ImageDataModule):
     """``root/train/images/1.png`` with ``root/train/masks/1.png``, or ``images/`` and ``masks/`` in `root` itself.
 
     A mask is called like its image, or that and ``_mask`` (``-mask``, ``_label``, ``_gt``, ``_seg``). With one mask file an
@@ -46,7 +46,7 @@ class MaskFolder(ImageData):
         cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images and their masks.
-        on_bad: ``stop`` or ``skip`` where an item can\'t be used.
+        on_error: ``stop`` or ``skip`` where an item can\'t be used.
 
     Raises:
         InputError: If an image has no mask or a mask no image, sizes differ, or a mask holds a value with no class.
@@ -64,11 +64,11 @@ class MaskFolder(ImageData):
         window: list[float] | None = None,
         splits: Splits = Splits(),
         batch_size: int = 4,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(
             root,
@@ -77,11 +77,11 @@ class MaskFolder(ImageData):
             window,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
         )
         self.values = None if values is None else {pixel(value): str(name) for value, name in values.items()}
         self.colours = any(is_colour(value) for value in values or ())

@@ -19,8 +19,8 @@ from typing import Any, Literal, overload
 import numpy as np
 from torch import Generator, Tensor
 
-from datamodules.base.datamodule import Data, world_position
-from datamodules.base.dataset import Items, Sample
+from datamodules.base.datamodule import DataModule, world_position
+from datamodules.base.dataset import ItemDataset, Sample
 from datamodules.shards.cache import ShardCache
 from datamodules.shards.codec import about, check_sample, decode
 from datamodules.shards.download import ShardError, small
@@ -61,7 +61,7 @@ class ShardedItems(Sequence[Item]):
         return Item(f"{shard.name}[{place}]", (shard, place))
 
 
-class NamedItems(Items):
+class NamedItems(ItemDataset):
     """Items that go by the names that they were packed with."""
 
     data: Sharded
@@ -77,11 +77,11 @@ class NamedItems(Items):
         return str(about(self.data.shards.open(shard).members(place)).get("name", item.name))
 
 
-class Sharded(Data):
+class Sharded(DataModule):
     """What pack.py made: a manifest and shards, as they lie in a folder or below an address.
 
     Nothing but the manifest is read at the start; a shard is fetched, and its checksum compared, when an item of it is first
-    asked for. With ``on_bad=skip`` every shard is fetched and compared once before training, and those that are broken are left out.
+    asked for. With ``on_error=skip`` every shard is fetched and compared once before training, and those that are broken are left out.
 
     Args:
         root: The folder, or its address: http://, https://, s3://, gs:// or another object store that fsspec opens.
@@ -94,7 +94,7 @@ class Sharded(Data):
         workers: Processes that load; None is one a core, at most 8.
         seed: Of shuffle and changes.
         augment: Changes to training items.
-        on_bad: ``stop`` at the first broken shard, or ``skip`` those that are broken at the start.
+        on_error: ``stop`` at the first broken shard, or ``skip`` those that are broken at the start.
 
     Raises:
         InputError: If there is no manifest at `root`, it can't be right, or an argument is out of range.
@@ -109,12 +109,12 @@ class Sharded(Data):
         retries: int = 5,
         timeout: float = 30.0,
         batch_size: int = 32,
-        workers: int | None = None,
+        num_workers: int | None = None,
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
-        super().__init__(batch_size, workers, False, seed, augment, on_bad)
+        super().__init__(batch_size, num_workers, False, seed, augment, on_error)
         for name, value, least in (("nearby", nearby, 1), ("retries", retries, 0)):
             if value < least:
                 raise InputError(f"data.{name} must be at least {least}, got {value}")
@@ -164,7 +164,7 @@ class Sharded(Data):
 
     def usable(self, shards: list[Shard]) -> list[Shard]:
         """The shards that may be used: each of a local folder has its size, and where broken ones are left out, each is right."""
-        look = self.whole_shard if self.on_bad == "skip" else self.there
+        look = self.whole_shard if self.on_error == "skip" else self.there
         return [shard for shard in shards if self.attempt(look, shard)]
 
     def there(self, shard: Shard) -> bool:

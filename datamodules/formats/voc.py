@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from torch import Generator, Tensor
 
-from datamodules.base.boxes import BoxData, Objects, names_in
+from datamodules.base.boxes import BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
 from datamodules.base.files import outside
 from datamodules.decoding.image import SUFFIXES
@@ -20,7 +20,7 @@ from foundation.structures import InputError, reason
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
 
-class Voc(BoxData):
+class Voc(BoxDataModule):
     """``Annotations/*.xml``, ``JPEGImages/*`` and ``ImageSets/Main/{train,val,test}.txt`` in `root` or one folder below it.
 
     Annotation tools also write ``annotations/*.xml`` and ``images/*``.
@@ -41,7 +41,7 @@ class Voc(BoxData):
         cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images and their boxes.
-        on_bad: ``stop`` or ``skip`` where an item can\'t be used.
+        on_error: ``stop`` or ``skip`` where an item can\'t be used.
 
     Raises:
         InputError: If a folder, image or XML file is missing or can't be read, or a box or class can't be right.
@@ -56,11 +56,11 @@ class Voc(BoxData):
         window: list[float] | None = None,
         splits: Splits = Splits(),
         batch_size: int = 4,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(
             root,
@@ -69,11 +69,11 @@ class Voc(BoxData):
             window,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
         )
         self.difficult = difficult
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from datamodules.base.boxes import Box, BoxData, Objects, names_in
+from datamodules.base.boxes import Box, BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
 from datamodules.base.files import find_files, outside
 from datamodules.decoding.image import SUFFIXES, read_header
@@ -18,7 +18,7 @@ from foundation.structures import InputError
 TOLERANCE = 0.01  # of the image: what rounding may put a box over the edge
 
 
-class Yolo(BoxData):
+class Yolo(BoxDataModule):
     """``images/train`` with ``labels/train``, or ``train/images`` with ``train/labels``, as ``data.yaml`` says.
 
     A line is ``class x y width height``, the box's centre and sides as shares of the upright image, or a polygon ``class x1 y1
@@ -35,7 +35,7 @@ class Yolo(BoxData):
         cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of splits, shuffle and changes.
         augment: Changes to training images and their boxes.
-        on_bad: ``stop`` or ``skip`` where an item can't be used.
+        on_error: ``stop`` or ``skip`` where an item can't be used.
 
     Raises:
         InputError: If data.yaml, a folder or an image is missing, or a line can't be right.
@@ -49,11 +49,11 @@ class Yolo(BoxData):
         window: list[float] | None = None,
         splits: Splits = Splits(),
         batch_size: int = 4,
-        workers: int | None = None,
+        num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
         augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
-        on_bad: Literal["stop", "skip"] = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(
             root,
@@ -62,11 +62,11 @@ class Yolo(BoxData):
             window,
             splits,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             cache=cache,
             seed=seed,
             augment=augment,
-            on_bad=on_bad,
+            on_error=on_error,
         )
 
     def read(self) -> dict[str, list[Item]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from datamodules.base.dataset import Items
+from datamodules.base.dataset import ItemDataset
 from datamodules.loading.collate import UNREADABLE, collate, collate_packed, unpack
 from datamodules.loading.sampler import Batches, Draw
 from datamodules.loading.workers import SHARED, Crew
@@ -50,9 +50,9 @@ class Loader:
 
     patience = PATIENCE
 
-    def __init__(self, items: Items, batches: Batches, crew: Crew, lost: Callable[[list[str]], None]) -> None:
+    def __init__(self, items: ItemDataset, batches: Batches, crew: Crew, lost: Callable[[list[str]], None]) -> None:
         self.dataset, self.batch_sampler, self.crew, self.lost = items, batches, crew, lost
-        self.num_workers = crew.workers
+        self.num_workers = crew.num_workers
         self.collate_fn = collate
         self.todo = Rest(batches)
         self.children: list[Any] = []
@@ -154,7 +154,7 @@ class Loader:
             return
         if replaced > REPLACEMENTS:
             raise RunError(
-                f"{said}; they were replaced {REPLACEMENTS} times in this epoch: lower data.workers or data.batch_size, "
+                f"{said}; they were replaced {REPLACEMENTS} times in this epoch: lower data.num_workers or data.batch_size, "
                 "or look at these files"
             )
         log.warning(f"{said}; new ones go on with that batch")

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datamodules.base.dataset import Items, size_of
+from datamodules.base.dataset import ItemDataset, size_of
 from foundation.hardware import cores
-from foundation.structures import InputError, counted
+from foundation.structures import InputError, pluralize
 
 MOST = 8
 """Processes that load by default: more seldom help, and each takes memory of its own."""
@@ -37,7 +37,7 @@ class Crew:
         batch: Bytes of a batch, about.
     """
 
-    workers: int = 0
+    num_workers: int = 0
     ahead: int = 2
     pin: bool = False
     stays: bool = True
@@ -47,10 +47,10 @@ class Crew:
     def starved(self) -> bool:
         """Whether shared memory has no room for another batch."""
         free = free_shared()
-        return bool(self.workers) and free is not None and free < self.batch
+        return bool(self.num_workers) and free is not None and free < self.batch
 
 
-def usual_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, sharers: int) -> int:
+def usual_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, concurrent_loaders: int) -> int:
     """Processes that load where none were asked for.
 
     Items in memory that are changed by batch cost microseconds each: another process would take longer to hand them over. On a CPU the
@@ -64,7 +64,7 @@ def usual_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, sharers: i
         batch: Bytes of a batch.
         sharers: Loaders on this machine that are at work at the same time.
     """
-    share = max(1, min(MOST, cores() // sharers))
+    share = max(1, min(MOST, cores() // concurrent_loaders))
     if not whole:
         return share
     if gpu and not by_batch:
@@ -72,7 +72,7 @@ def usual_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, sharers: i
     return min(FEW, share) if gpu and batch > HEAVY else 0
 
 
-def batch_bytes(items: Items, batch_size: int) -> int:
+def batch_bytes(items: ItemDataset, batch_size: int) -> int:
     """About what a batch takes, by a few items where they are of many sizes."""
     count = 1 if items.data.spec.size else 4
     places = {len(items) * i // count for i in range(count)} if len(items) else set()
@@ -94,7 +94,7 @@ def free_shared() -> int | None:
         return None
 
 
-def fitting(crew: Crew, sharers: int) -> tuple[Crew, str]:
+def fitting(crew: Crew, concurrent_loaders: int) -> tuple[Crew, str]:
     """As much of a crew as shared memory holds batches for, and what is to be said of it.
 
     Batches come through /dev/shm, of which a container has 64 MB unless more is asked for; a worker that finds it full dies of a bus
@@ -103,13 +103,13 @@ def fitting(crew: Crew, sharers: int) -> tuple[Crew, str]:
     free = free_shared()
     if free is None or not crew.batch:
         return crew, ""
-    room = int(free * PORTION / sharers) // crew.batch - 1  # without the batch in use
-    if crew.workers * crew.ahead <= room:
+    room = int(free * PORTION / concurrent_loaders) // crew.batch - 1  # without the batch in use
+    if crew.num_workers * crew.ahead <= room:
         return crew, ""
-    fits = replace(crew, workers=max(0, min(crew.workers, room)), ahead=1)
-    instead = f"{counted(fits.workers, 'worker')}, a batch ahead each" if fits.workers else "no worker"
+    fits = replace(crew, num_workers=max(0, min(crew.num_workers, room)), ahead=1)
+    instead = f"{pluralize(fits.num_workers, 'worker')}, a batch ahead each" if fits.num_workers else "no worker"
     return fits, (
-        f"{SHARED} has {free / 1e6:.0f} MB free, too little for {counted(crew.workers, 'worker')} with batches of "
+        f"{SHARED} has {free / 1e6:.0f} MB free, too little for {pluralize(crew.num_workers, 'worker')} with batches of "
         f"{crew.batch / 1e6:.1f} MB: {instead} (docker run --shm-size=8g gives more)"
     )
 
@@ -120,7 +120,7 @@ def open_files(crew: Crew) -> None:
         import resource
     except ImportError:  # not a Unix
         return
-    need = 256 + FILES * crew.workers * (crew.ahead + 1)
+    need = 256 + FILES * crew.num_workers * (crew.ahead + 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < need:
         most = need if hard == resource.RLIM_INFINITY else min(need, hard)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.base.datamodule import Data
-from datamodules.base.dataset import Items
+from datamodules.base.datamodule import DataModule
+from datamodules.base.dataset import ItemDataset
 from datamodules.shards.cache import checksum
 from datamodules.shards.codec import Members, encode
 from datamodules.shards.manifest import FILE, KINDS, Manifest, Shard
@@ -45,7 +45,7 @@ def claim_folder(out: str) -> Path:
     return folder
 
 
-def pack(data: Data, out: str, shard_mb: float, seed: int, pictures: str = "npy") -> Manifest:
+def pack(data: DataModule, out: str, shard_mb: float, seed: int, pictures: str = "npy") -> Manifest:
     """Write every item of `data`, which is prepared here, with a manifest.
 
     Training items are shuffled once, since those that lie near each other come near each other in training, too; the others keep their order.
@@ -125,7 +125,7 @@ def pack_split(items: Iterator[Members], count: int, start: Path, limit: float) 
     return shards
 
 
-def encoded(items: Items, seed: int, png: bool) -> Iterator[Members]:
+def encoded(items: ItemDataset, seed: int, png: bool) -> Iterator[Members]:
     """Items as members, those of training shuffled; some are opened at once, few are in memory."""
     order = np.random.default_rng(seed).permutation(len(items)) if items.random else np.arange(len(items))
 

@@ -48,13 +48,13 @@ class Augment(Change):
     rotate: float = 0.0
     scale: float = 0.0
     shift: float = 0.0
-    colour: float = 0.0
+    color_jitter: float = 0.0
     crop: int = 0
     policy: Literal["none", "randaugment", "trivial"] = "none"
     erase: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "flip_vertical", "scale", "shift", "colour", "erase"):
+        for name in ("flip", "flip_vertical", "scale", "shift", "color_jitter", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"data.augment.{name} is a share from 0 to 1, got {getattr(self, name)}")
         if self.rotate < 0 or self.crop < 0:
@@ -78,10 +78,10 @@ class Augment(Change):
 
     def draw(self, signal: Tensor, target: Any, generator: Generator) -> Drawn:
         """Cut out and move boxes; the row is a `Matrix` with the factors of brightness and contrast."""
-        if not (self.crop or self.flip or self.flip_vertical or self.moves or self.colour):
+        if not (self.crop or self.flip or self.flip_vertical or self.moves or self.color_jitter):
             return signal, target, None
         ranges = [(0, 1)] * 4 + [(-self.rotate, self.rotate)] + [(-self.shift, self.shift)] * 2
-        ranges += [(1 - self.scale, 1 + self.scale)] + [(1 - self.colour, 1 + self.colour)] * 2
+        ranges += [(1 - self.scale, 1 + self.scale)] + [(1 - self.color_jitter, 1 + self.color_jitter)] * 2
         top, left, across, down, angle, right, below, scale, *tints = numbers(generator, *ranges)
         signal, target = self.cut(signal, target, top, left)
         height, width = signal.shape[-2:]
@@ -91,7 +91,7 @@ class Augment(Change):
             boxes = move_boxes(target["boxes"], moved, height, width)
             keep = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)  # less than that shows nothing
             target = {"boxes": boxes[keep], "labels": target["labels"][keep]}
-        more = self.flip or self.flip_vertical or self.moves or self.colour  # alike for all items
+        more = self.flip or self.flip_vertical or self.moves or self.color_jitter  # alike for all items
         return signal, target, (*moved, *tints) if more else None
 
     def cut(self, image: Tensor, target: Any, top: float, left: float) -> tuple[Tensor, Any]:
@@ -118,7 +118,7 @@ class Augment(Change):
         flips = (rows[:, ::4] < 0).tolist()
         for part in (images, *([] if masks is None else [masks])):
             mirror(part, sizes, flips)
-        if self.colour:
+        if self.color_jitter:
             recolour(images, sizes, tints)
 
     def alter(self, image: Tensor, generator: Generator) -> Tensor:

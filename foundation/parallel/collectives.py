@@ -22,7 +22,7 @@ def processes() -> int:
 
 
 @contextmanager
-def alone(really: bool = True) -> Iterator[None]:
+def local_only(really: bool = True) -> Iterator[None]:
     """Work as if this were the only process: for what not all of them do."""
     global _alone
     before, _alone = _alone, _alone or really
@@ -37,7 +37,7 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return summed(x)
+        return all_reduce_sum(x)
 
     @staticmethod
     @once_differentiable
@@ -50,15 +50,15 @@ class _Shared(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return summed(x)
+        return all_reduce_sum(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        return summed(upstream)
+        return all_reduce_sum(upstream)
 
 
-def summed(x: Tensor) -> Tensor:
+def all_reduce_sum(x: Tensor) -> Tensor:
     """The sum of every process's `x`, without a gradient; the same bits in all of them."""
     x = x.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(x)
@@ -86,4 +86,4 @@ def mean(here: Tensor, weight: Tensor | float) -> Tensor:
 
 def whole(count: int, device: torch.device) -> int:
     """The sum of every process's `count`."""
-    return int(summed(torch.tensor(count, device=device))) if processes() > 1 else count
+    return int(all_reduce_sum(torch.tensor(count, device=device))) if processes() > 1 else count

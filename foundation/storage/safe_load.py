@@ -53,7 +53,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} can't be read as JSON ({reason(error)}): mend it") from error
 
 
-def read_plain(path: Path, mapped: bool = False) -> Any:
+def safe_load(path: Path, mapped: bool = False) -> Any:
     """The plain values and tensors in a file that torch or safetensors wrote; nothing in it is run.
 
     Args:

@@ -41,9 +41,9 @@ def draw_mask(image: Tensor, mask: Tensor, spec: Spec, factor: int) -> Tensor:
         shown = shown * (1 - 0.8 * outside * (1 - eroded(outside, 1)))
     for i in drawn:
         inside = (mask == i)[None].float()
-        colour = torch.tensor(palette[i], dtype=torch.float32).reshape(3, 1, 1)
+        color = torch.tensor(palette[i], dtype=torch.float32).reshape(3, 1, 1)
         edge = inside * (1 - eroded(inside, width))
-        shown = torch.lerp(shown, colour.expand_as(shown), 0.25 * inside + 0.75 * edge)
+        shown = torch.lerp(shown, color.expand_as(shown), 0.25 * inside + 0.75 * edge)
     stripes = (torch.arange(mask.shape[0])[:, None] + torch.arange(mask.shape[1])) // (2 * width) % 3
     hatched = (mask == IGNORE) & (stripes == 0)
     return torch.where(hatched, 255.0, shown).round().to(torch.uint8)
@@ -77,7 +77,7 @@ def write_tag(
     pencil: ImageDraw.ImageDraw,
     word: str,
     box: tuple[int, int, int, int],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     font: ImageFont.FreeTypeFont,
     room: tuple[int, int],
 ) -> None:
@@ -86,12 +86,12 @@ def write_tag(
     left = max(0, min(box[0], room[0] - width))
     top = box[1] - height if box[1] >= height else box[3] + 1 if box[3] + height < room[1] else box[1]
     top = max(0, top)
-    bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 150
-    pencil.rectangle([left, top, left + width, top + height], fill=colour)
+    bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 150
+    pencil.rectangle([left, top, left + width, top + height], fill=color)
     pencil.text((left + 2, top), word, fill=DARK if bright else (255, 255, 255), font=font)
 
 
 def mask_legend(spec: Spec) -> list[tuple[str, tuple[int, int, int]]]:
     """The names of the classes that are drawn, in their colours."""
     named = zip(spec.class_names, class_colours(spec), strict=True)
-    return [(name, colour) for name, colour in named if name != "background"]
+    return [(name, color) for name, color in named if name != "background"]

@@ -217,7 +217,7 @@ def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> 
         font = ImageFont.truetype(FONT, size)
     strip = Image.new("RGB", (width, size + size // 2), (20, 20, 20))
     left = size / 3
-    for word, colour in words:
-        ImageDraw.Draw(strip).text((left, size // 6), word, fill=colour, font=font)
+    for word, color in words:
+        ImageDraw.Draw(strip).text((left, size // 6), word, fill=color, font=font)
         left += font.getlength(f"{word}  ")
     return torch.cat([torch.from_numpy(np.array(strip)).permute(2, 0, 1), image], 1)

@@ -211,12 +211,12 @@ def card_memory() -> float:
 
 def one_batch(data: Any) -> Any:
     """A batch of training items at the size asked for, loaded here rather than by workers that would have to be started."""
-    workers = {name: part.workers for name, part in parts(data).items()}
+    num_workers = {name: part.num_workers for name, part in parts(data).items()}
     for part in parts(data).values():
-        part.workers = 0
+        part.num_workers = 0
     batch = next(batches(data.loader("train")))
     for name, part in parts(data).items():
-        part.workers = workers[name]
+        part.num_workers = num_workers[name]
     return batch
 
 

@@ -114,7 +114,7 @@ def for_data(data: Any) -> list[str]:
     elif not whole and any(part.cache in ("auto", "ram") for part in own):
         helps.append("data.cache=disk")
     if most > 1 and any(loader.num_workers < most for part in own for loader in part.loaders):
-        helps.append(f"data.workers={most}")
+        helps.append(f"data.num_workers={most}")
     if not whole and any(hasattr(part, "root") and not hasattr(part, "nearby") for part in own):
         helps.append("pack.py")
     return helps + smaller(own)

@@ -16,7 +16,7 @@ from foundation.structures import InputError
 from resmet.callbacks.batch_size_finder import sizes
 from resmet.callbacks.signals import Ear, Stopped
 from resmet.checkpoints.checkpoint_io import BEST, LAST, WholeFiles, sweep
-from resmet.checkpoints.resume import left_out, marks
+from resmet.checkpoints.resume import excluded_names, marks
 
 SHARE = 0.1
 """Of the time, at most this much goes into checkpoints at the ends of short epochs."""
@@ -178,12 +178,12 @@ class Saving(Checkpoint):
             "batches": int(trainer.num_training_batches),
             "processes": trainer.world_size,
             "stopped": bool(trainer.should_stop),
-            "halvings": pl_module.halvings,
+            "batch_halvings": pl_module.batch_halvings,
             "precision": str(trainer.precision),
             "sizes": sizes(trainer.datamodule),  # type: ignore[attr-defined]
         }
         checkpoint["items"] = self.marks
-        checkpoint["left_out"] = left_out(trainer.datamodule)  # type: ignore[attr-defined]
+        checkpoint["excluded_names"] = excluded_names(trainer.datamodule)  # type: ignore[attr-defined]
         if self.where == "validation":  # as if its first item were being judged: the whole of it comes again
             judged = loops["epoch_loop.val_loop.batch_progress"]
             judged["current"] = dict.fromkeys(judged["current"], 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from foundation.structures import counted
+from foundation.structures import pluralize
 from resmet.callbacks.dry_run import Trial, batches
 from resmet.callbacks.step_timer import Timing, judged_batches
 from tasks.base import Task
@@ -109,14 +109,14 @@ def planned(found: Course, cost: Cost) -> str:
     epochs = found.steps / cost.steps
     if found.epochs == 1 and epochs < 1:
         return (
-            f"no whole epoch fits, {found.steps} of its {counted(cost.steps, 'step')} planned, {cost.step:.2f} s each"
+            f"no whole epoch fits, {found.steps} of its {pluralize(cost.steps, 'step')} planned, {cost.step:.2f} s each"
         )
     part = (
         ""
         if found.steps == found.epochs * cost.steps
         else f", the last of them {found.steps % cost.steps} of {cost.steps} steps"
     )
-    return f"{counted(found.epochs, 'epoch')} planned, {cost.epoch:.1f} s each{part}"
+    return f"{pluralize(found.epochs, 'epoch')} planned, {cost.epoch:.1f} s each{part}"
 
 
 def count_batches(data: Any, split: str, trainer: Trainer) -> int:

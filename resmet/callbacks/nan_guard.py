@@ -29,9 +29,9 @@ class Rollback(Exception):
         slower: Factor of the rate.
     """
 
-    def __init__(self, said: str, slower: float) -> None:
+    def __init__(self, said: str, lr_factor: float) -> None:
         super().__init__(said)
-        self.slower = slower
+        self.lr_factor = lr_factor
 
 
 class Guard(Callback):
@@ -52,13 +52,13 @@ class Guard(Callback):
     """
 
     def __init__(
-        self, nonfinite: Literal["stop", "skip", "rollback"] = "stop", limit: int = 10, slower: float = 0.5
+        self, nonfinite: Literal["stop", "skip", "rollback"] = "stop", limit: int = 10, lr_factor: float = 0.5
     ) -> None:
         if limit < 1:
             raise InputError(f"callbacks.guard.limit must be at least 1, got {limit}")
-        if not 0 < slower < 1:
-            raise InputError(f"callbacks.guard.slower is a factor between 0 and 1, got {slower}")
-        self.nonfinite, self.limit, self.slower = nonfinite, limit, slower
+        if not 0 < lr_factor < 1:
+            raise InputError(f"callbacks.guard.slower is a factor between 0 and 1, got {lr_factor}")
+        self.nonfinite, self.limit, self.lr_factor = nonfinite, limit, lr_factor
         self.count = 0
         self.batches: list[Any] = []
         self.steps: list[tuple[int, Tensor, list[Any]]] = []
@@ -124,7 +124,7 @@ class Guard(Callback):
         if self.count > self.limit:
             raise RunError(f"{said}. That was once more than callbacks.guard.limit={self.limit}. {self.safe()}: {more}")
         if self.nonfinite == "rollback":
-            raise Rollback(said, self.slower)
+            raise Rollback(said, self.lr_factor)
         log.warning(f"{said}. The step is left out ({self.count} of at most {self.limit})")
         self.restore()
 

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from foundation.durations import clock, since_start
-from foundation.structures import InputError, counted
+from foundation.structures import InputError, pluralize
 from resmet.callbacks.cost_model import SLACK, Cost, Course, course, planned, try_out
 from resmet.callbacks.dry_run import unseen
 from resmet.callbacks.step_timer import Timing, steps_an_epoch
@@ -87,7 +87,9 @@ class Budget(Callback):
         else:
             self.begin(trainer, task)
         still = task.still(task.epochs)
-        self.data.still_epochs = still if still < task.epochs else 10**9  # a plan that is all sleep may get more epochs
+        self.data.no_augment_epochs = (
+            still if still < task.epochs else 10**9
+        )  # a plan that is all sleep may get more epochs
 
     def begin(self, trainer: Trainer, task: Task) -> None:
         """Plan the whole run.
@@ -191,7 +193,7 @@ class Budget(Callback):
         if abs(self.plan.epochs - self.told) <= max(1, NOISE * self.told):
             return
         if trainer.is_global_zero:
-            now, before = counted(self.plan.epochs, "epoch"), self.told
+            now, before = pluralize(self.plan.epochs, "epoch"), self.told
             log.info(f"budget {clock(self.seconds)}: now {now} instead of {before}, {cost.epoch:.1f} s each")
         self.told = self.plan.epochs
 

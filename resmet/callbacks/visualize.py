@@ -42,7 +42,7 @@ class Pictures(Callback):
         return folder
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        still = trainer.current_epoch < trainer.datamodule.still_epochs  # type: ignore[attr-defined]
+        still = trainer.current_epoch < trainer.datamodule.no_augment_epochs  # type: ignore[attr-defined]
         if still in self.inputs_done or not trainer.is_global_zero:
             return
         self.inputs_done.add(still)  # drawn anew when the items begin to change

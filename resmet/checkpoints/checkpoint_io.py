@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from foundation.storage.safe_load import read_plain
+from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, RunError, reason
 
 BEST, LAST, EARLIER = "best.ckpt", "last.ckpt", "previous"
@@ -115,7 +115,7 @@ class WholeFiles(TorchCheckpointIO):
         if Path(path).name in self.held:
             return dict(self.held[Path(path).name][1])
         try:
-            return read_plain(Path(path))
+            return safe_load(Path(path))
         except InputError as error:
             raise RunError(f"{path} can't be read any more ({error})") from error
 

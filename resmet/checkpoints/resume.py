@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundation.storage.safe_load import read_plain
+from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, Spec
 from resmet.callbacks.dry_run import parts
 from resmet.checkpoints.checkpoint_io import candidates
@@ -36,7 +36,7 @@ class Start:
     batch: int
     processes: int
     stopped: bool
-    halvings: int
+    batch_halvings: int
     sizes: dict[str, int]
     budget: dict[str, Any] | None
     precision: str = ""
@@ -51,17 +51,17 @@ def find_start(folder: Path, task: Task, data: Any) -> Start:
     notes: list[str] = []
     for path in candidates(folder / "checkpoints"):
         try:
-            content = read_plain(path)
+            content = safe_load(path)
             position = content["position"]
         except (InputError, KeyError, TypeError) as error:
             said = error if isinstance(error, InputError) else "it is no checkpoint of a run"
             notes.append(f"{path.name} can't be read ({said})")
             continue
         refuse_other_data(content, task, data)
-        task.slower = content["slower"]
+        task.lr_scale = content["lr_scale"]
         if notes:
             notes.append(f"the run goes on from {path.name}, epoch {position['epoch'] + 1}, batch {position['batch']}")
-        keys = ("epoch", "batch", "processes", "stopped", "halvings")
+        keys = ("epoch", "batch", "processes", "stopped", "batch_halvings")
         return Start(
             path,
             tuple(notes),
@@ -79,18 +79,18 @@ def recall(folder: Path, data: Any) -> None:
     """Let `data` leave out what the run in `folder` had left out, and nothing else: items keep their numbers. Call before `prepare`."""
     for path in candidates(folder / "checkpoints"):
         try:
-            content = read_plain(path, mapped=True)
-            names, spec = content["left_out"], Spec.from_dict(content["spec"])
+            content = safe_load(path, mapped=True)
+            names, spec = content["excluded_names"], Spec.from_dict(content["spec"])
         except Exception:  # `find_start` says so
             continue
         for name, part in parts(data).items():
-            part.stay_out, part.known = set(names), spec.parts.get(name) if name else spec
+            part.exclude, part.known = set(names), spec.parts.get(name) if name else spec
         return
 
 
-def left_out(data: Any) -> list[str]:
+def excluded_names(data: Any) -> list[str]:
     """The names of all items that were left out; of all parts where data is joint."""
-    return [name for part in parts(data).values() for name in part.left_out]
+    return [name for part in parts(data).values() for name in part.excluded_names]
 
 
 def refuse_other_data(content: dict[str, Any], task: Task, data: Any) -> None:

@@ -99,7 +99,7 @@ class Call:
             self.refuse(error)
         except RunError as error:
             self.code = FAILED
-            self.say(str(error))
+            self.say(f"{error} [{error.code}]")
         except Exception:
             self.code = FAILED
             traceback.print_exc()
@@ -146,7 +146,7 @@ def explain(error: Exception, command: str) -> str:
     """One message for what Hydra, OmegaConf or we refused: what is wrong and what comes near."""
     text = str(error).strip()
     if isinstance(error, InputError):
-        return text
+        return f"{text} [{error.code}]"
     if option := re.search(r"Could not find '([^']+)'", text):
         group, _, choice = option[1].rpartition("/")
         options = choices(group)

@@ -20,7 +20,7 @@ AUTO = "auto"
 
 FREE_OF_TRAINER = (*PLACEMENT, "max_epochs", "every", "precision")
 FREE = (*(f"trainer.{key}" for key in FREE_OF_TRAINER), "callbacks", "logger", "run_dir", "resume", "every")
-FREE_OF_DATA = ("root", "workers", "cache", "on_bad")
+FREE_OF_DATA = ("root", "num_workers", "cache", "on_error")
 """What may differ: the machine and its paths, for how long, and whether a file that breaks ends the run."""
 
 

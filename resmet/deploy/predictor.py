@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from foundation.structures import Batch, InputError, Prediction, counted
+from foundation.structures import Batch, InputError, Prediction, pluralize
 from foundation.visualization import plots
 from tasks.base import Task
 
@@ -72,7 +72,7 @@ class Predictor:
                         self.draw(files.original, name, batch["input"][i], answer, path)
                     done += 1
         left = f", {files.skipped} of other kinds left out" if files.skipped else ""
-        log.info(f"{counted(done, 'file')} answered{left}: {folder / 'predictions.jsonl'}")
+        log.info(f"{pluralize(done, 'file')} answered{left}: {folder / 'predictions.jsonl'}")
         if wrong:
             raise InputError(
                 f"{len(wrong)} files could not be read, the others were answered:\n" + "\n".join(map(str, wrong[:5]))

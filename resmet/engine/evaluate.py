@@ -34,7 +34,7 @@ def evaluate(task: Task, data: Any, split: str, folder: Path, engine: Callable[.
     log.info(f"data: {data.describe()}")
     for note in data.notes:
         log.info(note)
-    data.stand_still()  # the training split, too, is judged as it is
+    data.disable_augmentation()  # the training split, too, is judged as it is
     trainer = engine(run_dir=folder, callbacks=[Pictures()], logger=False)
     trainer.test(task, dataloaders=data.loader(split), verbose=False)
     figures = stage_figures(trainer, "test")

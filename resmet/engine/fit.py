@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from foundation.memory import peak_memory_mb
-from foundation.structures import InputError, RunError, counted
+from foundation.structures import InputError, RunError, pluralize
 from resmet.callbacks.batch_size_finder import SECONDS, FindBatch
 from resmet.callbacks.bottleneck import Waiting
 from resmet.callbacks.checkpoint import Saving
@@ -81,7 +81,7 @@ def train(
         RunError: If the run had to be ended.
     """
     table = EpochTable(folder)
-    task.keeps = task.keeps and data.can_stand_still
+    task.keeps = task.keeps and data.can_disable_augmentation
     start = find_start(folder, task, data) if resume else None
     watch = [kind() for kind in (Guard, Saving) if not any(isinstance(callback, kind) for callback in callbacks)]
     timing, waiting = Timing(data), Waiting(data)
@@ -91,7 +91,7 @@ def train(
     service = logger(run_dir=folder) if logger else False
     make = partial(engine, run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
     trainer = make()
-    data.still_epochs = task.still(trainer.max_epochs or 1)
+    data.no_augment_epochs = task.still(trainer.max_epochs or 1)
     if start and finished(start, trainer, folder):
         return
     if start:
@@ -116,7 +116,7 @@ def conclude(task: Task, data: Any, folder: Path, result: dict[str, Any], stage:
     write_json(folder / "metrics.json", result)
     report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
     score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
-    log.info(f"{stage} {task.score} {score} after {counted(result['epochs'], 'epoch')} in {result['seconds']:.0f} s")
+    log.info(f"{stage} {task.score} {score} after {pluralize(result['epochs'], 'epoch')} in {result['seconds']:.0f} s")
     log.info(f"report: {report}")
 
 
@@ -195,7 +195,7 @@ def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
     if not done or not (folder / "metrics.json").is_file():
         return False
     print(
-        f"this run is finished after {counted(start.epoch, 'epoch')}, see {folder}/report.html"
+        f"this run is finished after {pluralize(start.epoch, 'epoch')}, see {folder}/report.html"
         f"{'' if start.budget else '; for more say trainer.max_epochs=...'}"
     )
     return True

@@ -41,7 +41,7 @@ class Attempts:
     def __init__(self, task: Task, data: Any, folder: Path, make: Callable[..., Trainer]) -> None:
         self.task, self.data, self.folder, self.make = task, data, folder, make
         self.asked, self.accumulate = data.batch_size, 0
-        self.halvings = 0
+        self.batch_halvings = 0
         self.first: dict[str, Any] | None = None
 
     def run(self, trainer: Trainer, start: Start | None) -> Trainer:
@@ -85,7 +85,7 @@ class Attempts:
     def fit(self, trainer: Trainer, start: Start | None) -> None:
         """A signal ends the program with its own exit code, and says how to go on."""
         rendezvous.part()
-        self.task.halvings = self.halvings
+        self.task.batch_halvings = self.batch_halvings
         path = start.path if start else None
         try:
             trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
@@ -94,14 +94,14 @@ class Attempts:
 
     def go_back(self, trainer: Trainer, error: Rollback) -> tuple[Trainer, Start]:
         """From the last checkpoint, at a lower rate."""
-        slower = self.task.slower * error.slower
+        lr_scale = self.task.lr_scale * error.lr_factor
         try:
             start = find_start(self.folder, self.task, self.data)
         except InputError as nothing:
             raise RunError(f"{error}. There is no checkpoint to go back to: lower recipe.optimizer.lr") from nothing
-        self.task.slower = slower  # also below that of a checkpoint that is gone back to again
+        self.task.lr_scale = lr_scale  # also below that of a checkpoint that is gone back to again
         log.warning(
-            f"{error}. The run goes back to epoch {start.epoch + 1}, batch {start.batch}, at {slower:g} of its rate"
+            f"{error}. The run goes back to epoch {start.epoch + 1}, batch {start.batch}, at {lr_scale:g} of its rate"
         )
         return self.renew(trainer), start
 
@@ -113,7 +113,7 @@ class Attempts:
                 f"out of memory at data.batch_size={size} ({first_line}): lower data.batch_size and raise trainer.accumulate alike, "
                 "choose a smaller data.size or backbone, or trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
             ) from error
-        self.halvings += 1
+        self.batch_halvings += 1
         log.warning(
             f"out of memory at data.batch_size={size}: again with {self.data.batch_size}, accumulated to as many"
         )
@@ -122,13 +122,13 @@ class Attempts:
 
     def take_up(self, trainer: Trainer, start: Start) -> Trainer:
         """With the batches of the run that is gone on with."""
-        self.halvings = start.halvings
+        self.batch_halvings = start.batch_halvings
         if start.sizes:
             resize(self.data, start.sizes)
         else:  # it was written when batches could only be halved
-            for _ in range(start.halvings):
+            for _ in range(start.batch_halvings):
                 halve(self.data)
-        return self.renew(trainer) if start.halvings else trainer
+        return self.renew(trainer) if start.batch_halvings else trainer
 
     def renew(self, trainer: Trainer) -> Trainer:
         """A Trainer that knows nothing of the one before."""
@@ -137,7 +137,7 @@ class Attempts:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self.make(accumulate=self.accumulate * 2**self.halvings)
+        return self.make(accumulate=self.accumulate * 2**self.batch_halvings)
 
 
 def automatic(trainer: Trainer) -> bool:

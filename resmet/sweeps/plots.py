@@ -169,11 +169,11 @@ def side_by_side(panel: Axes, scored: Sequence[Trial], axis: Axis) -> dict[int, 
     return places
 
 
-def dots(panel: Axes, places: Sequence[float], trials: Sequence[Trial], colour: str, name: str | None = None) -> None:
+def dots(panel: Axes, places: Sequence[float], trials: Sequence[Trial], color: str, name: str | None = None) -> None:
     """Full where the trial is done, else hollow."""
-    face = colour if name in (None, NAMES[DONE]) and all(t.state == DONE for t in trials) else "none"
+    face = color if name in (None, NAMES[DONE]) and all(t.state == DONE for t in trials) else "none"
     panel.scatter(
-        places, [t.score or 0.0 for t in trials], s=26, facecolors=face, edgecolors=colour, label=name, zorder=3
+        places, [t.score or 0.0 for t in trials], s=26, facecolors=face, edgecolors=color, label=name, zorder=3
     )
 
 

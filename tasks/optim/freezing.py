@@ -45,7 +45,7 @@ class Plan:
         """Whether any stage ever sleeps."""
         return self.frozen > 0 or self.waking > 0
 
-    def awake(self, stages: int, epoch: int, epochs: int) -> int:
+    def unfrozen_stages(self, stages: int, epoch: int, epochs: int) -> int:
         """How many of `stages`, counted from the deepest, learn in `epoch` of 0..`epochs`-1."""
         first, last = round(self.frozen * epochs), round((self.frozen + self.waking) * epochs)
         if epoch >= last:
@@ -55,28 +55,28 @@ class Plan:
     def wakes(self, depth: int, stages: int, epochs: int) -> int:
         """The epoch in which the `depth`-th stage from the stem (0 the stem itself) wakes; `epochs` if never."""
         needed = stages - depth
-        return next((epoch for epoch in range(epochs) if self.awake(stages, epoch, epochs) >= needed), epochs)
+        return next((epoch for epoch in range(epochs) if self.unfrozen_stages(stages, epoch, epochs) >= needed), epochs)
 
     def still(self, stages: int, epochs: int) -> int:
         """The number of first epochs whose features are kept: the whole backbone sleeps."""
         return self.wakes(stages - 1, stages, epochs) if self.keep else 0
 
 
-def sleepers(backbone: Backbone, awake: int) -> list[nn.Module]:
+def sleepers(backbone: Backbone, unfrozen_stages: int) -> list[nn.Module]:
     """The modules of all stages but the `awake` deepest."""
     names = list(backbone.stages.values())
-    return [backbone.get_submodule(name) for stage in names[: len(names) - awake] for name in stage]
+    return [backbone.get_submodule(name) for stage in names[: len(names) - unfrozen_stages] for name in stage]
 
 
-def settle(backbone: Backbone, awake: int) -> None:
+def settle(backbone: Backbone, unfrozen_stages: int) -> None:
     """Let the `awake` deepest stages learn and no other."""
     backbone.requires_grad_(True)
-    for module in sleepers(backbone, awake):
+    for module in sleepers(backbone, unfrozen_stages):
         module.requires_grad_(False)
     backbone.zero_grad(set_to_none=True)  # a stale gradient would move a sleeping weight
 
 
-def rest(backbone: Backbone, awake: int) -> None:
+def rest(backbone: Backbone, unfrozen_stages: int) -> None:
     """Put sleeping stages into evaluation mode: batch statistics are used, not gathered, and nothing is dropped."""
-    for module in sleepers(backbone, awake):
+    for module in sleepers(backbone, unfrozen_stages):
         module.eval()

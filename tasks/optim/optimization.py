@@ -40,15 +40,15 @@ class Learning(LightningModule):
     backbone: Any  # a Backbone; torch types a module's attributes as Tensor or Module, which fits neither
     head: Any
     recipe: Recipe
-    awake: int
+    unfrozen_stages: int
     total: Tensor
     keeps = True
 
     def __init__(self) -> None:
         super().__init__()
         self.kept: Kept | None = None
-        self.slower = 1.0
-        self.halvings, self.asked = 0, 0
+        self.lr_scale = 1.0
+        self.batch_halvings, self.asked = 0, 0
         self.pace = Pace()
         self.sound: Callable[[Tensor, Tensor], bool] | None = None
 
@@ -76,7 +76,7 @@ class Learning(LightningModule):
         """As in torch, but what sleeps stays in evaluation mode."""
         super().train(mode)
         if hasattr(self, "backbone"):  # a part of a joint task has none of its own
-            rest(self.backbone, self.awake)
+            rest(self.backbone, self.unfrozen_stages)
         return self
 
     @property
@@ -109,8 +109,8 @@ class Learning(LightningModule):
 
     def follow_plan(self, epoch: int, epochs: int) -> None:
         """Wake and put to sleep what the recipe says for `epoch`, whatever was before."""
-        self.awake = self.recipe.plan.awake(len(self.backbone.stages), epoch, epochs)
-        settle(self.backbone, self.awake)
+        self.unfrozen_stages = self.recipe.plan.unfrozen_stages(len(self.backbone.stages), epoch, epochs)
+        settle(self.backbone, self.unfrozen_stages)
         self.train()
 
     def still(self, epochs: int) -> int:

@@ -147,7 +147,7 @@ class Recipe:
                 warmup=warmup,
                 floor=self.floor,
                 start=round(steps * group["wakes"] / epochs),
-                highest=task.slower,
+                highest=task.lr_scale,
                 place=task.pace.place,
             )
             for group in optimizer.param_groups

@@ -31,7 +31,7 @@ WORDS = {
 
 WORKED = {
     "pictures": (
-        *("data=image_folder", "data.root=drawn", "data.size=32", "data.cache=false", "data.workers=2"),
+        *("data=image_folder", "data.root=drawn", "data.size=32", "data.cache=false", "data.num_workers=2"),
         *("data.batch_size=4", "trainer.max_epochs=12"),
     )
 }

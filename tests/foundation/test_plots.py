@@ -23,17 +23,17 @@ def test_any_number_of_channels_becomes_a_picture(channels: int) -> None:
 def test_a_class_has_one_colour_in_boxes_and_masks() -> None:
     boxes, masks = Spec(2, 3, ("cat", "dog")), Spec(2, 3, ("background", "cat", "dog"))
     assert class_colours(boxes) == class_colours(masks)[1:]
-    assert [colour for _, colour in mask_legend(masks)] == class_colours(boxes)
+    assert [color for _, color in mask_legend(masks)] == class_colours(boxes)
 
 
 def test_a_mask_has_an_outline_in_its_colour_and_what_is_ignored_is_hatched() -> None:
     image, mask = torch.full((3, 300, 300), 90, dtype=torch.uint8), torch.zeros(300, 300, dtype=torch.uint8)
     mask[100:200, 100:200], mask[:50, :50] = 1, IGNORE
     spec = Spec(2, 3, ("background", "cell"), target="mask")
-    shown, colour = draw(image, {"mask": mask}, spec), torch.tensor(class_colours(spec)[1])
-    assert torch.equal(shown[:, 100, 150].int(), colour.int())
+    shown, color = draw(image, {"mask": mask}, spec), torch.tensor(class_colours(spec)[1])
+    assert torch.equal(shown[:, 100, 150].int(), color.int())
     assert (shown[:, 98:100, 150].float().mean(1) < 90).all()  # a dark rim
-    assert not torch.equal(shown[:, 150, 150].int(), colour.int())
+    assert not torch.equal(shown[:, 150, 150].int(), color.int())
     assert set(shown[0, :50, :50].unique().tolist()) == {90, 255}
     assert (shown[:, 250:, 250:] == 90).all()
 

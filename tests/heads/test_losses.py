@@ -6,7 +6,7 @@ from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from foundation.parallel.collectives import alone, mean, processes, total, whole
+from foundation.parallel.collectives import local_only, mean, processes, total, whole
 from foundation.parallel.sync_batchnorm import OnCpu, OnGpu, over_all, synchronise
 from foundation.structures import IGNORE
 from heads.anchor_sampler import Sampler
@@ -35,7 +35,7 @@ def test_one_process_changes_nothing() -> None:
     assert total(x) is x
     assert mean(x, 7) is x
     assert whole(5, x.device) == 5
-    with alone():
+    with local_only():
         assert processes() == 1
 
 

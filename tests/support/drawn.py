@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 
-def picture(path: Path, size: tuple[int, int] = (32, 32), colour: int | None = None, seed: int = 0) -> Path:
+def picture(path: Path, size: tuple[int, int] = (32, 32), color: int | None = None, seed: int = 0) -> Path:
     """Write an RGB picture of noise, or of one colour; `size` is width, height."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    array = noise if colour is None else np.full_like(noise, colour)
+    array = noise if color is None else np.full_like(noise, color)
     Image.fromarray(array).save(path)
     return path
 

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 
 from backbones.resnet import ResNet
-from datamodules.base.datamodule import Data
-from datamodules.joint import JointData
+from datamodules.base.datamodule import DataModule
+from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes, Tones
 from datamodules.transforms.augment import Augment
 from heads.rcnn import RCNN
@@ -39,13 +39,13 @@ def digits(**more: object) -> Digits:
     return data
 
 
-def joint(**more: object) -> JointData:
-    return JointData(
+def joint(**more: object) -> JointDataModule:
+    return JointDataModule(
         {"a": Scenes("boxes", 10, 64, batch_size=3, **more), "b": Scenes("mask", 12, 64, batch_size=4, **more)}
     )
 
 
-DATA: dict[str, Callable[..., Data]] = {
+DATA: dict[str, Callable[..., DataModule]] = {
     "classification": digits,
     "detection": lambda **more: Scenes("boxes", 12, 64, batch_size=3, **more),
     "segmentation": lambda **more: Scenes("mask", 12, 64, batch_size=3, **more),
@@ -54,7 +54,7 @@ DATA: dict[str, Callable[..., Data]] = {
 }
 
 
-def make_task(kind: str, data: Data) -> Task:
+def make_task(kind: str, data: DataModule) -> Task:
     seed_everything(0, verbose=False)
     net = ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels)
     if kind == "joint":
@@ -97,7 +97,7 @@ class Kill(Callback):
 
 
 def run(
-    kind: str | Callable[..., Data],
+    kind: str | Callable[..., DataModule],
     folder: Path,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
@@ -106,7 +106,7 @@ def run(
     every: str = "1h",
     accumulate: int = 1,
     batch_size: str | None = None,
-    workers: int = 0,
+    num_workers: int = 0,
     budget: float | None = None,
     limit: int | None = None,
     precision: str = "32-true",
@@ -114,7 +114,7 @@ def run(
 ) -> Path:
     """Train in `folder`; one that is gone on with starts from weights and random numbers that must not matter."""
     data = (DATA[kind] if isinstance(kind, str) else kind)(**data_keys)
-    data.workers = workers
+    data.num_workers = num_workers
     if resume:
         recall(folder, data)
     data.prepare()

@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, seed_everything
 from torch.optim import SGD
 
 from backbones.resnet import ResNet
-from datamodules.base.datamodule import Data
-from datamodules.joint import JointData
+from datamodules.base.datamodule import DataModule
+from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes, Tones
 from heads.rcnn import RCNN
 from resmet.engine.trainer import make_trainer
@@ -40,9 +40,9 @@ def scenes(target: str, count: int, batch_size: int) -> Scenes:
     return Scenes(target, count, 64, batch_size=batch_size)
 
 
-def joint(batch_size: int) -> JointData:
+def joint(batch_size: int) -> JointDataModule:
     """The parts' sets differ in length, so that some end earlier and one starts again."""
-    return JointData({"a": scenes("boxes", 15, batch_size), "b": scenes("mask", 23, batch_size)})
+    return JointDataModule({"a": scenes("boxes", 15, batch_size), "b": scenes("mask", 23, batch_size)})
 
 
 DATA: dict[str, Any] = {
@@ -55,7 +55,7 @@ DATA: dict[str, Any] = {
 }
 
 
-def make(kind: str, world: int) -> tuple[Data, Task]:
+def make(kind: str, world: int) -> tuple[DataModule, Task]:
     data = DATA[kind](batch_size=BATCH // world)
     data.prepare()
     seed_everything(0, verbose=False)

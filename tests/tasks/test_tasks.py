@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from backbones.resnet import ResNet
-from datamodules.joint import JointData
+from datamodules.joint import JointDataModule
 from datamodules.loading.collate import collate
 from datamodules.synthetic import Digits, Scenes, Tones
 from foundation.structures import IGNORE, InputError, Spec
@@ -132,7 +132,7 @@ def test_ignored_pixels_touch_neither_loss_nor_score(names: tuple[str, ...]) -> 
         losses = task.losses(features, batch)
         task.update("test", task.predict(features, batch), batch)
         results.append((float(sum(losses.values())), task.results("test")))
-        task.meters["test"].reset()
+        task.metrics["test"].reset()
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
     assert results[0][1] == results[1][1]
     del task.logits
@@ -171,7 +171,7 @@ def test_detection_learns_the_ids_that_it_is_given() -> None:
 
 def test_joint_has_one_backbone() -> None:
     parts = {"digits": Digits(channels=3), "shapes": Scenes("boxes", 20), "regions": Scenes("mask", 20)}
-    data = JointData(parts)
+    data = JointDataModule(parts)
     data.prepare()
     spec, backbone = data.spec, ResNet(18, width=8)
     tasks = {"digits": Classification, "shapes": Detection, "regions": Segmentation}

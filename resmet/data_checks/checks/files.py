@@ -43,7 +43,7 @@ def unusable(chart: Chart) -> Iterator[Finding]:
             "error",
             f"{count(len(messages), 'item')} can't be used",
             tuple(messages),
-            "mend or remove them, or train without them: data.on_bad=skip",
+            "mend or remove them, or train without them: data.on_error=skip",
         )
 
 

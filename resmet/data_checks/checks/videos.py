@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from av.error import FFmpegError
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import Sample
 from datamodules.splits.splits import Item
 from foundation.structures import InputError, Spec
@@ -31,7 +31,7 @@ OF_FILES = {
 """Containers that hold what they show. A playlist called .mp4 would name other files, or addresses, to be opened."""
 
 
-class Clips(Data):
+class Clips(DataModule):
     """The middle frames of the clips that a table names, or that lie in a folder a class.
 
     Args:

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from datamodules.base.datamodule import Data
-from datamodules.base.files import FileData
+from datamodules.base.datamodule import DataModule
+from datamodules.base.files import FileDataModule
 from datamodules.splits.splits import Item
 from resmet.data_checks.run.result_cache import Facts
 from resmet.data_checks.scan.file_tree import Tree
@@ -34,7 +34,7 @@ class Chart:
     root: Path
     tree: Tree
     guess: Guess
-    data: Data | None = None
+    data: DataModule | None = None
     facts: dict[str, Facts] = field(default_factory=dict)
     refused: str = ""
 
@@ -46,7 +46,7 @@ class Chart:
     @property
     def published(self) -> tuple[str, ...]:
         """The splits that the data has by itself."""
-        return self.data.published if isinstance(self.data, FileData) else tuple(self.splits)
+        return self.data.published if isinstance(self.data, FileDataModule) else tuple(self.splits)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def command_line(order: Order, chart: Chart, settings: dict[str, Any]) -> str:
     words += [f"data.{key}={flow(value)}" for key, value in settings.items()] + order.said
     words += remedies(order, chart)
     if any("error" in facts for facts in chart.facts.values()) or chart.data.skipped:
-        words += [] if any(word.startswith("data.on_bad=") for word in order.said) else ["data.on_bad=skip"]
+        words += [] if any(word.startswith("data.on_error=") for word in order.said) else ["data.on_error=skip"]
     return " ".join(["python", "train.py", *map(shlex.quote, words)])
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.decoding.image import read_mask
 from datamodules.splits.splits import Item
 from foundation.structures import InputError
@@ -22,7 +22,7 @@ Watch = Callable[[int, int], None]
 """Told how many of how many items are done."""
 
 
-def examine(data: Data, settings: str, memory: Memory, watch: Watch) -> dict[str, Facts]:
+def examine(data: DataModule, settings: str, memory: Memory, watch: Watch) -> dict[str, Facts]:
     """The facts of all items of `data`, by name.
 
     Args:
@@ -63,7 +63,7 @@ def target_files(target: Any) -> list[Path]:
     return []
 
 
-def look(data: Data, item: Item, objects: bool) -> Facts:
+def look(data: DataModule, item: Item, objects: bool) -> Facts:
     """What one item shows when it is opened; ``error`` alone where it can't be used.
 
     Args:

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from foundation.hardware import cache_home
+from foundation.hardware import user_cache_dir
 from resmet.data_checks.scan.file_tree import fingerprint, read_tree, stamp
 
 JSON = "json="
@@ -42,7 +42,7 @@ class Memory:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         name = hashlib.blake2b(str(root.resolve()).encode(), digest_size=12).hexdigest()
-        self.path = cache_home() / "doctor" / f"{name}.sqlite"
+        self.path = user_cache_dir() / "doctor" / f"{name}.sqlite"
 
     def open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)

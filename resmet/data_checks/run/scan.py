@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datamodules.base.datamodule import Data
-from datamodules.base.dataset import Items
+from datamodules.base.datamodule import DataModule
+from datamodules.base.dataset import ItemDataset
 from foundation.structures import InputError
 from resmet.data_checks.checks.mask_values import settle
 from resmet.data_checks.checks.videos import Clips
@@ -29,7 +29,7 @@ from resmet.data_checks.scan.formats import Guess, detect
 
 SPLITS = ("train", "val", "test")
 
-Make = Callable[[dict[str, Any]], Data]
+Make = Callable[[dict[str, Any]], DataModule]
 """Builds the reader with settings that were found out."""
 
 UNKNOWN = (
@@ -107,12 +107,12 @@ def look(order: Order, make: Make, memory: Memory) -> Look:
     return result
 
 
-def read(chart: Chart, make: Make, settings: dict[str, Any]) -> Data:
+def read(chart: Chart, make: Make, settings: dict[str, Any]) -> DataModule:
     """The reader, after reading; what can't be used is left out and listed."""
     if chart.guess.family == "video":
-        data: Data = Clips(chart.root, chart.tree, chart.guess)
+        data: DataModule = Clips(chart.root, chart.tree, chart.guess)
     elif chart.guess.format:
-        data = make(settings | {"on_bad": "skip"})
+        data = make(settings | {"on_error": "skip"})
     else:
         there = Counter(kind for name in chart.tree if (kind := family(name)))
         held = (
@@ -120,7 +120,7 @@ def read(chart: Chart, make: Make, settings: dict[str, Any]) -> Data:
         )
         raise InputError(f"there are {held}, but {UNKNOWN}")
     found = data.read()
-    data.splits = {split: Items(data, found[split], random=False) for split in SPLITS if found.get(split)}
+    data.splits = {split: ItemDataset(data, found[split], random=False) for split in SPLITS if found.get(split)}
     return data
 
 

@@ -21,14 +21,14 @@ def read_tree(root: Path, without: Collection[Path] = ()) -> Tree:
 
     Links to folders are followed, each folder once.
     """
-    left_out = {str(path.absolute()) for path in without}
+    excluded_names = {str(path.absolute()) for path in without}
     found: Tree = {}
     seen: set[tuple[int, int]] = set()
     waiting = [(str(root.absolute()), "")]
     while waiting:
         folder, inside = waiting.pop()
         for entry in entries(folder, seen):
-            if entry.name.startswith(".") or entry.name in JUNK or entry.path in left_out:
+            if entry.name.startswith(".") or entry.name in JUNK or entry.path in excluded_names:
                 continue
             if entry.is_dir():
                 waiting.append((entry.path, f"{inside}{entry.name}/"))

@@ -76,11 +76,11 @@ def test_small_objects_keep_enough_pixels(cells: Callable, size: tuple[int, int]
 
 def test_a_run_that_is_gone_on_with_keeps_its_size(cells: Callable) -> None:
     root = cells((640, 480), 40)
-    data = Voc(str(root), on_bad="skip")
+    data = Voc(str(root), on_error="skip")
     data.prepare()
     (root / "Annotations" / "3.xml").write_text("broken")
-    again = Voc(str(root), on_bad="skip")
-    again.known, again.stay_out = replace(data.spec, size=(448, 448), crowd=9, sides=(1.0, 2.0, 3.0)), set()
+    again = Voc(str(root), on_error="skip")
+    again.known, again.exclude = replace(data.spec, size=(448, 448), crowd=9, sides=(1.0, 2.0, 3.0)), set()
     again.prepare()
     assert (again.spec.size, again.spec.crowd, again.spec.sides) == ((448, 448), 9, (1.0, 2.0, 3.0))
 

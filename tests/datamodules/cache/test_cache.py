@@ -14,7 +14,7 @@ import torch
 from drawn import picture
 from PIL import Image
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.cache import cache
 from datamodules.cache.item_file import CacheFile
 from datamodules.formats.audio_csv import AudioCsv
@@ -42,15 +42,15 @@ def deep(tmp_path: Path) -> Path:
     return tmp_path / "deep"
 
 
-def everything(data: Data) -> list[tuple[str, Any]]:
+def everything(data: DataModule) -> list[tuple[str, Any]]:
     return [(items.name(i), items.sample(i)) for items in data.splits.values() for i in range(len(items))]
 
 
-def shapes(data: Data) -> list[Any]:
+def shapes(data: DataModule) -> list[Any]:
     return [items.known_shapes() for items in data.splits.values()]
 
 
-def prepared(data: Data) -> Data:
+def prepared(data: DataModule) -> DataModule:
     data.prepare(required=["train"])
     return data
 
@@ -66,7 +66,7 @@ def alike(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-def undecodable(data: Data) -> Data:
+def undecodable(data: DataModule) -> DataModule:
     def fail(item: Any) -> Any:
         pytest.fail(f"{item.name} was decoded")
 
@@ -74,7 +74,7 @@ def undecodable(data: Data) -> Data:
     return data
 
 
-KINDS: dict[str, Callable[..., Data]] = {
+KINDS: dict[str, Callable[..., DataModule]] = {
     "image_folder": lambda root, cache: ImageFolder(str(root), size=24, cache=cache),
     "mask_folder": lambda root, cache: MaskFolder(str(root), {0: "background", 255: "thing"}, size=24, cache=cache),
     "voc": lambda root, cache: Voc(str(root), size=32, cache=cache),
@@ -108,7 +108,7 @@ def test_a_changed_file_is_decoded_anew(image_folder: Path) -> None:
     file = image_folder / "train" / "dark" / "0.png"
     prepared(ImageFolder(str(image_folder), cache="disk"))
     before, length = file.stat(), file.stat().st_size
-    picture(file, colour=99)
+    picture(file, color=99)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert file.stat().st_size == length
     data = prepared(ImageFolder(str(image_folder), cache="disk"))
@@ -156,10 +156,10 @@ def test_a_damaged_file_is_made_anew(damage: str, image_folder: Path, home: Path
     assert alike(decoded, everything(prepared(undecodable(ImageFolder(str(image_folder), cache="disk")))))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_same_from_anywhere(image_folder: Path, workers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_are_the_same_from_anywhere(image_folder: Path, num_workers: int) -> None:
     def batches(cache: str) -> list[torch.Tensor]:
-        data = prepared(ImageFolder(str(image_folder), batch_size=3, size=24, cache=cache, workers=workers))
+        data = prepared(ImageFolder(str(image_folder), batch_size=3, size=24, cache=cache, num_workers=num_workers))
         found = [batch["input"] for batch in data.loader("train")]
         data.teardown("")
         return found

@@ -52,7 +52,7 @@ def test_splits_and_refusals(tmp_path: Path) -> None:
     sound(tmp_path / "train" / "low" / "9.wav", np.zeros(800))
     with pytest.raises(InputError, match=r"9\.wav is silent"):
         prepared(tmp_path)
-    assert len(prepared(tmp_path, on_bad="skip").skipped) == 1
+    assert len(prepared(tmp_path, on_error="skip").skipped) == 1
     with pytest.raises(InputError, match="holds no sounds in class folders"):
         prepared(tmp_path / "test" / "low")
 

@@ -12,7 +12,7 @@ from foundation.structures import InputError
 
 def table(root: Path, header: str, rows: list[str]) -> Path:
     for i in range(12):
-        picture(root / "files" / f"{i}.png", colour=40 + 12 * i)
+        picture(root / "files" / f"{i}.png", color=40 + 12 * i)
     (root / "table.csv").write_text("\n".join([header, *rows]) + "\n")
     return root
 
@@ -98,7 +98,7 @@ def test_bad_rows_and_files_are_left_out_when_asked(tmp_path: Path) -> None:
     (root / "files" / "4.png").write_bytes(b"cut")
     with pytest.raises(InputError):
         prepared(root)
-    data = prepared(root, on_bad="skip")
+    data = prepared(root, on_error="skip")
     assert sum(len(items) for items in data.splits.values()) == 11
     assert len(data.skipped) == 6
     assert any("6 items can't be used, left out" in note for note in data.notes)
@@ -111,4 +111,4 @@ def test_everything_left_out_is_refused(tmp_path: Path) -> None:
     for path in (root / "files").iterdir():
         path.write_bytes(b"")
     with pytest.raises(InputError, match="no item to use as train .* 12 items were left out, such as"):
-        prepared(root, on_bad="skip")
+        prepared(root, on_error="skip")

@@ -39,17 +39,17 @@ def test_batches_are_raw_and_the_same_again(image_folder: Path) -> None:
     assert first["names"] == second["names"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_change_nothing(image_folder: Path, workers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_workers_change_nothing(image_folder: Path, num_workers: int) -> None:
     def batches(count: int) -> list[torch.Tensor]:
-        loader = prepared(image_folder, workers=count, batch_size=4).loader("train")
+        loader = prepared(image_folder, num_workers=count, batch_size=4).loader("train")
         drawn = []
         for epoch in (0, 1):
             loader.batch_sampler.set_epoch(epoch)
             drawn += [batch["input"] for batch in loader]
         return drawn
 
-    for one, other in zip(batches(0), batches(workers), strict=True):
+    for one, other in zip(batches(0), batches(num_workers), strict=True):
         assert torch.equal(one, other)
 
 

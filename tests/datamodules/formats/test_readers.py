@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.formats.coco import Coco
 from datamodules.formats.mask_folder import MaskFolder
 from datamodules.formats.voc import Voc
@@ -62,7 +62,7 @@ def write(root: Path, objects: list[tuple[str, tuple[int, int, int, int]]]) -> N
 def test_every_format_gives_the_same_boxes_inside_the_image(objects: list, size: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), objects)
-        found: list[Data] = [kind(folder, size=size) for kind in (Voc, Yolo, Coco)]
+        found: list[DataModule] = [kind(folder, size=size) for kind in (Voc, Yolo, Coco)]
         samples = []
         for data in found:
             data.prepare()

@@ -36,7 +36,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(root: Path | str, **arguments: Any) -> Sharded:
-    data = Sharded(str(root), workers=0, **arguments)
+    data = Sharded(str(root), num_workers=0, **arguments)
     data.prepare()
     return data
 
@@ -56,11 +56,17 @@ def test_runs_from_the_command_line(run: Callable, tmp_path: Path) -> None:
     assert "1300 train, 228 val, 269 test" in packing.stdout
     assert "train: 1300 of 1300 items" in packing.stderr
     with serving(tmp_path / "packed") as (address, _):
-        for workers, root in ((0, "packed"), (2, address)):
-            words = ("data=sharded", f"data.root={root}", f"data.workers={workers}", f"run_dir=with{workers}", *TINY)
+        for num_workers, root in ((0, "packed"), (2, address)):
+            words = (
+                "data=sharded",
+                f"data.root={root}",
+                f"data.num_workers={num_workers}",
+                f"run_dir=with{num_workers}",
+                *TINY,
+            )
             done = run("train", *words, XDG_CACHE_HOME=str(tmp_path / "cache"))
             assert done.returncode == 0, done.stderr
-    one, two = ((tmp_path / f"with{workers}" / "metrics.csv").read_text() for workers in (0, 2))
+    one, two = ((tmp_path / f"with{num_workers}" / "metrics.csv").read_text() for num_workers in (0, 2))
     assert one == two, "folder or web, with or without workers"
     assert list((tmp_path / "cache" / "resmet" / "shards").glob("*.tar"))
     judged = run(
@@ -80,7 +86,7 @@ def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path
     shutil.copytree(digits, tmp_path / "packed")
     victim = tmp_path / "packed" / "train-000001.tar"
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")
-    done = run("train", "data=sharded", "data.root=packed", "data.workers=1", "run_dir=run", *TINY)
+    done = run("train", "data=sharded", "data.root=packed", "data.num_workers=1", "run_dir=run", *TINY)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     message = [line for line in done.stderr.splitlines() if line.startswith("train.py:")]
@@ -90,7 +96,7 @@ def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path
         InputError, match=r"^\S+ is not what its manifest says \(its checksum differs\): copy or pack it again "
     ):
         content(prepared(tmp_path / "packed"))
-    skipped = run("train", "data=sharded", "data.root=packed", "data.on_bad=skip", "run_dir=skip", *TINY)
+    skipped = run("train", "data=sharded", "data.root=packed", "data.on_error=skip", "run_dir=skip", *TINY)
     assert skipped.returncode == 0, skipped.stderr
     assert "train-000001.tar is not what its manifest says" in (tmp_path / "skip" / "skipped.txt").read_text()
 
@@ -99,7 +105,7 @@ def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path
 def test_workers_change_nothing(digits: Path, split: str) -> None:
     data = prepared(digits, batch_size=100, seed=1, augment=Augment(flip=0.5, rotate=20))
     alone = content(data, split)
-    data.workers = 2
+    data.num_workers = 2
     assert content(data, split) == alone
     assert sorted(name for names, *_ in alone for name in names) == sorted(
         data.splits[split].name(i) for i in range(len(data.splits[split]))
@@ -137,7 +143,7 @@ def test_a_local_shard_that_is_missing_or_short(digits: Path, tmp_path: Path) ->
     assert "2 items can't be used" in str(caught.value)
     assert "train-000000.tar is missing, though the manifest names it" in str(caught.value)
     assert "val-000000.tar has 5 bytes, the manifest says" in str(caught.value)
-    data = prepared(tmp_path / "packed", on_bad="skip")
+    data = prepared(tmp_path / "packed", on_error="skip")
     assert len(data.skipped) == 2
     left = prepared(digits)
     assert 0 < len(data.splits["train"]) < len(left.splits["train"])

@@ -88,7 +88,7 @@ def test_lines_that_cannot_be_right(tmp_path: Path, line: str, said: str) -> Non
     (root / "labels/train/train0.txt").write_text(line)
     with pytest.raises(InputError, match=said):
         prepared(root)
-    skipped = prepared(root, on_bad="skip")
+    skipped = prepared(root, on_error="skip")
     assert len(skipped.splits["train"]) == 3
     assert len(skipped.skipped) == 1
 

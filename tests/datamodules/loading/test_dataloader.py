@@ -1,4 +1,4 @@
-"""Workers that die or hang cost no batch, and files that turn unreadable follow ``data.on_bad``."""
+"""Workers that die or hang cost no batch, and files that turn unreadable follow ``data.on_error``."""
 
 import logging
 import os
@@ -52,8 +52,8 @@ def hang() -> None:
     time.sleep(600)
 
 
-def drawn(data: Any, workers: int) -> list[Any]:
-    data.workers = workers
+def drawn(data: Any, num_workers: int) -> list[Any]:
+    data.num_workers = num_workers
     data.prepare()
     return [(batch["names"], batch["input"]) for batch in data.loader("train")]
 
@@ -80,21 +80,23 @@ def test_workers_are_replaced_and_named(
 
 def test_workers_that_always_die_end_the_run(image_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "marks").mkdir()
-    with pytest.raises(RunError, match=r"replaced 3 times in this epoch: lower data.workers"):
+    with pytest.raises(RunError, match=r"replaced 3 times in this epoch: lower data.num_workers"):
         drawn(Trouble(image_folder, die, tmp_path / "marks", once=False), 1)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_turns_unreadable_stops_or_is_stood_in_for(workers: int, image_folder: Path) -> None:
-    for on_bad in ("stop", "skip"):
-        data = ImageFolder(str(image_folder), batch_size=4, size=32, cache=False, workers=workers, on_bad=on_bad)
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_file_that_turns_unreadable_stops_or_is_stood_in_for(num_workers: int, image_folder: Path) -> None:
+    for on_error in ("stop", "skip"):
+        data = ImageFolder(
+            str(image_folder), batch_size=4, size=32, cache=False, num_workers=num_workers, on_error=on_error
+        )
         data.prepare()
         size = len(data.splits["train"])
         path = Path(data.splits["train"].items[2].name)
         path.write_bytes(b"no picture any more")
-        if on_bad == "stop":
+        if on_error == "stop":
             with pytest.raises(
-                InputError, match=rf"{path.name} can't be read as an image.*mend it and go on.*data.on_bad=skip"
+                InputError, match=rf"{path.name} can't be read as an image.*mend it and go on.*data.on_error=skip"
             ):
                 list(data.loader("train"))
         else:
@@ -103,11 +105,11 @@ def test_a_file_that_turns_unreadable_stops_or_is_stood_in_for(workers: int, ima
             assert str(path) not in names
             assert [str(path) in message for message in data.lost] == [True]
             assert data.skipped == data.lost
-        picture(path, colour=40)
+        picture(path, color=40)
 
 
 def test_what_can_not_be_judged_is_left_out(image_folder: Path) -> None:
-    data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, workers=0, on_bad="skip")
+    data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, num_workers=0, on_error="skip")
     data.prepare()
     for item in data.splits["test"].items[:2]:  # a whole batch
         Path(item.name).unlink()

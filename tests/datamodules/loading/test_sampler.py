@@ -184,7 +184,7 @@ def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
         picture(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
         annotate(tmp_path, str(i), [("a", 5, 5, 30, 30)], size)
     (tmp_path / "JPEGImages" / "0.png").write_bytes(b"none")
-    data = Voc(str(tmp_path), batch_size=2, on_bad="skip", splits=Splits(val=0.2, test=0.0))
+    data = Voc(str(tmp_path), batch_size=2, on_error="skip", splits=Splits(val=0.2, test=0.0))
     data.prepare()
     items, batches = data.splits["train"], data.batches("train")
     assert items.known_shapes() == [tuple(items.sample(i)[0].shape[1:]) for i in range(len(items))]

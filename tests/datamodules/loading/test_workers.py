@@ -18,7 +18,7 @@ import torch
 
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.formats.mask_folder import MaskFolder
-from datamodules.joint import JointData
+from datamodules.joint import JointDataModule
 from datamodules.loading import workers
 from datamodules.loading.collate import collate, collate_packed, unpack
 from datamodules.loading.workers import MOST, Crew, batch_bytes, fitting, open_files, usual_workers
@@ -44,12 +44,18 @@ MB = 1_000_000
     ],
 )
 def test_workers_where_there_is_something_to_do(
-    whole: bool, by_batch: bool, gpu: bool, batch: int, sharers: int, expected: int, monkeypatch: pytest.MonkeyPatch
+    whole: bool,
+    by_batch: bool,
+    gpu: bool,
+    batch: int,
+    concurrent_loaders: int,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workers, "cores", lambda: 16)
-    assert usual_workers(whole, by_batch, gpu, batch, sharers) == expected
+    assert usual_workers(whole, by_batch, gpu, batch, concurrent_loaders) == expected
     monkeypatch.setattr(workers, "cores", lambda: 1)
-    assert usual_workers(whole, by_batch, gpu, batch, sharers) <= 1
+    assert usual_workers(whole, by_batch, gpu, batch, concurrent_loaders) <= 1
 
 
 def test_cores_are_those_that_may_be_used() -> None:
@@ -76,16 +82,16 @@ def test_cores_are_those_that_may_be_used() -> None:
     ],
 )
 def test_batches_fit_into_shared_memory(
-    free: int | None, batch: int, sharers: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    free: int | None, batch: int, concurrent_loaders: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "free_shared", lambda: free)
-    fits, said = fitting(Crew(8, batch=batch), sharers)
-    assert (fits.workers, fits.ahead) == expected
+    fits, said = fitting(Crew(8, batch=batch), concurrent_loaders)
+    assert (fits.num_workers, fits.ahead) == expected
     assert bool(said) == (expected != (8, 2))
     if said:
         assert "64 MB free, too little for 8 workers with batches of" in said
         assert "docker run --shm-size=8g" in said
-        assert batch * (fits.workers * fits.ahead + 1) * sharers <= (free or 0) or not fits.workers
+        assert batch * (fits.num_workers * fits.ahead + 1) * concurrent_loaders <= (free or 0) or not fits.num_workers
 
 
 def test_what_does_not_fit_is_said_once_and_loaded(
@@ -95,7 +101,7 @@ def test_what_does_not_fit_is_said_once_and_loaded(
     monkeypatch.setattr(logging.getLogger("resmet"), "handlers", [])
     monkeypatch.setattr(logging.getLogger("resmet"), "propagate", True)
     monkeypatch.setattr(workers, "free_shared", lambda: 20_000)
-    data = ImageFolder(str(image_folder), batch_size=4, size=32, workers=2)
+    data = ImageFolder(str(image_folder), batch_size=4, size=32, num_workers=2)
     data.prepare()
     for _ in range(2):
         loader = data.loader("train")
@@ -127,7 +133,7 @@ logging.basicConfig()
 if sys.argv[1] == "blind":
     datamodule.fitting = lambda crew, sharers: (crew, "")
 data = Scenes("mask", 120, 256, batch_size=24)
-data.workers = 2
+data.num_workers = 2
 data.prepare()
 print("items", sum(len(batch["names"]) for batch in data.loader("train")))
 data.teardown("")
@@ -162,7 +168,7 @@ def test_files_may_be_opened_as_needed() -> None:
 def test_boxes_cross_in_few_files() -> None:
     """An open file each would be more than a process may have, and what is kept in memory would never be given back."""
     data = Scenes("boxes", 60, 48, batch_size=8)
-    data.workers = 1
+    data.num_workers = 1
     data.prepare()
     items = data.splits["val"].__getitems__([(0, i) for i in range(12)])
     plain, packed = collate(items), unpack(collate_packed(items))
@@ -181,7 +187,7 @@ def children() -> int:
 
 
 def test_validations_workers_end_with_it_and_trainings_stay(image_folder: Path) -> None:
-    data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, workers=2)
+    data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, num_workers=2)
     data.prepare()
     training, validation = data.loader("train"), data.loader("val")
     list(training)
@@ -204,7 +210,7 @@ def test_validations_workers_end_with_it_and_trainings_stay(image_folder: Path) 
 def test_joint_parts_share_the_cores(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "cores", lambda: 4)
     make = partial(ImageFolder, str(image_folder), batch_size=4, size=32, cache=False)
-    data = JointData({"a": make(), "b": make()})
+    data = JointDataModule({"a": make(), "b": make()})
     data.prepare()
     data.loader("train")
     assert [part.loaders[-1].num_workers for part in data.parts.values()] == [2, 2]
@@ -233,7 +239,7 @@ def wait_until(what: Any, seconds: float) -> bool:
 
 @pytest.fixture
 def training(image_folder: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
-    words = ("data=image_folder", f"data.root={image_folder}", "data.size=32", "data.cache=false", "data.workers=2")
+    words = ("data=image_folder", f"data.root={image_folder}", "data.size=32", "data.cache=false", "data.num_workers=2")
     more = (
         "data.batch_size=4",
         "backbone.width=8",
@@ -253,7 +259,7 @@ def training(image_folder: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
 def test_no_worker_outlives_a_run(training: subprocess.Popen, signum: int, tmp_path: Path) -> None:
     assert wait_until(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file(), 60)
     assert wait_until(lambda: len(offspring(training.pid)) >= 2, 20)
-    workers = offspring(training.pid)
+    num_workers = offspring(training.pid)
     training.send_signal(signum)
     training.wait(60)
-    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 20)
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in num_workers), 20)

@@ -13,7 +13,7 @@ import torch
 from drawn import picture
 from torch import Tensor
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.formats.audio_csv import AudioCsv
 from datamodules.formats.image_csv import ImageCsv
 from datamodules.formats.mask_folder import MaskFolder
@@ -38,7 +38,7 @@ def several_labels(tmp_path: Path) -> ImageCsv:
     return ImageCsv(str(tmp_path / "labelled"), separator="|")
 
 
-FORMATS: dict[str, Callable[[pytest.FixtureRequest, Path], Data]] = {
+FORMATS: dict[str, Callable[[pytest.FixtureRequest, Path], DataModule]] = {
     "digits": lambda request, _: Digits(),
     "boxes": lambda request, _: Scenes(count=20),
     "mask": lambda request, _: Scenes("mask", count=20, size=64),
@@ -61,7 +61,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def reader(folder: Path, ndim: int = 2, **arguments: Any) -> Sharded:
-    return Sharded(str(folder), augment=Augment() if ndim == 2 else SoundAugment(), workers=0, **arguments)
+    return Sharded(str(folder), augment=Augment() if ndim == 2 else SoundAugment(), num_workers=0, **arguments)
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -196,7 +196,7 @@ def test_what_was_left_out_stays_out(tmp_path: Path, image_folder: Path) -> None
     with pytest.raises(InputError, match=r"bad\.png can't be read"):
         pack(ImageFolder(str(image_folder)), str(tmp_path / "out"), 1, 0)
     assert not (tmp_path / "out").exists()
-    manifest = pack(ImageFolder(str(image_folder), on_bad="skip"), str(tmp_path / "out"), 1, 0)
+    manifest = pack(ImageFolder(str(image_folder), on_error="skip"), str(tmp_path / "out"), 1, 0)
     assert any("bad.png" in note for note in manifest.notes)
     assert sum(shard.items for shards in manifest.splits.values() for shard in shards) == 16
 

@@ -205,8 +205,8 @@ def test_boxes_come_back(height: int, width: int, resize: str) -> None:
 def test_colour_of_any_number_of_channels() -> None:
     """Every channel is a grey picture of its own, all changed alike."""
     image = torch.arange(5 * 8 * 8, dtype=torch.uint8).reshape(5, 8, 8)
-    changed, _ = Augment(colour=0.3)(image, 0, Generator().manual_seed(3))
+    changed, _ = Augment(color_jitter=0.3)(image, 0, Generator().manual_seed(3))
     assert (changed.shape, changed.dtype) == (image.shape, torch.uint8)
-    alone, _ = Augment(colour=0.3)(image[2:3], 0, Generator().manual_seed(3))
+    alone, _ = Augment(color_jitter=0.3)(image[2:3], 0, Generator().manual_seed(3))
     assert torch.equal(changed[2], alone[0])
     assert not torch.equal(changed, image)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.formats.image_folder import ImageFolder
-from datamodules.joint import JointData
+from datamodules.joint import JointDataModule
 from datamodules.loading.collate import CHANGES, collate
 from datamodules.synthetic import Digits, Scenes, Tones
 from datamodules.transforms.augment import Augment, SoundAugment
@@ -28,7 +28,7 @@ ALL = Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)
 SOUND = SoundAugment(0.3, 6.0, 0.2, 0.3)
 
 
-def made(data: Data, split: str = "train", epoch: int = 0) -> Iterator[Any]:
+def made(data: DataModule, split: str = "train", epoch: int = 0) -> Iterator[Any]:
     """Batches as a step sees them."""
     loader = data.loader(split)
     loader.sampler.set_epoch(epoch)
@@ -46,11 +46,11 @@ def alike(first: Any, second: Any) -> bool:
     return torch.equal(first, second)
 
 
-KINDS: dict[str, Callable[..., Data]] = {
+KINDS: dict[str, Callable[..., DataModule]] = {
     "pictures": partial(Digits, channels=3, augment=ALL),
     "grey pictures": partial(Digits, augment=ALL),
     "turned about": partial(Digits, augment=Augment(0.5, 0.5)),
-    "tinted": partial(Digits, channels=3, augment=Augment(colour=0.4)),
+    "tinted": partial(Digits, channels=3, augment=Augment(color_jitter=0.4)),
     "cut out": partial(Digits, augment=Augment(rotate=9.0, crop=17)),
     "policies": partial(Digits, channels=3, augment=Augment(flip=0.5, policy="trivial", erase=0.5)),
     "masks": partial(Scenes, "mask", 40, 96, augment=ALL),
@@ -63,11 +63,11 @@ KINDS: dict[str, Callable[..., Data]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
     found = []
-    for batch_size, workers in ((32, 0), (1, 0), (7, 2)):
+    for batch_size, num_workers in ((32, 0), (1, 0), (7, 2)):
         data = KINDS[kind](batch_size=batch_size)
         whole = data.read()
         data.read = lambda whole=whole: {split: items[:40] for split, items in whole.items()}  # type: ignore[method-assign]
-        data.workers = workers
+        data.num_workers = num_workers
         data.prepare()
         found.append(by_name(made(data, epoch=3)))
         data.teardown("")
@@ -197,7 +197,7 @@ def test_colours_change_about_as_torchvisions() -> None:
         shares = torch.rand(10, generator=Generator().manual_seed(seed), dtype=torch.float64).tolist()
         bright, contrast = (0.8 + 0.4 * share for share in shares[8:])
         expected = functional.adjust_contrast(functional.adjust_brightness(image, bright), contrast)
-        changed = Augment(colour=0.2)(image, 0, Generator().manual_seed(seed))[0]
+        changed = Augment(color_jitter=0.2)(image, 0, Generator().manual_seed(seed))[0]
         assert (changed.float() - expected.float()).abs().mean() < 1.5
 
 
@@ -224,10 +224,10 @@ def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
 @pytest.mark.parametrize("joint", [False, True])
 def test_training_items_are_judged_as_they_are(joint: bool) -> None:
     """`evaluate.py split=train` hands a trainer the loader alone, so that nothing may be left to be made."""
-    part: Data = Scenes("boxes", 12, 64, augment=ALL)
-    data = JointData({"part": part}) if joint else part
+    part: DataModule = Scenes("boxes", 12, 64, augment=ALL)
+    data = JointDataModule({"part": part}) if joint else part
     data.prepare()
-    data.stand_still()
+    data.disable_augmentation()
     for batch in part.loader("train"):
         assert CHANGES not in batch
         for i, name in enumerate(batch["names"]):
@@ -239,9 +239,9 @@ def test_training_items_are_judged_as_they_are(joint: bool) -> None:
 def test_nothing_is_drawn_where_nothing_changes() -> None:
     data = Digits(augment=Augment(crop=20))
     data.prepare()
-    data.still_epochs = 1
+    data.no_augment_epochs = 1
     assert next(iter(data.loader("train"))).keys() == {"input", "target", "sizes", "names", "seeds"}
-    data.still_epochs = 0
+    data.no_augment_epochs = 0
     batch = next(iter(data.loader("train")))
     assert CHANGES not in batch
     assert batch["input"].shape[2:] == (20, 20)
@@ -249,7 +249,7 @@ def test_nothing_is_drawn_where_nothing_changes() -> None:
 
 def test_parts_of_joint_data_are_changed_each_in_its_own_way() -> None:
     parts = {"boxes": Scenes("boxes", 12, 64, augment=ALL, batch_size=4), "masks": Scenes("mask", 12, 64, batch_size=4)}
-    data = JointData(parts)
+    data = JointDataModule(parts)
     data.prepare()
     batch, _, _ = next(iter(data.loader("train")))
     before = {name: part["input"].clone() for name, part in batch.items()}
@@ -262,8 +262,8 @@ def test_parts_of_joint_data_are_changed_each_in_its_own_way() -> None:
 
 def test_files_loaded_by_workers_are_changed(image_folder: Path) -> None:
     found = []
-    for workers in (0, 2):
-        data = ImageFolder(str(image_folder), batch_size=3, size=32, cache=False, workers=workers, augment=ALL)
+    for num_workers in (0, 2):
+        data = ImageFolder(str(image_folder), batch_size=3, size=32, cache=False, num_workers=num_workers, augment=ALL)
         data.prepare()
         found.append(by_name(made(data)))
         data.teardown("")

@@ -36,11 +36,11 @@ def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     make = Augment.make
 
-    def counted(self: Augment, batch: Any, changes: Tensor) -> None:
+    def pluralize(self: Augment, batch: Any, changes: Tensor) -> None:
         found.append(len(batch["names"]))
         make(self, batch, changes)
 
-    monkeypatch.setattr(Augment, "make", counted)
+    monkeypatch.setattr(Augment, "make", pluralize)
     return found
 
 

@@ -175,7 +175,7 @@ def test_memory_that_runs_out_later_still_halves(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("tasks.classification.Classification.training_step", small)
     run("classification", tmp_path / "run", batch_size="auto", epochs=1)
     position = last(tmp_path / "run")["position"]
-    assert (position["sizes"], position["halvings"]) == ({"": 8}, 1)
+    assert (position["sizes"], position["batch_halvings"]) == ({"": 8}, 1)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 3
 
 

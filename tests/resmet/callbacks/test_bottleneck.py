@@ -13,7 +13,7 @@ import pytest
 import torch
 from runs_of import run
 
-from datamodules.base.dataset import Items
+from datamodules.base.dataset import ItemDataset
 from datamodules.cache.cache import mode_of
 from resmet.callbacks import bottleneck
 from resmet.callbacks.bottleneck import for_data, for_steps
@@ -29,7 +29,7 @@ def test_what_is_slow_is_said_once(slow: str, monkeypatch: pytest.MonkeyPatch, t
     """With the shares of the time, also in metrics.json."""
     caplog.set_level(logging.INFO, "resmet")
     monkeypatch.setattr(bottleneck, "STEPS", 6)
-    owner, name = {"data": (Items, "__getitems__"), "compute": (Classification, "training_step")}[slow]
+    owner, name = {"data": (ItemDataset, "__getitems__"), "compute": (Classification, "training_step")}[slow]
     right = getattr(owner, name)
 
     def slowly(*words: Any) -> Any:
@@ -37,17 +37,17 @@ def test_what_is_slow_is_said_once(slow: str, monkeypatch: pytest.MonkeyPatch, t
         return right(*words)
 
     monkeypatch.setattr(owner, name, slowly)
-    run("classification", tmp_path / "run", workers=0, epochs=2)
+    run("classification", tmp_path / "run", num_workers=0, epochs=2)
     assert caplog.text.count("the run waits for") == 1
     assert f"the run waits for {slow}: " in said(caplog)
     shares = json.loads((tmp_path / "run" / "metrics.json").read_text())["waits"]
     assert shares[slow] > 0.6
     assert shares["data"] + shares["compute"] == pytest.approx(1)
-    assert ("data.workers" in said(caplog)) == (slow == "data" and (os.cpu_count() or 1) > 1)
+    assert ("data.num_workers" in said(caplog)) == (slow == "data" and (os.cpu_count() or 1) > 1)
 
 
 def part(**more: Any) -> SimpleNamespace:
-    loaders = [SimpleNamespace(num_workers=more.pop("workers", 64))]
+    loaders = [SimpleNamespace(num_workers=more.pop("num_workers", 64))]
     return SimpleNamespace(**{"cache": "auto", "loaders": loaders, "whole": True, "batch_size": 8} | more)
 
 
@@ -70,10 +70,10 @@ def test_only_what_is_not_done_yet_helps_the_data(data: Any, helps: list[str]) -
 
 def test_workers_help_where_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bottleneck, "cores", lambda: 8)
-    assert for_data(part(workers=0)) == ["data.workers=8"]
-    assert for_data(part(workers=8)) == []
+    assert for_data(part(num_workers=0)) == ["data.num_workers=8"]
+    assert for_data(part(num_workers=8)) == []
     monkeypatch.setattr(bottleneck, "cores", lambda: 1)
-    assert for_data(part(workers=0)) == []
+    assert for_data(part(num_workers=0)) == []
 
 
 @pytest.mark.parametrize(

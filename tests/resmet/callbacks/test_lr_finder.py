@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import seed_everything
 
 from backbones.resnet import ResNet
-from datamodules.joint import JointData
+from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes
 from resmet.callbacks.lr_finder import STEPS, FindRate, Sweep
 from resmet.engine.fit import train
@@ -157,7 +157,7 @@ def test_the_rate_is_used_and_the_search_leaves_no_trace(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(frozen=1.0)])
 def test_joint_and_sleeping_tasks_can_be_swept(plan: Plan, tmp_path: Path) -> None:
-    data = JointData({"a": Scenes("labels", 12, 48), "b": Scenes("mask", 12, 48)})
+    data = JointDataModule({"a": Scenes("labels", 12, 48), "b": Scenes("mask", 12, 48)})
     data.prepare()
     task = Joint(ResNet(18, width=8), data.spec, {"a": Classification, "b": Segmentation})
     task.recipe = Recipe(plan=plan, find_lr=True)

@@ -82,7 +82,7 @@ def test_skipping_has_a_bound(tmp_path: Path) -> None:
 
 def test_a_run_goes_back_and_on_at_a_lower_rate(tmp_path: Path, caplog) -> None:
     """What breaks at the full rate does not break at half of it."""
-    guards = [Break(7, when=lambda task: task.slower == 1), Guard(nonfinite="rollback")]
+    guards = [Break(7, when=lambda task: task.lr_scale == 1), Guard(nonfinite="rollback")]
     run("classification", tmp_path / "run", guards)
     run("classification", tmp_path / "sound")
     assert "goes back to epoch 2, batch 0, at 0.5 of its rate" in caplog.text
@@ -126,7 +126,7 @@ def test_a_smaller_batch_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.M
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 15
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 0}, {"slower": 1.0}, {"slower": 0.0}])
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"lr_factor": 1.0}, {"lr_factor": 0.0}])
 def test_guards_that_cannot_be(wrong: dict) -> None:
     with pytest.raises(InputError, match="callbacks.guard"):
         Guard(**wrong)

@@ -187,16 +187,16 @@ def test_every_task_has_a_budget(kind: str, monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.parametrize("plan", [Plan(frozen=0.5), Plan(frozen=1.0), Plan(waking=0.5), Plan(frozen=0.3, waking=0.4)])
 def test_freezing_keeps_its_shares(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Stages wake once and stay awake, whatever number of epochs the run comes to."""
-    world, awake = World(monkeypatch), []
+    world, unfrozen_stages = World(monkeypatch), []
 
     class Look(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-            awake.append(pl_module.awake)
+            unfrozen_stages.append(pl_module.unfrozen_stages)
 
     more = [Look(), Slower(world, {0: 0.5, 6: 0.5})]
     run("classification", tmp_path / "run", more, budget=100.0, recipe=Recipe(plan=plan))
-    assert awake == sorted(awake)
-    assert awake[-1] == (0 if plan.frozen == 1 else 5)
+    assert unfrozen_stages == sorted(unfrozen_stages)
+    assert unfrozen_stages[-1] == (0 if plan.frozen == 1 else 5)
     assert world.used + 3 <= 100
 
 

@@ -70,11 +70,11 @@ def test_cut_off_anywhere(kind: str, full: bool, place: str, whole: Any, tmp_pat
     same(whole(kind, full), tmp_path / "run")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_worker_processes_draw_the_same(workers: int, whole: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_worker_processes_draw_the_same(num_workers: int, whole: Any, tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        run("classification", tmp_path / "run", [Kill(step=8)], every="0.001s", workers=workers)
-    run("classification", tmp_path / "run", resume=True, workers=workers)
+        run("classification", tmp_path / "run", [Kill(step=8)], every="0.001s", num_workers=num_workers)
+    run("classification", tmp_path / "run", resume=True, num_workers=num_workers)
     same(whole("classification", False), tmp_path / "run")
 
 
@@ -131,7 +131,7 @@ def test_other_items_are_not_gone_on_with(image_folder: Path, tmp_path: Path) ->
     """As many of every class, under the same names, but one file is another."""
     data = partial(ImageFolder, str(image_folder), size=32)
     run(data, tmp_path / "run", epochs=1)
-    picture(image_folder / "train" / "dark" / "0.png", size=(40, 40), colour=40)
+    picture(image_folder / "train" / "dark" / "0.png", size=(40, 40), color=40)
     with pytest.raises(InputError, match="train: items have other names or sizes"):
         run(data, tmp_path / "run", epochs=2, resume=True)
 
@@ -141,25 +141,25 @@ def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tm
     (image_folder / "train" / "dark" / "1.png").write_bytes(b"bad from the start")
 
     def data() -> ImageFolder:
-        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad="skip", cache=False)
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_error="skip", cache=False)
 
     with pytest.raises(Killed):
         run(data, tmp_path / "run", [Kill(step=4)], every="0.001s")
     (image_folder / "train" / "light" / "2.png").write_bytes(b"bad from now on")
     run(data, tmp_path / "run", resume=True)
     content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert [Path(name).name for name in content["left_out"]] == ["1.png"]
+    assert [Path(name).name for name in content["excluded_names"]] == ["1.png"]
     said = (tmp_path / "run" / "skipped.txt").read_text()
     assert "dark/1.png" in said
     assert "light/2.png" in said
 
 
 def test_a_file_that_ends_a_run_is_done_without_once_that_is_said(image_folder: Path, tmp_path: Path) -> None:
-    """``data.on_bad`` may change to ``skip`` and back: items keep their numbers, and what was left out stays so."""
+    """``data.on_error`` may change to ``skip`` and back: items keep their numbers, and what was left out stays so."""
     broken, late = image_folder / "train" / "light" / "2.png", image_folder / "train" / "dark" / "1.png"
 
-    def data(on_bad: str) -> ImageFolder:
-        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad=on_bad, cache=False)
+    def data(on_error: str) -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_error=on_error, cache=False)
 
     with pytest.raises(Killed):
         run(partial(data, "stop"), tmp_path / "run", [Kill(step=4)], every="0.001s")
@@ -169,11 +169,11 @@ def test_a_file_that_ends_a_run_is_done_without_once_that_is_said(image_folder: 
         run(partial(data, "stop"), tmp_path / "run", resume=True)
     run(partial(data, "skip"), tmp_path / "run", resume=True)
     content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert content["left_out"] == []
+    assert content["excluded_names"] == []
     assert "light/2.png" in (tmp_path / "run" / "skipped.txt").read_text()
     broken.write_bytes(right)
     run(partial(data, "stop"), tmp_path / "run", epochs=4, resume=True)
-    picture(late.with_name("9.png"), colour=40)
+    picture(late.with_name("9.png"), color=40)
     with pytest.raises(InputError, match="train: items have other names or sizes"):
         run(partial(data, "skip"), tmp_path / "run", epochs=5, resume=True)
 
@@ -183,14 +183,14 @@ def test_a_file_that_was_left_out_from_the_start_stays_out_when_mended(image_fol
     right = bad.read_bytes()
     bad.write_bytes(b"bad from the start")
 
-    def data(on_bad: str) -> ImageFolder:
-        return ImageFolder(str(image_folder), batch_size=3, size=32, on_bad=on_bad, cache=False)
+    def data(on_error: str) -> ImageFolder:
+        return ImageFolder(str(image_folder), batch_size=3, size=32, on_error=on_error, cache=False)
 
     run(partial(data, "skip"), tmp_path / "run", epochs=1)
     bad.write_bytes(right)
     run(partial(data, "stop"), tmp_path / "run", epochs=2, resume=True)
     content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert [Path(name).name for name in content["left_out"]] == ["1.png"]
+    assert [Path(name).name for name in content["excluded_names"]] == ["1.png"]
 
 
 def test_what_early_stopping_waits_for_must_be_there(tmp_path: Path) -> None:

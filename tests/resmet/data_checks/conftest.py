@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from foundation.structures import InputError
 from resmet.assembly import build
 from resmet.data_checks.run.run import visit
@@ -32,7 +32,7 @@ def see(tmp_path: Path) -> Callable[..., Report]:
     def call(root: Path, format: str = "", **said: Any) -> Report:
         from omegaconf import OmegaConf
 
-        def make(settings: dict[str, Any]) -> Data:
+        def make(settings: dict[str, Any]) -> DataModule:
             file = CONF / "data" / f"{format or guessed(root)}.yaml"
             own = OmegaConf.merge(OmegaConf.load(file), {"root": str(root), "seed": 0}, settings, said)
             return build(own)

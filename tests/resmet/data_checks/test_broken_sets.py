@@ -60,7 +60,7 @@ def test_files_that_are_not_what_they_say(see: See, pictures: Path) -> None:
     assert "1 .jpg file is a web page train/dog/page.jpg" in said(report, "error")
     assert "1 .jpg file is really PNG train/dog/lie.jpg" in said(report, "warning")
     assert "training can't go well" in report["refusal"]
-    assert report["command"].endswith("data.on_bad=skip")
+    assert report["command"].endswith("data.on_error=skip")
 
 
 def test_empty_files_are_told_once_and_empty_class_folders_are_told(see: See, pictures: Path) -> None:
@@ -113,7 +113,7 @@ def test_imbalance_and_few(see: See, tmp_path: Path) -> None:
 
 
 def test_one_colour_alpha_and_a_class_that_val_lacks(see: See, pictures: Path) -> None:
-    picture(pictures / "train" / "cat" / "flat.png", (40, 40), colour=7)
+    picture(pictures / "train" / "cat" / "flat.png", (40, 40), color=7)
     rgba = np.full((40, 40, 4), 255, np.uint8)
     rgba[..., :3] = np.random.default_rng(1).integers(0, 256, (40, 40, 3))
     Image.fromarray(rgba).save(pictures / "train" / "cat" / "alpha.png")
@@ -236,7 +236,7 @@ def test_a_mask_is_missing(see: See, mask_folder: Path) -> None:
     (mask_folder / "masks" / "2.png").unlink()
     report = see(mask_folder)
     assert "1 item can't be used images/2.png has no mask of the same name" in said(report, "error")
-    assert report["command"].endswith("data.on_bad=skip")
+    assert report["command"].endswith("data.on_error=skip")
 
 
 def test_several_mask_values_and_colours(see: See, mask_folder: Path) -> None:

@@ -33,8 +33,8 @@ def test_only_what_changed_is_looked_at(see: See, image_folder: Path, looked: li
     before = see(image_folder)
     assert len(looked) == 16
     looked.clear()
-    picture(image_folder / "train" / "dark" / "0.png", colour=77)
-    picture(image_folder / "train" / "dark" / "new.png", colour=78)
+    picture(image_folder / "train" / "dark" / "0.png", color=77)
+    picture(image_folder / "train" / "dark" / "new.png", color=78)
     after = see(image_folder)
     assert sorted(looked) == ["0.png", "new.png"]
     assert after["splits"]["train"]["items"] + after["splits"]["val"]["items"] == 13

@@ -11,9 +11,9 @@ from drawn import picture
 from lightning.pytorch import seed_everything
 
 from backbones.resnet import ResNet
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.formats.image_folder import ImageFolder
-from datamodules.joint import JointData
+from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes, Tones
 from foundation.structures import InputError
 from heads.rcnn import RCNN
@@ -35,8 +35,8 @@ def digits() -> Digits:
     return data
 
 
-def joint() -> JointData:
-    return JointData({"a": Scenes("boxes", 12, 64), "b": Scenes("mask", 20, 64)})
+def joint() -> JointDataModule:
+    return JointDataModule({"a": Scenes("boxes", 12, 64), "b": Scenes("mask", 20, 64)})
 
 
 DATA = {
@@ -55,7 +55,7 @@ def nothing() -> None:
 SMALL = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
 
 
-def make_task(kind: str, data: Data) -> Task:
+def make_task(kind: str, data: DataModule) -> Task:
     seed_everything(0, verbose=False)
     net = ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels)
     if kind == "joint":

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 
 from backbones.resnet import ResNet
-from datamodules.base.datamodule import Data
+from datamodules.base.datamodule import DataModule
 from datamodules.synthetic import Digits, Scenes
 from datamodules.transforms.augment import Augment
 from heads.unet import UNet
@@ -26,7 +26,7 @@ from tasks.segmentation import Segmentation
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 
-def digits(crop: int = 0) -> Data:
+def digits(crop: int = 0) -> DataModule:
     change = Augment(shift=0.2, rotate=10.0, crop=crop)
     data = Digits(batch_size=15, augment=change)  # 40 items: the last batch is smaller
     whole = data.read()
@@ -36,7 +36,7 @@ def digits(crop: int = 0) -> Data:
 
 SMALL = partial(UNet, widths=(16, 16, 16, 16, 16))
 
-KINDS: dict[str, tuple[Callable[[], Data], Callable[..., Task]]] = {
+KINDS: dict[str, tuple[Callable[[], DataModule], Callable[..., Task]]] = {
     "classification": (digits, Classification),
     "cut-outs": (partial(digits, 16), Classification),
     "segmentation": (lambda: Scenes("mask", 12, 48), partial(Segmentation, head=SMALL)),
@@ -186,7 +186,7 @@ def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
     whole = data.read()
     data.read = lambda: {split: items[:20] for split, items in whole.items()}  # type: ignore[method-assign]
     data.prepare()
-    data.still_epochs = 2
+    data.no_augment_epochs = 2
     loader = data.loader("train")
     counts = []
     for epoch in range(4):

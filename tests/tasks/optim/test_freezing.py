@@ -46,27 +46,27 @@ def test_every_parameter_lies_in_one_stage_in_order(name: str) -> None:
 def test_waking_stages_reaches_the_deepest_features_first(name: str) -> None:
     """With n stages awake, the gradient of the deepest features reaches those n and no other."""
     net = NETS[name]().train()
-    for awake in range(len(net.stages) + 1):
-        settle(net, awake)
+    for unfrozen_stages in range(len(net.stages) + 1):
+        settle(net, unfrozen_stages)
         y = net(torch.randn(2, 3, 64, 64))[max(net.channels)]
-        if awake:
+        if unfrozen_stages:
             y.square().sum().backward()
         stages = list(net.stages.values())
         for i, modules in enumerate(stages):
             moved = {p.grad is not None for m in modules for p in net.get_submodule(m).parameters()}
-            assert moved == {i >= len(stages) - awake}
+            assert moved == {i >= len(stages) - unfrozen_stages}
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 6), st.integers(1, 40))
 def test_a_plan_wakes_and_never_puts_back(frozen: float, waking: float, stages: int, epochs: int) -> None:
     plan = Plan(frozen, min(waking, 1 - frozen))
-    awake = [plan.awake(stages, epoch, epochs) for epoch in range(epochs)]
-    assert awake == sorted(awake)
-    assert set(awake) <= set(range(stages + 1))
+    unfrozen_stages = [plan.unfrozen_stages(stages, epoch, epochs) for epoch in range(epochs)]
+    assert unfrozen_stages == sorted(unfrozen_stages)
+    assert set(unfrozen_stages) <= set(range(stages + 1))
     for depth in range(stages):
         wakes = plan.wakes(depth, stages, epochs)
-        assert all((n >= stages - depth) == (epoch >= wakes) for epoch, n in enumerate(awake))
-    assert plan.still(stages, epochs) == awake.count(0)
+        assert all((n >= stages - depth) == (epoch >= wakes) for epoch, n in enumerate(unfrozen_stages))
+    assert plan.still(stages, epochs) == unfrozen_stages.count(0)
 
 
 COURSES = {
@@ -83,7 +83,7 @@ def test_the_recipes_do_what_they_are_named_for(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"recipe={name}"])
     plan = build(cfg.recipe).plan
-    assert [plan.awake(5, epoch, 8) for epoch in range(8)] == COURSES[name]
+    assert [plan.unfrozen_stages(5, epoch, 8) for epoch in range(8)] == COURSES[name]
     assert (cfg.recipe.stage_decay < 1) == (name in ("finetune", "lp_ft", "gradual"))
 
 
