@@ -24,7 +24,9 @@ from resmet.assembly import assemble_data
 
 ROOT = Path(__file__).parent.parent
 QUIET = ("callbacks.pictures=null",)  # they are drawn after the training
-STILL = tuple(f"data.augment.{change}=0" for change in ("flip", "flip_vertical", "rotate", "scale", "shift", "color_jitter"))
+STILL = tuple(
+    f"data.augment.{change}=0" for change in ("flip", "flip_vertical", "rotate", "scale", "shift", "color_jitter")
+)
 STILL_SOUND = tuple(f"data.augment.{change}=0" for change in ("shift", "gain", "noise", "mask"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import annotate, picture, sound
+from fixture_files import write_image, write_voc_annotation, write_wav
 from PIL import Image
 
 torch.set_num_threads(1)  # nets are tiny here, and the tests run in several processes
@@ -49,7 +49,7 @@ def image_folder(tmp_path: Path) -> Path:
     for split, count in (("train", 6), ("test", 2)):
         for name, color in (("dark", 40), ("light", 200)):
             for i in range(count):
-                picture(root / split / name / f"{i}.png", color=color + 5 * i)
+                write_image(root / split / name / f"{i}.png", color=color + 5 * i)
     return root
 
 
@@ -58,7 +58,7 @@ def mask_folder(tmp_path: Path) -> Path:
     """Six pictures with a bright square, its mask 255 on 0."""
     root = tmp_path / "masked"
     for i in range(6):
-        picture(root / "images" / f"{i}.png", (40, 30), 30)
+        write_image(root / "images" / f"{i}.png", (40, 30), 30)
         array = np.zeros((30, 40), np.uint8)
         array[5:15, 4 + i : 20 + i] = 255
         (root / "masks").mkdir(exist_ok=True)
@@ -71,8 +71,8 @@ def voc(tmp_path: Path) -> Path:
     """Eight pictures with one box each, lists for train and val."""
     root = tmp_path / "voc"
     for i in range(8):
-        picture(root / "JPEGImages" / f"{i}.png", (40, 30), seed=i)
-        annotate(root, str(i), [(("cat", "dog")[i % 2], 2 + i, 3, 20 + i, 25)])
+        write_image(root / "JPEGImages" / f"{i}.png", (40, 30), seed=i)
+        write_voc_annotation(root, str(i), [(("cat", "dog")[i % 2], 2 + i, 3, 20 + i, 25)])
     lists = root / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(map(str, range(6))))
@@ -88,7 +88,7 @@ def audio_csv(tmp_path: Path) -> Path:
     for i in range(12):
         label, pitch = (("low", 200), ("high", 1500))[i % 2]
         length = 600 + 100 * i
-        sound(root / "clips" / f"{i}.wav", 0.5 * np.sin(2 * np.pi * pitch * np.arange(length) / 8000))
+        write_wav(root / "clips" / f"{i}.wav", 0.5 * np.sin(2 * np.pi * pitch * np.arange(length) / 8000))
         rows.append(f"clips/{i}.wav,{label},{'train' if i < 8 else 'test'}")
     (root / "table.csv").write_text("\n".join(rows) + "\n")
     return root

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from drawn import picture
+from fixture_files import write_image
 
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.predict_files import Files
@@ -24,7 +24,7 @@ def test_files_of_another_kind_are_counted_and_broken_ones_named(image_folder: P
     source = image_folder / "test"
     (source / "notes.txt").write_text("x")
     (source / "bad.png").write_text("x")
-    picture(source / "deep" / "er" / "1.png", (50, 20))
+    write_image(source / "deep" / "er" / "1.png", (50, 20))
     files = Files(str(source), own.spec, batch_size=3)
     assert files.skipped == 1
     batches = list(files)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import annotate, picture
+from fixture_files import write_image, write_voc_annotation
 
 from datamodules.base.box_statistics import FEW, measure, small_side
 from datamodules.formats.voc import Voc
@@ -43,9 +43,9 @@ def cells(tmp_path: Path) -> Callable[..., Path]:
 
     def make(size: tuple[int, int], small: int = 40) -> Path:
         for i in range(12):
-            picture(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
+            write_image(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
             boxes = [("small", 10, 10, 10 + small, 10 + small)] * 2 + [("large", 50, 50, 150, 150)]
-            annotate(tmp_path, str(i), boxes, size)
+            write_voc_annotation(tmp_path, str(i), boxes, size)
         return tmp_path
 
     return make

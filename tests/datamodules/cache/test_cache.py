@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 from PIL import Image
 
 from datamodules.base.datamodule import DataModule
@@ -108,7 +108,7 @@ def test_a_changed_file_is_decoded_anew(image_folder: Path) -> None:
     file = image_folder / "train" / "dark" / "0.png"
     prepared(ImageFolder(str(image_folder), cache="disk"))
     before, length = file.stat(), file.stat().st_size
-    picture(file, color=99)
+    write_image(file, color=99)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert file.stat().st_size == length
     data = prepared(ImageFolder(str(image_folder), cache="disk"))

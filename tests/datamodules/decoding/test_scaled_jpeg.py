@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import annotate
+from fixture_files import write_voc_annotation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -92,7 +92,7 @@ def test_small_and_undrawn_pictures_are_decoded_in_full(tmp_path: Path) -> None:
 def test_boxes_stay_on_their_rectangle(tmp_path: Path, orientation: int) -> None:
     for i in range(6):
         path = photo(tmp_path / "JPEGImages" / f"{i}.jpg", (2003, 1501), orientation)
-        annotate(tmp_path, str(i), [("box", 500, 375, 1001, 750)], (2003, 1501))
+        write_voc_annotation(tmp_path, str(i), [("box", 500, 375, 1001, 750)], (2003, 1501))
     data = Voc(str(tmp_path), size=200)
     data.prepare(required=["train"])
     image, target = data.splits["train"].sample(0)

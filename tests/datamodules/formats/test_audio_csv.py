@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import sound
+from fixture_files import write_wav
 
 from datamodules.formats.audio_csv import AudioCsv
 from datamodules.splits.splits import Splits
@@ -39,7 +39,7 @@ def test_short_clips_are_padded_and_long_ones_keep_their_middle(audio_csv: Path)
 def test_resampling_keeps_the_pitch(tmp_path: Path) -> None:
     rows = ["path,label"]
     for i, rate in enumerate([8000, 8000, 8000, 8000, 8000, 16000, 44100, 8000]):
-        sound(tmp_path / f"{i}.wav", 0.5 * np.sin(2 * np.pi * 500 * np.arange(rate) / rate), rate)
+        write_wav(tmp_path / f"{i}.wav", 0.5 * np.sin(2 * np.pi * 500 * np.arange(rate) / rate), rate)
         rows.append(f"{i}.wav,{'ab'[i % 2]}")
     (tmp_path / "t.csv").write_text("\n".join(rows))
     data = prepared(tmp_path, splits=Splits(val=0.25, test=0.0))
@@ -63,9 +63,9 @@ def test_resampling_keeps_the_pitch(tmp_path: Path) -> None:
 def test_clips_that_cannot_be_used(audio_csv: Path, content: str, said: str) -> None:
     path = audio_csv / "clips" / "3.wav"
     if content == "silent":
-        sound(path, np.zeros(800))
+        write_wav(path, np.zeros(800))
     elif content == "empty":
-        sound(path, np.zeros(0))
+        write_wav(path, np.zeros(0))
     elif content == "cut":
         path.write_bytes(path.read_bytes()[:700])
     elif content == "text":

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from drawn import sound
+from fixture_files import write_wav
 
 from datamodules.decoding.audio import read_sound
 from datamodules.formats.audio_folder import AudioFolder
@@ -46,10 +46,10 @@ def test_splits_and_refusals(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("test", 1)):
         for name, hertz in (("low", 300), ("high", 900)):
             for i in range(count):
-                sound(tmp_path / split / name / f"{i}.wav", tone(hertz, 8000))
+                write_wav(tmp_path / split / name / f"{i}.wav", tone(hertz, 8000))
     data = prepared(tmp_path)
     assert {name: len(items) for name, items in data.splits.items()} == {"train": 4, "val": 2, "test": 2}
-    sound(tmp_path / "train" / "low" / "9.wav", np.zeros(800))
+    write_wav(tmp_path / "train" / "low" / "9.wav", np.zeros(800))
     with pytest.raises(InputError, match=r"9\.wav is silent"):
         prepared(tmp_path)
     assert len(prepared(tmp_path, on_error="skip").skipped) == 1

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import picture
 from faster_coco_eval.core import mask as codec
+from fixture_files import write_image
 
 from datamodules.decoding.coco_masks import draw
 from datamodules.formats.coco import Coco
@@ -45,7 +45,7 @@ def write(
     for split in ("train", "val"):
         made = content()
         for image in made["images"]:
-            picture(root / split / image["file_name"], (40, 30))
+            write_image(root / split / image["file_name"], (40, 30))
         change(made)
         file = root / where.format(split)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from drawn import picture
+from fixture_files import write_image
 
 from datamodules.formats.image_csv import ImageCsv
 from datamodules.splits.splits import Splits
@@ -12,7 +12,7 @@ from foundation.structures import InputError
 
 def table(root: Path, header: str, rows: list[str]) -> Path:
     for i in range(12):
-        picture(root / "files" / f"{i}.png", color=40 + 12 * i)
+        write_image(root / "files" / f"{i}.png", color=40 + 12 * i)
     (root / "table.csv").write_text("\n".join([header, *rows]) + "\n")
     return root
 

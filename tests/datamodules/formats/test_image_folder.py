@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 from PIL import Image
 
 from datamodules.formats.image_folder import ImageFolder
@@ -84,14 +84,14 @@ def test_no_images(tmp_path: Path) -> None:
 
 
 def test_one_class(tmp_path: Path) -> None:
-    picture(tmp_path / "cat" / "1.png")
+    write_image(tmp_path / "cat" / "1.png")
     with pytest.raises(InputError, match=r"one class only \(cat\)"):
         prepared(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_an_unreadable_image_is_named(image_folder: Path, suffix: str) -> None:
-    bad = picture(image_folder / "train" / "dark" / f"bad.{suffix}", (64, 64))
+    bad = write_image(image_folder / "train" / "dark" / f"bad.{suffix}", (64, 64))
     truncate(bad)
     (image_folder / "train" / "light" / "text.png").write_text("no picture")
     with pytest.raises(InputError, match=r"2 items can't be used") as caught:
@@ -101,7 +101,7 @@ def test_an_unreadable_image_is_named(image_folder: Path, suffix: str) -> None:
 
 
 def test_a_label_outside_the_classes(image_folder: Path) -> None:
-    picture(image_folder / "test" / "blue" / "1.png")
+    write_image(image_folder / "test" / "blue" / "1.png")
     with pytest.raises(InputError, match=r"training does not know: \['blue'\]"):
         prepared(image_folder)
 
@@ -109,7 +109,7 @@ def test_a_label_outside_the_classes(image_folder: Path) -> None:
 def test_one_training_image(tmp_path: Path) -> None:
     for split in ("train", "val"):
         for name in "ab":
-            picture(tmp_path / split / name / "1.png")
+            write_image(tmp_path / split / name / "1.png")
     (tmp_path / "train" / "b" / "1.png").unlink()
     with pytest.raises(InputError, match="one class only"):
         prepared(tmp_path)

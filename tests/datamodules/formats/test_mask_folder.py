@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 from PIL import Image
 
 from datamodules.formats.mask_folder import MaskFolder
@@ -52,7 +52,7 @@ def test_split_folders(mask_folder: Path, tmp_path: Path) -> None:
             (root / split).mkdir(parents=True, exist_ok=True)
             (mask_folder / kind).rename(root / split / kind) if split == "train" else None
     for i in range(2):
-        picture(root / "val" / "images" / f"{i}.png", (40, 30))
+        write_image(root / "val" / "images" / f"{i}.png", (40, 30))
         (root / "val" / "masks").mkdir(exist_ok=True)
         save_mask(root / "val" / "masks" / f"{i}.png", np.zeros((30, 40)))
     assert {name: len(items) for name, items in prepared(root).splits.items()} == {"train": 6, "val": 2}
@@ -84,13 +84,13 @@ def test_a_broken_mask_and_a_coloured_one(mask_folder: Path) -> None:
     (mask_folder / "masks" / "3.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"3\.png can't be read"):
         prepared(mask_folder, values=values)
-    picture(mask_folder / "masks" / "3.png", (40, 30))
+    write_image(mask_folder / "masks" / "3.png", (40, 30))
     with pytest.raises(InputError, match="is a colour picture"):
         prepared(mask_folder, values=values)
 
 
 def test_no_mask_folder(tmp_path: Path) -> None:
-    picture(tmp_path / "images" / "1.png")
+    write_image(tmp_path / "images" / "1.png")
     with pytest.raises(InputError, match="has no folder named masks or mask"):
         prepared(tmp_path)
 
@@ -124,7 +124,7 @@ def test_membrane(real: Path) -> None:
 
 def test_colours_as_classes(tmp_path: Path) -> None:
     for i in range(4):
-        picture(tmp_path / "images" / f"{i}.png", (40, 30))
+        write_image(tmp_path / "images" / f"{i}.png", (40, 30))
         array = np.zeros((30, 40, 3), np.uint8)
         array[5:15, 5:15] = (255, 0, 0)
         array[20:, 20:] = (0, 128, 255)
@@ -152,7 +152,7 @@ def test_colours_as_classes(tmp_path: Path) -> None:
 def test_one_file_an_object(tmp_path: Path) -> None:
     for split in ("train", "val"):
         for i in range(3):
-            picture(tmp_path / split / f"id{i}" / "images" / f"id{i}.png", (40, 30))
+            write_image(tmp_path / split / f"id{i}" / "images" / f"id{i}.png", (40, 30))
             folder = tmp_path / split / f"id{i}" / "masks"
             folder.mkdir()
             for k in range(3):

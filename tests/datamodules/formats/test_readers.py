@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from drawn import annotate, picture
+from fixture_files import write_image, write_voc_annotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -33,8 +33,10 @@ def write(root: Path, objects: list[tuple[str, tuple[int, int, int, int]]]) -> N
     images, annotations = [], []
     for i, found in enumerate(everything):
         for folder in ("JPEGImages", "images/train", "images/val", "train", "val"):
-            picture(root / folder / f"{i}.png", (WIDTH, HEIGHT), seed=i)
-        annotate(root, str(i), [(name, x, y, x + w, y + h) for name, (x, y, w, h) in found], (WIDTH, HEIGHT))
+            write_image(root / folder / f"{i}.png", (WIDTH, HEIGHT), seed=i)
+        write_voc_annotation(
+            root, str(i), [(name, x, y, x + w, y + h) for name, (x, y, w, h) in found], (WIDTH, HEIGHT)
+        )
         lines = [
             f"{NAMES.index(n)} {(x + w / 2) / WIDTH} {(y + h / 2) / HEIGHT} {w / WIDTH} {h / HEIGHT}\n"
             for n, (x, y, w, h) in found

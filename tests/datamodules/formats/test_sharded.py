@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from http_server import serve_folder
 from PIL import Image
-from serving import serving
 
 from datamodules.formats.sharded import Sharded
 from datamodules.shards import download
@@ -55,7 +55,7 @@ def test_runs_from_the_command_line(run: Callable, tmp_path: Path) -> None:
     assert packing.returncode == 0, packing.stderr
     assert "1300 train, 228 val, 269 test" in packing.stdout
     assert "train: 1300 of 1300 items" in packing.stderr
-    with serving(tmp_path / "packed") as (address, _):
+    with serve_folder(tmp_path / "packed") as (address, _):
         for num_workers, root in ((0, "packed"), (2, address)):
             words = (
                 "data=sharded",
@@ -113,21 +113,21 @@ def test_workers_change_nothing(digits: Path, split: str) -> None:
 
 
 def test_nothing_but_the_manifest_is_read_at_the_start(digits: Path, tmp_path: Path) -> None:
-    with serving(digits) as (address, manners):
+    with serve_folder(digits) as (address, server):
         data = prepared(address, cache_dir=str(tmp_path))
-        assert dict(manners.asked) == {"manifest.json": 1}
+        assert dict(server.requests) == {"manifest.json": 1}
         assert data.spec.counts == tuple(json.loads((digits / "manifest.json").read_text())["spec"]["counts"])
         data.splits["val"].sample(0)
-        assert manners.asked["val-000000.tar"] == 1
-        assert sum(manners.asked.values()) == 2
+        assert server.requests["val-000000.tar"] == 1
+        assert sum(server.requests.values()) == 2
 
 
 def test_millions_of_items_are_not_listed(digits: Path, tmp_path: Path) -> None:
     manifest = json.loads((digits / "manifest.json").read_text())
     shard = {"items": 10**6, "bytes": 2 * 10**9, "sha256": "0" * 64}
     manifest["splits"]["train"] = {"items": 10**9, "shards": [{"name": f"a{i}.tar", **shard} for i in range(1000)]}
-    with serving(tmp_path) as (address, manners):
-        manners.instead["manifest.json"] = json.dumps(manifest).encode()
+    with serve_folder(tmp_path) as (address, server):
+        server.replacements["manifest.json"] = json.dumps(manifest).encode()
         data = prepared(address, cache_dir=str(tmp_path))
     assert len(data.splits["train"]) == 10**9
     item = data.splits["train"].items[10**9 - 1]
@@ -186,7 +186,7 @@ def test_values_out_of_range(digits: Path, arguments: dict, said: str) -> None:
 
 
 def test_a_cache_that_is_too_small(digits: Path) -> None:
-    with serving(digits) as (address, _), pytest.raises(InputError, match="two must fit"):
+    with serve_folder(digits) as (address, _), pytest.raises(InputError, match="two must fit"):
         Sharded(address, cache_gb=0.0001)
 
 
@@ -196,7 +196,7 @@ def test_no_shards_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         Sharded(str(tmp_path))
     with pytest.raises(InputError, match="there is no such folder"):
         Sharded(str(tmp_path / "nowhere"))
-    with serving(tmp_path) as (address, _), pytest.raises(InputError, match=rf"{address}/manifest\.json .* 404"):
+    with serve_folder(tmp_path) as (address, _), pytest.raises(InputError, match=rf"{address}/manifest\.json .* 404"):
         Sharded(address)
     with pytest.raises(InputError, match=r"can't be had after 2 tries .*refused"):
         Sharded(address, retries=1)

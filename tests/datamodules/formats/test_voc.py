@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import annotate, picture
+from fixture_files import write_image, write_voc_annotation
 from PIL import Image
 
 from datamodules.decoding.exif import Header, upright, upright_boxes
@@ -43,14 +43,14 @@ def test_no_lists_and_one_folder_down(voc: Path) -> None:
 
 
 def test_boxes_without_area_are_dropped_counted_and_said(voc: Path) -> None:
-    annotate(voc, "0", [("cat", 5, 5, 5, 5), ("cat", 9, 5, 3, 20), ("dog", 1, 1, 9, 9)])
+    write_voc_annotation(voc, "0", [("cat", 5, 5, 5, 5), ("cat", 9, 5, 3, 20), ("dog", 1, 1, 9, 9)])
     data = prepared(voc)
     assert data.notes == ["boxes without area (or turned inside out) dropped: 2, in 0.png (2)"]
     assert data.splits["train"].sample(0)[1]["boxes"].tolist() == [[1, 1, 9, 9]]
 
 
 def test_boxes_over_the_edge_are_cut(voc: Path) -> None:
-    annotate(voc, "0", [("cat", -3, 2, 44, 33)])
+    write_voc_annotation(voc, "0", [("cat", -3, 2, 44, 33)])
     assert prepared(voc).splits["train"].sample(0)[1]["boxes"].tolist() == [[0, 2, 40, 30]]
 
 
@@ -64,14 +64,14 @@ def test_boxes_over_the_edge_are_cut(voc: Path) -> None:
     ],
 )
 def test_boxes_that_cannot_be_right(voc: Path, box: tuple, said: str) -> None:
-    annotate(voc, "0", [box])
+    write_voc_annotation(voc, "0", [box])
     with pytest.raises(InputError, match=said) as caught:
         prepared(voc)
     assert "0.xml" in str(caught.value)
 
 
 def test_a_class_that_training_does_not_know(voc: Path) -> None:
-    annotate(voc, "6", [("cow", 1, 1, 9, 9)])
+    write_voc_annotation(voc, "6", [("cow", 1, 1, 9, 9)])
     with pytest.raises(InputError, match=r"6.xml: class 'cow' is not one of the training classes \['cat', 'dog'\]"):
         prepared(voc)
 
@@ -133,9 +133,9 @@ def test_exif_keeps_image_and_boxes_together(tmp_path: Path, orientation: int, f
         turned = upright_boxes(box, header)[0].tolist()
         ambiguous = (height, width) == (24, 40)
         if frame == "shown" or ambiguous:
-            annotate(tmp_path, str(i), [("a", *turned)], (width, height))
+            write_voc_annotation(tmp_path, str(i), [("a", *turned)], (width, height))
         else:
-            annotate(tmp_path, str(i), [("a", *box[0].tolist())], (40, 24))
+            write_voc_annotation(tmp_path, str(i), [("a", *box[0].tolist())], (40, 24))
     image, target = prepared(tmp_path).splits["train"].sample(0)
     assert image.shape[1:] == (height, width)
     x1, y1, x2, y2 = (int(v) for v in target["boxes"][0])
@@ -156,7 +156,7 @@ def test_bccd(real: Path) -> None:
 
 
 def test_pictures_of_unequal_size_are_padded(voc: Path) -> None:
-    picture(voc / "JPEGImages" / "2.png", (60, 90))
+    write_image(voc / "JPEGImages" / "2.png", (60, 90))
     data = prepared(voc, batch_size=6)
     batch = next(iter(data.loader("train")))
     assert data.spec.size == (90, 90)

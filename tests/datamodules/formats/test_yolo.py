@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 
 from datamodules.formats.voc import Voc
 from datamodules.formats.yolo import Yolo
@@ -18,7 +18,7 @@ def draw(root: Path, layout: str = "images/{split}", yaml: str | None = None) ->
     for split, count in (("train", 4), ("val", 2)):
         folder = root / layout.format(split=split)
         for i in range(count):
-            picture(folder / f"{split}{i}.jpg", (40, 20), seed=i)
+            write_image(folder / f"{split}{i}.jpg", (40, 20), seed=i)
             label = root / layout.format(split=split).replace("images", "labels") / f"{split}{i}.txt"
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text(LINE)

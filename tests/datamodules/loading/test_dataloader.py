@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.loading import dataloader
@@ -105,7 +105,7 @@ def test_a_file_that_turns_unreadable_stops_or_is_stood_in_for(num_workers: int,
             assert str(path) not in names
             assert [str(path) in message for message in data.lost] == [True]
             assert data.skipped == data.lost
-        picture(path, color=40)
+        write_image(path, color=40)
 
 
 def test_what_can_not_be_judged_is_left_out(image_folder: Path) -> None:

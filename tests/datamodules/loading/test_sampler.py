@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import annotate, picture
+from fixture_files import write_image, write_voc_annotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,8 +181,8 @@ def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
     """And what was left out takes its shape with it."""
     for i in range(24):
         size = (64, 40) if i % 3 else (40, 64)
-        picture(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
-        annotate(tmp_path, str(i), [("a", 5, 5, 30, 30)], size)
+        write_image(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
+        write_voc_annotation(tmp_path, str(i), [("a", 5, 5, 30, 30)], size)
     (tmp_path / "JPEGImages" / "0.png").write_bytes(b"none")
     data = Voc(str(tmp_path), batch_size=2, on_error="skip", splits=Splits(val=0.2, test=0.0))
     data.prepare()

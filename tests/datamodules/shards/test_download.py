@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import Manners, serving
+from http_server import FaultyServer, serve_folder
 
 from datamodules.shards import download
 from datamodules.shards.cache import ShardCache
@@ -26,93 +26,95 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 
 
 @pytest.fixture
-def web(packed: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Manners, Shard]]:
+def web(packed: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, FaultyServer, Shard]]:
     monkeypatch.setattr(download, "PAUSE", 0.001)
-    with serving(packed[0]) as (address, manners):
-        yield address, manners, packed[1].splits["train"][0]
+    with serve_folder(packed[0]) as (address, server):
+        yield address, server, packed[1].splits["train"][0]
 
 
 def cache(address: str, folder: Path, retries: int = 2, budget: int = BUDGET, timeout: float = 5.0) -> ShardCache:
     return ShardCache(find_source(address, timeout), folder, budget, 2, retries)
 
 
-def test_comes_once_and_is_shared(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
-    address, manners, shard = web
+def test_comes_once_and_is_shared(web: tuple[str, FaultyServer, Shard], tmp_path: Path) -> None:
+    address, server, shard = web
     first = cache(address, tmp_path).ensure(shard)
     assert cache(address, tmp_path).ensure(shard) == first
-    assert manners.asked[shard.name] == 1
-    assert first.read_bytes() == (manners.root / shard.name).read_bytes()
+    assert server.requests[shard.name] == 1
+    assert first.read_bytes() == (server.root / shard.name).read_bytes()
     assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_cut_download_goes_on(web: tuple[str, Manners, Shard], tmp_path: Path, ranges: bool) -> None:
-    address, manners, shard = web
-    manners.ranges = ranges
-    manners.cut[shard.name] = [1000, 100_000]
+def test_a_cut_download_goes_on(web: tuple[str, FaultyServer, Shard], tmp_path: Path, ranges: bool) -> None:
+    address, server, shard = web
+    server.supports_ranges = ranges
+    server.truncations[shard.name] = [1000, 100_000]
     path = cache(address, tmp_path).ensure(shard)
-    assert path.read_bytes() == (manners.root / shard.name).read_bytes()
-    assert manners.asked[shard.name] == 3
+    assert path.read_bytes() == (server.root / shard.name).read_bytes()
+    assert server.requests[shard.name] == 3
     again = 0 if ranges else 101_000
-    assert manners.sent == shard.bytes + again
+    assert server.bytes_sent == shard.bytes + again
 
 
-def test_what_passes_is_waited_for(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
-    address, manners, shard = web
-    manners.codes[shard.name] = [503, 429]
+def test_what_passes_is_waited_for(web: tuple[str, FaultyServer, Shard], tmp_path: Path) -> None:
+    address, server, shard = web
+    server.status_codes[shard.name] = [503, 429]
     assert cache(address, tmp_path).ensure(shard).is_file()
-    manners.pause[shard.name] = [0.6]
+    server.delays[shard.name] = [0.6]
     assert cache(address, tmp_path / "other", timeout=0.2).ensure(shard).is_file()
 
 
 @pytest.mark.parametrize(
-    ("manner", "said"),
+    ("faults", "said"),
     [
-        ({"codes": [404]}, "the server answers 404 Not Found"),
-        ({"codes": [403]}, "the server answers 403 Forbidden"),
-        ({"codes": [500] * 3}, "can't be had after 3 tries"),
-        ({"cut": [10] * 3}, "can't be had after 3 tries"),
-        ({"instead": b"garbage" * 100_000}, "is larger than the"),
-        ({"instead": b"garbage"}, r"416 .*\(it is shorter than the manifest says\)"),
+        ({"status_codes": [404]}, "the server answers 404 Not Found"),
+        ({"status_codes": [403]}, "the server answers 403 Forbidden"),
+        ({"status_codes": [500] * 3}, "can't be had after 3 tries"),
+        ({"truncations": [10] * 3}, "can't be had after 3 tries"),
+        ({"replacements": b"garbage" * 100_000}, "is larger than the"),
+        ({"replacements": b"garbage"}, r"416 .*\(it is shorter than the manifest says\)"),
     ],
 )
-def test_what_stays_is_one_message(web: tuple[str, Manners, Shard], tmp_path: Path, manner: dict, said: str) -> None:
-    address, manners, shard = web
-    for name, value in manner.items():
-        getattr(manners, name)[shard.name] = value
+def test_what_stays_is_one_message(
+    web: tuple[str, FaultyServer, Shard], tmp_path: Path, faults: dict, said: str
+) -> None:
+    address, server, shard = web
+    for name, value in faults.items():
+        getattr(server, name)[shard.name] = value
     with pytest.raises(ShardError, match=said) as caught:
         cache(address, tmp_path).ensure(shard)
     assert f"{address}/{shard.name}" in str(caught.value)
     assert not [path for path in tmp_path.iterdir() if path.suffix in (".tar", ".part")]
 
 
-def test_other_content_of_the_same_size(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
-    address, manners, shard = web
-    manners.instead[shard.name] = b"x" * shard.bytes
+def test_other_content_of_the_same_size(web: tuple[str, FaultyServer, Shard], tmp_path: Path) -> None:
+    address, server, shard = web
+    server.replacements[shard.name] = b"x" * shard.bytes
     with pytest.raises(ShardError, match=r"has the checksum [0-9a-f]{12}\.\.\., the manifest says"):
         cache(address, tmp_path).ensure(shard)
-    assert manners.asked[shard.name] == 1
+    assert server.requests[shard.name] == 1
 
 
-def test_parts_that_do_not_fit_together_are_fetched_anew(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
-    address, manners, shard = web
-    manners.instead[shard.name] = b"x" * shard.bytes
-    manners.cut[shard.name] = [1000]
+def test_parts_that_do_not_fit_together_are_fetched_anew(web: tuple[str, FaultyServer, Shard], tmp_path: Path) -> None:
+    address, server, shard = web
+    server.replacements[shard.name] = b"x" * shard.bytes
+    server.truncations[shard.name] = [1000]
 
     class Mended(Web):
         def open(self, name: str, start: int) -> tuple:
             answer = super().open(name, start)
-            manners.instead.clear()  # the file is exchanged after the first answer
+            server.replacements.clear()  # the file is exchanged after the first answer
             return answer
 
     found = ShardCache(Mended(address, 5.0), tmp_path, BUDGET, 2, 2)
-    assert found.ensure(shard).read_bytes() == (manners.root / shard.name).read_bytes()
+    assert found.ensure(shard).read_bytes() == (server.root / shard.name).read_bytes()
 
 
 def test_the_budget_holds_and_the_unused_leave(
-    web: tuple[str, Manners, Shard], packed: tuple[Path, Manifest], tmp_path: Path
+    web: tuple[str, FaultyServer, Shard], packed: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
-    address, manners, _ = web
+    address, server, _ = web
     shards = [shard for split in packed[1].splits.values() for shard in split]
     budget = 2 * max(shard.bytes for shard in shards) + 1000
     held = cache(address, tmp_path, budget=budget)
@@ -125,15 +127,15 @@ def test_the_budget_holds_and_the_unused_leave(
     assert len(held.opened) == 1
     held.opened.clear()
     held.open(shards[0])
-    assert manners.asked[shards[0].name] == 2
+    assert server.requests[shards[0].name] == 2
 
 
-def test_a_spoilt_cache_is_mended(web: tuple[str, Manners, Shard], tmp_path: Path) -> None:
-    address, manners, shard = web
+def test_a_spoilt_cache_is_mended(web: tuple[str, FaultyServer, Shard], tmp_path: Path) -> None:
+    address, server, shard = web
     path = cache(address, tmp_path).ensure(shard)
     path.write_bytes(b"spoilt")
     cache(address, tmp_path).open(shard)
-    assert path.read_bytes() == (manners.root / shard.name).read_bytes()
+    assert path.read_bytes() == (server.root / shard.name).read_bytes()
 
 
 def fetch_all(address: str, folder: Path, shards: list[Shard]) -> None:
@@ -143,21 +145,21 @@ def fetch_all(address: str, folder: Path, shards: list[Shard]) -> None:
 
 
 def test_several_processes_fetch_each_shard_once(
-    web: tuple[str, Manners, Shard], packed: tuple[Path, Manifest], tmp_path: Path
+    web: tuple[str, FaultyServer, Shard], packed: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
-    address, manners, _ = web
+    address, server, _ = web
     shards = packed[1].splits["train"]
     kind = multiprocessing.get_context("fork")
     with kind.Pool(3) as pool:
         pool.starmap(fetch_all, [(address, tmp_path, shards)] * 3)
-    assert {manners.asked[shard.name] for shard in shards} == {1}
+    assert {server.requests[shard.name] for shard in shards} == {1}
 
 
-def test_a_manifest_that_is_cut_or_endless(web: tuple[str, Manners, Shard]) -> None:
-    address, manners, _ = web
-    manners.cut["manifest.json"] = [100]
+def test_a_manifest_that_is_cut_or_endless(web: tuple[str, FaultyServer, Shard]) -> None:
+    address, server, _ = web
+    server.truncations["manifest.json"] = [100]
     whole = small(find_source(address, 5.0), "manifest.json", 10**6, 2)
-    assert whole == (manners.root / "manifest.json").read_bytes()
+    assert whole == (server.root / "manifest.json").read_bytes()
     with pytest.raises(ShardError, match="is larger than 100 bytes"):
         small(find_source(address, 5.0), "manifest.json", 100, 2)
 
@@ -205,7 +207,7 @@ def test_only_known_schemes_are_opened(root: str, tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_redirection_leads_to_the_web_alone(tmp_path: Path, web: tuple[str, Manners, Shard]) -> None:
+def test_a_redirection_leads_to_the_web_alone(tmp_path: Path, web: tuple[str, FaultyServer, Shard]) -> None:
     (tmp_path / "secret").write_text("x")
     source = Web(web[0], 5.0)
     opener = source.opener()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 from torch import Tensor
 
 from datamodules.base.datamodule import DataModule
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[3]
 def several_labels(tmp_path: Path) -> ImageCsv:
     words = ["cat|dog", "cat", "", "dog|bird"] * 3
     for i in range(12):
-        picture(tmp_path / "labelled" / "files" / f"{i}.png", (20 + i, 24), seed=i)
+        write_image(tmp_path / "labelled" / "files" / f"{i}.png", (20 + i, 24), seed=i)
     lines = [f"files/{i}.png,{word},p{i // 2}" for i, word in enumerate(words)]
     (tmp_path / "labelled" / "table.csv").write_text("\n".join(["path,label,group", *lines]) + "\n")
     return ImageCsv(str(tmp_path / "labelled"), separator="|")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from runs_of import run
+from small_runs import run
 from torch import Tensor
 
 from datamodules.loading.collate import CHANGES

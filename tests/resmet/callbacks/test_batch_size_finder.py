@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import seed_everything
-from runs_of import DATA, Kill, Killed, make_task, run
+from small_runs import DATA, Kill, Killed, make_task, run
 from torch.optim import SGD
 
 from resmet.callbacks import batch_size_finder

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs_of import run
+from small_runs import run
 
 from datamodules.base.dataset import ItemDataset
 from datamodules.cache.cache import mode_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from runs_of import run
+from small_runs import run
 
 from foundation.structures import InputError, RunError
 from resmet.callbacks.batch_size_finder import Search

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from runs_of import Kill, run
+from small_runs import Kill, run
 
 from foundation.parallel import rendezvous
 from resmet.callbacks.signals import Ear, Stopped, requeue

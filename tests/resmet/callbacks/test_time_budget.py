@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
-from runs_of import Kill, Killed, run
+from small_runs import Kill, Killed, run
 
 from foundation.structures import InputError
 from resmet.callbacks.cost_model import Cost, Course, course, planned

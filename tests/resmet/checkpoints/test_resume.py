@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 from lightning.pytorch.callbacks import EarlyStopping
-from runs_of import DATA, Kill, Killed, make_task, run
+from small_runs import DATA, Kill, Killed, make_task, run
 
 from datamodules.formats.image_folder import ImageFolder
 from foundation.structures import InputError
@@ -131,7 +131,7 @@ def test_other_items_are_not_gone_on_with(image_folder: Path, tmp_path: Path) ->
     """As many of every class, under the same names, but one file is another."""
     data = partial(ImageFolder, str(image_folder), size=32)
     run(data, tmp_path / "run", epochs=1)
-    picture(image_folder / "train" / "dark" / "0.png", size=(40, 40), color=40)
+    write_image(image_folder / "train" / "dark" / "0.png", size=(40, 40), color=40)
     with pytest.raises(InputError, match="train: items have other names or sizes"):
         run(data, tmp_path / "run", epochs=2, resume=True)
 
@@ -173,7 +173,7 @@ def test_a_file_that_ends_a_run_is_done_without_once_that_is_said(image_folder: 
     assert "light/2.png" in (tmp_path / "run" / "skipped.txt").read_text()
     broken.write_bytes(right)
     run(partial(data, "stop"), tmp_path / "run", epochs=4, resume=True)
-    picture(late.with_name("9.png"), color=40)
+    write_image(late.with_name("9.png"), color=40)
     with pytest.raises(InputError, match="train: items have other names or sizes"):
         run(partial(data, "skip"), tmp_path / "run", epochs=5, resume=True)
 

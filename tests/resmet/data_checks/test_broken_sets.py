@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from drawn import annotate, picture, sound
+from fixture_files import write_image, write_voc_annotation, write_wav
 from PIL import Image
 
 from resmet.data_checks.model.finding import listed
@@ -33,7 +33,7 @@ def pictures(tmp_path: Path) -> Path:
     for split, count in (("train", 8), ("val", 4), ("test", 4)):
         for name in ("cat", "dog"):
             for i in range(count):
-                picture(root / split / name / f"{seed * 7 + i}.png", (40, 40), seed=(seed := seed + 1))
+                write_image(root / split / name / f"{seed * 7 + i}.png", (40, 40), seed=(seed := seed + 1))
     return root
 
 
@@ -103,9 +103,9 @@ def test_of_several_copies_those_that_differ_are_shown(see: See, pictures: Path)
 def test_imbalance_and_few(see: See, tmp_path: Path) -> None:
     for name, number in (("common", 60), ("rare", 4)):
         for i in range(number):
-            picture(tmp_path / "set" / "train" / name / f"{i}.png", seed=100 * number + i)
+            write_image(tmp_path / "set" / "train" / name / f"{i}.png", seed=100 * number + i)
             if i < 3:
-                picture(tmp_path / "set" / "val" / name / f"{i}.png", seed=9000 + 100 * number + i)
+                write_image(tmp_path / "set" / "val" / name / f"{i}.png", seed=9000 + 100 * number + i)
     report = see(tmp_path / "set")
     assert report["command"].endswith(" task.class_weights=balanced")
     assert "heavy imbalance: common has 15 times the training items of rare (60 and 4)" in said(report, "warning")
@@ -113,7 +113,7 @@ def test_imbalance_and_few(see: See, tmp_path: Path) -> None:
 
 
 def test_one_colour_alpha_and_a_class_that_val_lacks(see: See, pictures: Path) -> None:
-    picture(pictures / "train" / "cat" / "flat.png", (40, 40), color=7)
+    write_image(pictures / "train" / "cat" / "flat.png", (40, 40), color=7)
     rgba = np.full((40, 40, 4), 255, np.uint8)
     rgba[..., :3] = np.random.default_rng(1).integers(0, 256, (40, 40, 3))
     Image.fromarray(rgba).save(pictures / "train" / "cat" / "alpha.png")
@@ -142,11 +142,13 @@ def test_sixteen_bits(see: See, tmp_path: Path) -> None:
 
 
 def test_boxes(see: See, voc: Path) -> None:
-    annotate(voc, "0", [("cat", 5, 5, 5, 5), ("cat", 2, 3, 20, 25), ("cat", 2, 3, 20, 25), ("dog", 30, 3, 55, 25)])
-    annotate(voc, "1", [("dog", 50, 50, 60, 60)])
-    annotate(voc, "6", [("horse", 2, 3, 20, 25)])
+    write_voc_annotation(
+        voc, "0", [("cat", 5, 5, 5, 5), ("cat", 2, 3, 20, 25), ("cat", 2, 3, 20, 25), ("dog", 30, 3, 55, 25)]
+    )
+    write_voc_annotation(voc, "1", [("dog", 50, 50, 60, 60)])
+    write_voc_annotation(voc, "6", [("horse", 2, 3, 20, 25)])
     (voc / "Annotations" / "2.xml").unlink()
-    annotate(voc, "3", [])
+    write_voc_annotation(voc, "3", [])
     report = see(voc)
     assert "boxes without area (or turned inside out) dropped: 1, in 0.png (1)" in said(report, "warning")
     assert "boxes lapping over the edge of their image cut there: 1" in said(report, "warning")
@@ -163,7 +165,7 @@ def test_texts_without_an_image(see: See, tmp_path: Path) -> None:
     root = tmp_path / "yolo"
     for split in ("train", "val"):
         for i in range(4):
-            picture(root / "images" / split / f"{split}{i}.png", seed=10 * len(split) + i)
+            write_image(root / "images" / split / f"{split}{i}.png", seed=10 * len(split) + i)
             (root / "labels" / split).mkdir(parents=True, exist_ok=True)
             (root / "labels" / split / f"{split}{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (root / "labels" / "train" / "lost.txt").write_text("0 0.5 0.5 0.5 0.5\n")
@@ -194,7 +196,7 @@ def test_masks_that_are_none(see: See, mask_folder: Path) -> None:
 
 def test_values_of_one_mask_alone_are_no_classes(see: See, tmp_path: Path) -> None:
     for i in range(14):
-        picture(tmp_path / "set" / "images" / f"{i}.png", (40, 30), seed=i)
+        write_image(tmp_path / "set" / "images" / f"{i}.png", (40, 30), seed=i)
         mask = np.zeros((30, 40), np.uint8)
         mask[5:12, 5 + i : 12 + i], mask[20:25] = 100, 200
         mask[0, 0] = 77 if i == 3 else 0
@@ -211,7 +213,7 @@ def test_masks_saved_with_loss_or_resized_make_no_classes(see: See, tmp_path: Pa
     folder = tmp_path / "set" / "masks"
     folder.mkdir(parents=True)
     for i in range(16):
-        picture(tmp_path / "set" / "images" / f"{i}.png", (96, 72), seed=i)
+        write_image(tmp_path / "set" / "images" / f"{i}.png", (96, 72), seed=i)
         mask = np.zeros((72, 96), np.uint8)
         mask[5:32, 5 + i : 32 + i], mask[40:65, 2:60] = 100, 200
         image = Image.fromarray(mask)
@@ -259,10 +261,10 @@ def test_several_mask_values_and_colours(see: See, mask_folder: Path) -> None:
 def test_sounds(see: See, audio_csv: Path) -> None:
     time = np.arange(4000) / 8000
     clips = audio_csv / "clips"
-    sound(clips / "0.wav", np.zeros(4000))
-    sound(clips / "1.wav", 4e-4 * np.sin(2 * np.pi * 300 * time))
-    sound(clips / "2.wav", np.sign(np.sin(2 * np.pi * 300 * time)))
-    sound(clips / "3.wav", 0.5 * np.sin(2 * np.pi * 1500 * time), rate=16000)
+    write_wav(clips / "0.wav", np.zeros(4000))
+    write_wav(clips / "1.wav", 4e-4 * np.sin(2 * np.pi * 300 * time))
+    write_wav(clips / "2.wav", np.sign(np.sin(2 * np.pi * 300 * time)))
+    write_wav(clips / "3.wav", 0.5 * np.sin(2 * np.pi * 1500 * time), rate=16000)
     report = see(audio_csv)
     assert "clips/0.wav is silent from start to end" in said(report, "error")
     assert "1 clip is as good as silent (below -60 dB) in the part that is used clips/1.wav" in said(report, "warning")
@@ -277,10 +279,10 @@ def test_copies_of_sounds_and_speakers_in_two_splits(see: See, tmp_path: Path) -
     rows = ["file;digit;speaker;split"]
     for i in range(16):
         wave = 0.3 * np.sin(2 * np.pi * (200 + 37 * i) * np.arange(6000) / 8000) + 0.1 * random.standard_normal(6000)
-        sound(root / f"{i}.wav", wave)
+        write_wav(root / f"{i}.wav", wave)
         rows.append(f"{i}.wav;{i % 2};s{i % 5};{'train' if i < 10 else 'test'}")
         if i == 3:
-            sound(root / "quieter.wav", 0.5 * wave)
+            write_wav(root / "quieter.wav", 0.5 * wave)
     rows.append("quieter.wav;1;s9;test")
     (root / "table.csv").write_text("\n".join(rows))
     report = see(root, "audio_csv")
@@ -295,7 +297,7 @@ def test_a_group_is_kept_together_where_splits_are_made(see: See, tmp_path: Path
     root = tmp_path / "patients"
     rows = ["image,diagnosis,patient"]
     for i in range(40):
-        picture(root / "scans" / f"{i}.png", seed=i)
+        write_image(root / "scans" / f"{i}.png", seed=i)
         rows.append(f"{i},{('well', 'ill')[i % 2]},p{i // 4}")
     (root / "table.csv").write_text("\n".join(rows))
     report = see(root)
@@ -343,7 +345,7 @@ def test_an_annotation_that_is_wrong_names_its_picture(see: See, tmp_path: Path)
     images = [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(12)]
     boxes = [{"id": i, "image_id": i, "category_id": 9 if i == 4 else 1, "bbox": [2, 3, 9, 9]} for i in range(12)]
     for image in images:
-        picture(root / str(image["file_name"]), (40, 30), seed=int(str(image["id"])))
+        write_image(root / str(image["file_name"]), (40, 30), seed=int(str(image["id"])))
     content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]}
     (root / "train.json").write_text(json.dumps(content))
     report = see(root)
@@ -352,7 +354,7 @@ def test_an_annotation_that_is_wrong_names_its_picture(see: See, tmp_path: Path)
 
 
 def test_sides_of_boxes_are_no_more_exact_than_a_tenth(see: See, voc: Path) -> None:
-    annotate(voc, "0", [("cat", 2.0001, 3, 20.9998, 25)])
+    write_voc_annotation(voc, "0", [("cat", 2.0001, 3, 20.9998, 25)])
     assert "sides 18 to 22 pixels, median" in str(see(voc)["described"])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import picture, sound
+from fixture_files import write_image, write_wav
 
 from resmet.data_checks.run.arguments import spell_out
 from resmet.data_checks.scan.csv_columns import find_table
@@ -73,15 +73,15 @@ def test_idx_and_sounds_and_nothing(tmp_path: Path) -> None:
     assert guess.format == "idx"
     assert "train-images-idx3-ubyte.gz 3x3x3" in guess.because
     for name in ("yes", "no"):
-        sound(tmp_path / "sounds" / name / "1.wav", np.zeros(100))
+        write_wav(tmp_path / "sounds" / name / "1.wav", np.zeros(100))
     assert best(tmp_path / "sounds") == "audio_folder"
-    picture(tmp_path / "heap" / "1.png")
+    write_image(tmp_path / "heap" / "1.png")
     assert best(tmp_path / "heap") == ""
 
 
 def test_several_labels_in_a_table(tmp_path: Path) -> None:
     for i in range(6):
-        picture(tmp_path / f"{i}.png")
+        write_image(tmp_path / f"{i}.png")
     lines = [f"{i}.png,{('a|b', 'b', 'a', 'a|c', 'c', '')[i]}" for i in range(6)]
     (tmp_path / "t.csv").write_text("\n".join(["path,tags", *lines]))
     assert detect(tmp_path, read_tree(tmp_path))[0].settings == {"columns": {"label": "tags"}, "separator": "|"}
@@ -92,7 +92,7 @@ def test_several_labels_in_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["patient", "Speaker", "subject_id", "Session"])
 def test_group_columns_go_by_their_name(tmp_path: Path, word: str) -> None:
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     (tmp_path / "t.csv").write_text(f"path,label,{word}\n1.png,a,x\n")
     table = find_table(tmp_path, read_tree(tmp_path))
     assert table is not None

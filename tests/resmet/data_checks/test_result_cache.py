@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn import picture
+from fixture_files import write_image
 
 from resmet.data_checks.run import inspect_items
 from resmet.data_checks.run.result_cache import Memory, recall
@@ -33,8 +33,8 @@ def test_only_what_changed_is_looked_at(see: See, image_folder: Path, looked: li
     before = see(image_folder)
     assert len(looked) == 16
     looked.clear()
-    picture(image_folder / "train" / "dark" / "0.png", color=77)
-    picture(image_folder / "train" / "dark" / "new.png", color=78)
+    write_image(image_folder / "train" / "dark" / "0.png", color=77)
+    write_image(image_folder / "train" / "dark" / "new.png", color=78)
     after = see(image_folder)
     assert sorted(looked) == ["0.png", "new.png"]
     assert after["splits"]["train"]["items"] + after["splits"]["val"]["items"] == 13
@@ -76,7 +76,7 @@ def test_an_answer_holds_while_nothing_changes(see: See, image_folder: Path, tmp
 
 
 def test_a_refusal_is_remembered_too(see: See, tmp_path: Path) -> None:
-    picture(tmp_path / "heap" / "1.png")
+    write_image(tmp_path / "heap" / "1.png")
     refusal = see(tmp_path / "heap")["refusal"]
     answer = recall([str(tmp_path / "heap")])
     assert answer is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from runs_of import run
+from small_runs import run
 
 from foundation.structures import RunError
 from resmet.checkpoints import checkpoint_io

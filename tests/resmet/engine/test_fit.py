@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import picture
+from fixture_files import write_image
 from lightning.pytorch import seed_everything
 
 from backbones.resnet import ResNet
@@ -180,7 +180,7 @@ def test_no_test_split_means_no_test_score(image_folder: Path, tmp_path: Path) -
 
 def test_one_image_a_class_is_refused(tmp_path: Path) -> None:
     for name in "ab":
-        picture(tmp_path / "data" / name / "1.png")
+        write_image(tmp_path / "data" / name / "1.png")
     with pytest.raises(InputError, match="no item to use as val"):
         folder_run(tmp_path / "data", tmp_path / "run")
 

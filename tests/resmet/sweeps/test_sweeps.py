@@ -28,7 +28,7 @@ from resmet.sweeps.slurm_job import attempt
 from resmet.sweeps.trial import DONE, STOPPED, Trial
 
 ROOT = Path(__file__).parents[3]
-QUICK = str(ROOT / "tests" / "support" / "quick_train.py")
+FAKE_TRAIN = str(ROOT / "tests" / "support" / "fake_train.py")
 Sweep = Callable[..., subprocess.CompletedProcess]
 
 
@@ -38,11 +38,11 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    """``quick_train.py`` with the given words, in a folder of its own."""
+    """``fake_train.py`` with the given words, in a folder of its own."""
 
     def call(*words: str, **more: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, QUICK, *words],
+            [sys.executable, FAKE_TRAIN, *words],
             cwd=tmp_path,
             env=environment(**more),
             capture_output=True,
@@ -146,7 +146,7 @@ def test_what_can_not_be_swept_is_said_at_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises((InputError, HydraException)) as refusal:
-        sweep_of([QUICK, *words])
+        sweep_of([FAKE_TRAIN, *words])
     assert said in explain(refusal.value, "train")
     assert not list(tmp_path.iterdir())
 
@@ -156,7 +156,7 @@ def test_a_package_that_is_not_there_is_named(package: str, said: str) -> None:
     words = ["-m", "seed=1,2", "sweep=optuna" if package == "optuna" else "sweep.launcher=slurm"]
     hidden = f"import sys, runpy; sys.modules[{package!r}] = None; sys.argv = {['train.py', *words]}; "
     done = subprocess.run(
-        [sys.executable, "-c", f"{hidden}runpy.run_path({QUICK!r}, run_name='__main__')"],
+        [sys.executable, "-c", f"{hidden}runpy.run_path({FAKE_TRAIN!r}, run_name='__main__')"],
         env=environment(),
         capture_output=True,
         text=True,
@@ -177,10 +177,10 @@ def test_a_sweep_ends_on_a_signal_and_goes_on(sweep: Sweep, tmp_path: Path) -> N
     """Of three trials, one at a time, the second is cut short: it goes on, the first is left alone, the third follows."""
     words = ("-m", "seed=1,2,3", "trainer.max_epochs=5", "run_dir=s")
     folder = tmp_path / "s"
-    running = [sys.executable, QUICK, *words]
+    running = [sys.executable, FAKE_TRAIN, *words]
     (tmp_path / "1").touch()  # the others wait after their first epoch
     with subprocess.Popen(
-        running, cwd=tmp_path, env=environment(QUICK_HOLD=str(tmp_path)), stderr=subprocess.PIPE, text=True
+        running, cwd=tmp_path, env=environment(FAKE_HOLD_DIR=str(tmp_path)), stderr=subprocess.PIPE, text=True
     ) as process:
         wait_for(lambda: (folder / "1" / "checkpoints" / "last.ckpt").is_file())
         process.send_signal(signal.SIGTERM)
@@ -212,8 +212,8 @@ def test_a_sweep_ends_on_a_signal_and_goes_on(sweep: Sweep, tmp_path: Path) -> N
 def test_a_sweep_that_was_killed_outright_goes_on(sweep: Sweep, tmp_path: Path) -> None:
     """It leaves a trial behind, which keeps the folder to itself until it ends."""
     words = ("-m", "seed=1,2", "trainer.max_epochs=4", "resume=auto")
-    running = [sys.executable, QUICK, *words]
-    with subprocess.Popen(running, cwd=tmp_path, env=environment(QUICK_HOLD=str(tmp_path))) as process:
+    running = [sys.executable, FAKE_TRAIN, *words]
+    with subprocess.Popen(running, cwd=tmp_path, env=environment(FAKE_HOLD_DIR=str(tmp_path))) as process:
         wait_for(lambda: any(tmp_path.glob("outputs/sweeps/*/0/metrics.csv")))
         process.kill()
     folder = next(tmp_path.glob("outputs/sweeps/*"))
@@ -232,7 +232,7 @@ def test_a_sweep_that_was_killed_outright_goes_on(sweep: Sweep, tmp_path: Path) 
 def test_a_hopeless_trial_is_ended(sweep: Sweep, tmp_path: Path) -> None:
     """After two trials, one at a bad rate is below the median at its second epoch, and is not trained to its eighth."""
     words = ("recipe.optimizer.lr=0.01,1000", "sweep=optuna", "sweep.startup=2", "sweep.trials=4", "seed=1")
-    done = sweep("-m", *words, "trainer.max_epochs=8", "run_dir=s", QUICK_PACE="0.25")
+    done = sweep("-m", *words, "trainer.max_epochs=8", "run_dir=s", FAKE_EPOCH_SECONDS="0.25")
     assert done.returncode == 0, done.stderr
     pruned = [row for row in rows(tmp_path / "s") if row["state"] == "pruned"]
     assert pruned, done.stderr

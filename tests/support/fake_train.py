@@ -1,7 +1,7 @@
 """In the place of train.py where sweeps are tested: the same door and folder, but a run of milliseconds.
 
 Its score depends on recipe.optimizer.lr, best at 0.01. seed=666 fails, seed=667 is refused, seed=668 is killed.
-QUICK_PACE is the time of an epoch in seconds. QUICK_HOLD is a folder: after its first epoch a run waits for a file of its seed's name in it.
+FAKE_EPOCH_SECONDS is the time of an epoch in seconds. FAKE_HOLD_DIR is a folder: after its first epoch a run waits for a file of its seed's name in it.
 """
 
 import json
@@ -31,12 +31,12 @@ def main(cfg: DictConfig) -> None:
     done = int(ckpt.read_text()) if ckpt.is_file() else 0
     score = 0.9 - 0.1 * abs(math.log10(cfg.recipe.optimizer.lr) + 2)
     for epoch in range(done + 1, cfg.trainer.max_epochs + 1):
-        time.sleep(float(os.environ.get("QUICK_PACE", "0")))
+        time.sleep(float(os.environ.get("FAKE_EPOCH_SECONDS", "0")))
         rows = [f"{e},{score * (1 - 0.5**e)}\n" for e in range(1, epoch + 1)]
         whole(folder / "metrics.csv", "epoch,val/score\n" + "".join(rows))
         ckpt.parent.mkdir(exist_ok=True)
         whole(ckpt, str(epoch))
-        while "QUICK_HOLD" in os.environ and not (Path(os.environ["QUICK_HOLD"]) / str(cfg.seed)).exists():
+        while "FAKE_HOLD_DIR" in os.environ and not (Path(os.environ["FAKE_HOLD_DIR"]) / str(cfg.seed)).exists():
             time.sleep(0.05)
     figures = {"score": score - 0.01, "val": {"score": score}, "test": {"score": score - 0.01}}
     whole(folder / "metrics.json", json.dumps(figures | {"epochs": cfg.trainer.max_epochs, "seconds": 7.5}))

@@ -1,4 +1,4 @@
-"""The same small runs in one process or in several that know each other: python several.py RANK WORLD PORT FOLDER."""
+"""The same small runs in one process or in two under DDP: python ddp_worker.py RANK WORLD_SIZE PORT FOLDER."""
 
 import os
 import sys
