@@ -1,25 +1,6 @@
 """Answer for files: python predict.py ckpt=RUN/checkpoints/best.ckpt source=FILE_OR_FOLDER."""
 
-from typing import TYPE_CHECKING
-
-from resmet.cli.entrypoint import command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-
-def main(cfg: "DictConfig") -> None:
-    from datamodules.predict_files import Files
-    from resmet.assembly import load_task
-    from resmet.cli.run_dir import claim, open_folder
-    from resmet.deploy.predictor import Predictor
-
-    predictor = Predictor(load_task(cfg.ckpt), cfg.part, cfg.threshold)
-    files = Files(cfg.source, predictor.spec, cfg.batch_size)
-    folder = claim(cfg.run_dir, "predict")
-    open_folder(folder, "predict")
-    predictor.run(files, folder, cfg.pictures)
-
+from resmet.commands.predict import main
 
 if __name__ == "__main__":
-    command("predict", main)
+    main()

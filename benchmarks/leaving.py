@@ -13,8 +13,8 @@ from typing import Any
 
 def main() -> None:
     steps, how = int(sys.argv[1]), sys.argv[2]
-    import train
     from resmet.cli.entrypoint import command
+    from resmet.commands import train
 
     sys.argv = ["train.py", *sys.argv[3:]]
 
@@ -29,7 +29,7 @@ def main() -> None:
                     os.kill(os.getpid(), signal.SIGTERM)
 
         LightningModule.configure_callbacks = lambda self: [Leave()]  # type: ignore[method-assign]
-        train.main(cfg)
+        train.run(cfg)
 
     command("train", leave)
 

@@ -18,9 +18,9 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig
 
-import train
 from datamodules.base.datamodule import DataModule
 from resmet.assembly import assemble_data
+from resmet.commands import train
 
 ROOT = Path(__file__).parent.parent
 QUIET = ("callbacks.pictures=null",)  # they are drawn after the training
@@ -56,7 +56,7 @@ def run(words: Sequence[str], scratch: Path, beside: Callback, memory: Memory | 
         stack.enter_context(patch.object(LightningModule, "configure_callbacks", lambda self: [beside]))
         if memory:
             stack.enter_context(patch.object(DataModule, "train_dataloader", memory.over(DataModule.train_dataloader)))
-        train.main(cfg)
+        train.run(cfg)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import hydra
@@ -34,15 +34,20 @@ DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 TRACE = "HYDRA_FULL_ERROR"
 
 
-def command(name: str, main: Callable[[DictConfig], None]) -> NoReturn:
+def command(
+    name: str, main: Callable[[DictConfig], None], dispatch: Callable[[Sequence[str]], int | None] | None = None
+) -> NoReturn:
     """Run `main` with the config ``conf/<name>.yaml`` and leave with its exit code.
+
+    `dispatch` comes first: it handles the command line itself and returns an exit code, or returns None.
 
     0 done; 1 the program failed; 2 what was asked can't be done (one message, no trace); 130 and 143 after a signal.
     ``HYDRA_FULL_ERROR=1`` shows the trace of a refusal too.
     """
     call = Call(name, main)
     try:
-        leave_for_sweep(name)
+        if dispatch and (code := dispatch(sys.argv)) is not None:
+            sys.exit(code)
         if rendezvous.rank() > 0:  # what the first process composed
             call.attempt(OmegaConf.create(rendezvous.hear("config")))  # type: ignore[arg-type]
         else:
@@ -115,14 +120,6 @@ class Call:
         if rendezvous.speaks():
             own = f"process {rendezvous.rank()}: " if rendezvous.rank() else ""
             print(printable(f"{self.name}.py: {which_job()}{own}{message}"), file=sys.stderr)
-
-
-def leave_for_sweep(name: str) -> None:
-    """Where the command line asks for a sweep of trainings: do that, and leave with its exit code."""
-    from resmet.sweeps.command import asked, sweep
-
-    if name == "train" and asked(sys.argv[1:]):
-        sys.exit(sweep(sys.argv))
 
 
 def plain(cfg: DictConfig) -> dict:

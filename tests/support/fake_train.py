@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from foundation.structures import InputError
 from resmet.cli.entrypoint import command
 from resmet.cli.run_dir import find_folder, open_folder
+from resmet.commands.train import sweep_if_requested
 
 
 def main(cfg: DictConfig) -> None:
@@ -58,4 +59,4 @@ def whole(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    command("train", main)
+    command("train", main, sweep_if_requested)

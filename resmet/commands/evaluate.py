@@ -1,0 +1,32 @@
+"""Judge a checkpoint on its own data, or on other data of its classes: python evaluate.py ckpt=RUN/checkpoints/best.ckpt."""
+
+from typing import TYPE_CHECKING, NoReturn
+
+from resmet.cli.entrypoint import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(cfg: "DictConfig") -> None:
+    from omegaconf import OmegaConf
+
+    from resmet.assembly import assemble_data, build, load_task, read_checkpoint
+    from resmet.cli.run_dir import claim, open_folder
+    from resmet.engine.evaluate import evaluate, precision_of
+
+    task = load_task(cfg.ckpt)
+    chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
+    data = assemble_data(chosen)
+    if not cfg.get("data") and (root := chosen.data.get("root")):
+        data.notes.append(f"the data is what the checkpoint names, {root}: say data=... data.root=... for other data")
+    data.adopt(task.spec, foreign=bool(cfg.get("data")))
+    data.prepare([cfg.split], required=[cfg.split])
+    cfg.trainer.precision = precision_of(cfg.trainer.precision, task.config)
+    folder = claim(cfg.run_dir, "evaluate")
+    open_folder(folder, "evaluate")
+    evaluate(task, data, cfg.split, folder, build(cfg.trainer), str(cfg.ckpt))
+
+
+def main() -> NoReturn:
+    command("evaluate", run)

@@ -1,0 +1,35 @@
+"""Pack data of any format into shards: python pack.py data=voc data.root=DIR out=DIR [shard_mb=64]."""
+
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from foundation.storage.safe_load import printable
+from foundation.structures import InputError
+from resmet.callbacks.signals import TERMINATED
+from resmet.cli.entrypoint import command
+from resmet.cli.validate import choices
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(cfg: "DictConfig") -> None:
+    if not cfg.get("data"):
+        raise InputError(f"data is required: say data=..., one of {', '.join(choices('data'))}")
+    from datamodules.shards.writer import claim_folder, pack
+    from resmet.assembly import assemble_data
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # on the way out what is half written goes
+    claim_folder(str(cfg.out))  # refused before the data is read
+    manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.pictures)
+    for note in manifest.notes:
+        print(printable(f"note: {note}"))
+    counts = ", ".join(f"{sum(s.items for s in shards)} {split}" for split, shards in manifest.splits.items())
+    size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
+    word = "sharded" if manifest.spec.ndim == 2 else "sharded_audio"
+    print(f"{counts}; {size / 1e6:.1f} MB; train on them: python train.py ... data={word} data.root={cfg.out}")
+
+
+def main() -> NoReturn:
+    command("pack", run)
