@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = (
-    ("foundation.structures", "foundation.durations", "foundation.hardware"),
+    ("foundation.structures", "foundation.durations", "foundation.hardware", "resmet.renamed"),
     ("foundation.contracts", "foundation.targets", "foundation.storage", "foundation.parallel"),
     ("foundation.visualization",),
     ("backbones",),

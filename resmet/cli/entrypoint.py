@@ -20,7 +20,7 @@ from foundation.storage.safe_load import printable
 from foundation.structures import InputError, RunError
 from resmet.cli.config_dir import refuse_borrowed
 from resmet.cli.saved_config import AUTO, divide
-from resmet.cli.validate import CONF, check, choices, known_keys, near, owners
+from resmet.cli.validate import CONF, check, choices, known_keys, near, owners, unknown_key
 
 OPTIONS = (
     dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"), False)
@@ -198,7 +198,8 @@ def explain_key(key: str, command: str) -> str:
     """Why a key could not be set."""
     known = known_keys(command)
     if key not in known:
-        return f"there is no key {key}.{near(key, known)}"
+        error = unknown_key(key, known)
+        return f"{error} [{error.code}]"
     if having := owners(key):
         return f"{key} can't be set here: what is chosen does not have it; choose {' or '.join(having)}"
     return f"{key} can't be set here: what is chosen does not have it"

@@ -26,6 +26,7 @@ from resmet.cli.schema import (
     signature,
     wants_part,
 )
+from resmet.renamed import new_name
 
 SUPPLIED = {"self", "backbone", "spec", "run_dir", "unused", "callbacks", "logger", "ndim", "in_channels"}
 """Parameters that are handed over in Python; no config has them."""
@@ -169,7 +170,14 @@ def refuse_unknown(given: set[str], known: set[str], path: str) -> None:
     for key in sorted(given - known):
         full = f"{path}.{key}" if path else key
         options = [f"{path}.{other}" if path else other for other in known]
-        raise InputError(f"there is no key {full}.{near(full, options)}")
+        raise unknown_key(full, options)
+
+
+def unknown_key(key: str, known: Iterable[str]) -> InputError:
+    """The error for a key that nothing takes, with its present name if it was renamed, else with the nearest of `known`."""
+    if new := new_name(key):
+        return InputError("config.renamed_key", f"{key} is now {new}")
+    return InputError("config.unknown_key", f"there is no key {key}.{near(key, known)}")
 
 
 def near(word: str, options: Iterable[str]) -> str:
