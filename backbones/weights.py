@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from backbones.base import Match
 from foundation.storage.safe_load import safe_load
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 
 State = dict[str, Tensor]
 FORMS = "none, a file (.pt, .pth, .th, .ckpt, .safetensors), a timm tag such as resnet18.a1_in1k, or a torchvision tag such as ResNet18_Weights.IMAGENET1K_V1"
@@ -237,6 +237,6 @@ def from_hub(source: str, fetch: Callable[[], Any], folder: Callable[[], str]) -
         raise
     except Exception as error:  # every client has its own errors for "no network"
         raise InputError(
-            f"the weights {source} are not in the cache and could not be downloaded ({reason(error, 160)}). "
+            f"the weights {source} are not in the cache and could not be downloaded ({first_line(error, 160)}). "
             f"Go online once, copy the cache folder {folder()} from a machine that has them, or give a file"
         ) from error

@@ -77,11 +77,11 @@ def pluralize(number: int, one: str) -> str:
     return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
-def reason(error: Exception, limit: int = 120) -> str:
-    """The first line of what an error says, for a message; its kind where it says nothing that reads."""
+def first_line(error: Exception, limit: int = 120) -> str:
+    """Returns the first line of an error's message, at most `limit` characters; its type's name where the message is empty or a number."""
     lines = str(error).strip().splitlines()
-    said = lines[0].strip() if lines else ""
-    return said[:limit] if len(said) > 4 and not said.isdigit() else type(error).__name__
+    line = lines[0].strip() if lines else ""
+    return line[:limit] if len(line) > 4 and not line.isdigit() else type(error).__name__
 
 
 class Batch(TypedDict, total=False):
@@ -92,6 +92,10 @@ class Batch(TypedDict, total=False):
     target: Any  # labels (N,), or (N, C) of 0 and 1 when multi-label; masks (N, H, W); or a list of {"boxes", "labels"}
     names: list[str]  # where every item came from; no item at all is an empty list and nothing else
     seeds: list[int]  # of what a step draws at random of every item; the same in any company
+
+
+RENAMED_FIELDS = {"crowd": "objects_per_image", "sides": "box_side_quantiles"}
+"""Fields of `Spec` under their names in checkpoints and packed data sets of the first release."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,8 @@ class Spec:
         sample_rate: Samples per second of sound, 0 for anything else.
         window: The two values that become 0 and 255 where images have more than 8 bits; empty for 8-bit images.
         counts: How much of every class the training split holds: items, objects or pixels.
-        crowd: How many objects 95 of 100 training images have at most, 0 where none were counted.
-        sides: Sides (the root of the area) of the training boxes in pixels at `size`: of the class whose objects are smallest the one
+        objects_per_image: How many objects 95 of 100 training images have at most, 0 where none were counted.
+        box_side_quantiles: Sides (the root of the area) of the training boxes in pixels at `size`: of the class whose objects are smallest the one
             that a tenth stays below, then those that half and nine tenths of all boxes stay below; empty where there are none.
         target: What an item carries: ``label`` (one class), ``labels`` (any number of classes), ``boxes`` or ``mask``.
         parts: The Specs of joint data by part name.
@@ -126,8 +130,8 @@ class Spec:
     sample_rate: int = 0
     window: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
-    crowd: int = 0
-    sides: tuple[float, ...] = ()
+    objects_per_image: int = 0
+    box_side_quantiles: tuple[float, ...] = ()
     target: str = "label"
     parts: Mapping[str, Spec] = field(default_factory=dict)
 
@@ -141,12 +145,13 @@ class Spec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
-        """The inverse of `to_dict`; lists and tuples are taken alike.
+        """The inverse of `to_dict`; takes lists for tuples, and fields under their names in older checkpoints.
 
         Raises:
             InputError: If a field that had always been there is missing, or one is unknown.
         """
-        lists = {"class_names", "mean", "std", "size", "window", "counts", "sides"}
+        lists = {"class_names", "mean", "std", "size", "window", "counts", "box_side_quantiles"}
+        values = {RENAMED_FIELDS.get(key, key): value for key, value in values.items()}
         try:
             plain: dict[str, Any] = {
                 key: tuple(value) if key in lists else value for key, value in values.items() if key != "parts"

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, one_hot
 
-from foundation.parallel.collectives import total
+from foundation.parallel.collectives import sum_over_ranks
 from foundation.structures import IGNORE
 
 LEAST = 1e-7  # of a denominator
@@ -27,5 +27,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     else:
         truth = one_hot(target.flatten(1) * valid[:, 0], classes).movedim(2, 1) * valid
     truth = truth.type_as(share)
-    hit, sizes, true = total(torch.stack([(share * truth).sum((0, 2)), (share + truth).sum((0, 2)), truth.sum((0, 2))]))
+    hit, sizes, true = sum_over_ranks(
+        torch.stack([(share * truth).sum((0, 2)), (share + truth).sum((0, 2)), truth.sum((0, 2))])
+    )
     return ((1 - 2 * hit / sizes.clamp(min=LEAST)) * (true > 0)).mean()

@@ -18,7 +18,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from backbones.base import require
-from foundation.parallel.collectives import mean
+from foundation.parallel.collectives import mean_over_ranks
 from foundation.structures import Batch, Features, InputError, Prediction, require_range
 from heads.anchor_sampler import Sampler
 from heads.rcnn_defaults import Sizes, decide
@@ -58,8 +58,8 @@ class RCNN(nn.Module):
         sampled: Proposals that a training step judges, an image.
         threshold: Lowest score of a detection, 0 to 1.
         pool: One more level, of twice the last stride, for the anchors of large objects.
-        crowd: How many objects full images hold, as in `Spec`; 0 where that is not known.
-        sides: Sides of the boxes in pixels, as in `Spec`; empty where they are not known.
+        objects_per_image: How many objects full images hold, as in `Spec`; 0 where that is not known.
+        box_side_quantiles: Sides of the boxes in pixels, as in `Spec`; empty where they are not known.
 
     Attributes:
         chosen: What was decided or asked for, by the name of the argument.
@@ -81,13 +81,15 @@ class RCNN(nn.Module):
         sampled: int | None = None,
         threshold: float = 0.05,
         pool: bool = False,
-        crowd: int = 0,
-        sides: Sequence[float] = (),
+        objects_per_image: int = 0,
+        box_side_quantiles: Sequence[float] = (),
     ) -> None:
         super().__init__()
         check({"width": width, "hidden": hidden, "proposals": proposals, "sampled": sampled}, anchor, ratios, strides)
         require_range("task.head.threshold", threshold, 0, 1)
-        size = decide(channels, crowd, sides, width, hidden, strides, anchor, proposals, sampled)
+        size = decide(
+            channels, objects_per_image, box_side_quantiles, width, hidden, strides, anchor, proposals, sampled
+        )
         self.chosen: dict[str, Any] = asdict(size) | {"strides": list(size.strides)}
         self.strides = list(size.strides)
         self.fpn = FeaturePyramidNetwork(
@@ -100,9 +102,9 @@ class RCNN(nn.Module):
 
     def describe(self) -> str:
         """The sizes in words, for a run's log."""
-        size, sides = self.chosen, ", ".join(map(str, self.anchors))
+        size, anchors = self.chosen, ", ".join(map(str, self.anchors))
         return (
-            f"a pyramid of {size['width']} channels on strides {', '.join(map(str, self.strides))}, anchors of {sides} pixels, "
+            f"a pyramid of {size['width']} channels on strides {', '.join(map(str, self.strides))}, anchors of {anchors} pixels, "
             f"{size['proposals']} proposals an image, {size['sampled']} judged in training"
         )
 
@@ -145,7 +147,9 @@ class RCNN(nn.Module):
         for pair, sampler in zip(
             (("loss_objectness", "loss_rpn_box_reg"), ("loss_classifier", "loss_box_reg")), self.samplers, strict=True
         ):
-            losses.update(zip(pair, mean(torch.stack([losses[name] for name in pair]), sampler.drawn), strict=True))
+            losses.update(
+                zip(pair, mean_over_ranks(torch.stack([losses[name] for name in pair]), sampler.drawn), strict=True)
+            )
         return losses
 
     @torch.no_grad()

@@ -43,8 +43,8 @@ class Sizes:
 
 def decide(
     channels: Mapping[int, int],
-    crowd: int,
-    sides: Sequence[float],
+    objects_per_image: int,
+    quantiles: Sequence[float],
     width: int | None = None,
     hidden: int | None = None,
     strides: Sequence[int] | None = None,
@@ -60,32 +60,32 @@ def decide(
 
     Args:
         channels: {stride: channels} of the backbone.
-        crowd: As in `structures.Spec`.
-        sides: As in `structures.Spec`.
+        objects_per_image: As in `structures.Spec`.
+        quantiles: `Spec.box_side_quantiles`.
         width, hidden, strides, anchor, proposals, sampled: As in `Sizes`.
     """
     middle = channels[min(channels, key=lambda stride: abs(math.log2(stride) - 3))]
     width = min(256, max(32, middle)) if width is None else width
-    sampled = min(512, max(64, 6 * (crowd or 21))) if sampled is None else sampled
-    levels = tuple(strides if strides is not None else levels_for(sides))
+    sampled = min(512, max(64, 6 * (objects_per_image or 21))) if sampled is None else sampled
+    levels = tuple(strides if strides is not None else levels_for(quantiles))
     return Sizes(
         width,
         4 * width if hidden is None else hidden,
         levels,
-        anchor_for(sides, levels) if anchor is None else anchor,
+        anchor_for(quantiles, levels) if anchor is None else anchor,
         4 * sampled if proposals is None else proposals,
         sampled,
     )
 
 
-def levels_for(sides: Sequence[float]) -> tuple[int, ...]:
+def levels_for(quantiles: Sequence[float]) -> tuple[int, ...]:
     """All of `STRIDES`, without the finest where objects are large enough."""
-    return STRIDES[1:] if sides and sides[0] >= FINEST else STRIDES
+    return STRIDES[1:] if quantiles and quantiles[0] >= FINEST else STRIDES
 
 
-def anchor_for(sides: Sequence[float], levels: Sequence[int]) -> float:
+def anchor_for(quantiles: Sequence[float], levels: Sequence[int]) -> float:
     """An anchor that lies in the middle of the boxes' range, as the levels in the middle of theirs; the published one for a wide range."""
-    if not sides or not levels or not 0 < sides[0] <= sides[-1] < sides[0] * 2 ** len(levels):
+    if not quantiles or not levels or not 0 < quantiles[0] <= quantiles[-1] < quantiles[0] * 2 ** len(levels):
         return PUBLISHED_ANCHOR
     middle = math.exp(sum(map(math.log, levels)) / len(levels))
-    return round(min(PUBLISHED_ANCHOR, max(PUBLISHED_ANCHOR / 2, math.sqrt(sides[0] * sides[-1]) / middle)), 1)
+    return round(min(PUBLISHED_ANCHOR, max(PUBLISHED_ANCHOR / 2, math.sqrt(quantiles[0] * quantiles[-1]) / middle)), 1)

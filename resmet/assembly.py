@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from backbones.base import Backbone
 from datamodules.base.datamodule import DataModule
 from foundation.storage.safe_load import refuse_references, safe_load
-from foundation.structures import InputError, Spec, reason
+from foundation.structures import InputError, Spec, first_line
 from tasks.base import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def build(cfg: DictConfig) -> Any:
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, MisconfigurationException):
-            raise InputError(f"{cfg.get('_target_')} can't be made: {reason(cause)}") from cause
+            raise InputError(f"{cfg.get('_target_')} can't be made: {first_line(cause)}") from cause
         raise cause from None  # what the constructor itself said
 
 
@@ -113,9 +113,9 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
         task.adopt_head(dict(match.head))  # one that knows other classes, or does not say which, would begin far off
     task.recipe = build(cfg.recipe)
     task.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    task.settle(task.config["task"])
+    task.write_defaults(task.config["task"])
     if spec.ndim == 2:
-        task.to(memory_format=task.layout)
+        task.to(memory_format=task.memory_format)
     return task
 
 
@@ -194,7 +194,7 @@ def load_task(path: str | Path) -> Task:
     except (OmegaConfBaseException, TypeError, KeyError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} holds a config that no task can be made of ({reason(error)})") from error
+        raise InputError(f"{path} holds a config that no task can be made of ({first_line(error)})") from error
     task.config = content["config"]
     try:
         task.load_state_dict(content["state_dict"])

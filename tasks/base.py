@@ -57,17 +57,17 @@ class Task(Learning, ABC):
             )
         self.backbone = backbone
         self.spec = spec
-        self.layout = layout(backbone, spec)
+        self.memory_format = memory_format(backbone, spec)
         self.recipe = Recipe()
         self.config: dict[str, Any] = {}
         self.unfrozen_stages = len(backbone.stages)
-        self.shared: list[nn.Module] = []
+        self.sharded_modules: list[nn.Module] = []
         self.metrics = nn.ModuleDict()
         shape = (1, spec.channels, *[1] * spec.ndim)
         self.register_buffer("mean", torch.tensor(spec.mean or (0.0,) * spec.channels).reshape(shape), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std or (1.0,) * spec.channels).reshape(shape), persistent=False)
 
-    def measure(self, metrics: dict[str, Metric]) -> None:
+    def add_metrics(self, metrics: dict[str, Metric]) -> None:
         """Keep one set of meters for validation and one for the test."""
         for stage in ("val", "test"):
             own: dict[str, Any] = {name: metric.clone() for name, metric in metrics.items()}
@@ -89,18 +89,18 @@ class Task(Learning, ABC):
     def normalise(self, batch: Batch) -> Tensor:
         """The input in float, centred and scaled by the data's own mean and deviation."""
         x = (batch["input"].float() - self.mean) / self.std
-        return x.contiguous(memory_format=self.layout)
+        return x.contiguous(memory_format=self.memory_format)
 
     def encode(self, batch: Batch) -> Features:
         """Features of a batch by stride; what the head needs of them, where they are kept."""
-        if self.kept is None:
+        if self.feature_cache is None:
             return self.backbone(self.normalise(batch))
-        features = self.kept.get(batch)
+        features = self.feature_cache.get(batch)
         if features is None:
             features = self.head.needed(self.backbone(self.normalise(batch)))
             # Training batches differ every epoch, and on some processors bits follow from the batch that an item is in.
             if not self.training:
-                self.kept.add(batch, features)
+                self.feature_cache.add(batch, features)
         return features
 
     def mix(self, batch: Batch) -> Batch:
@@ -112,7 +112,7 @@ class Task(Learning, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The loss to lower, and under ``losses`` what a table of the run shows."""
-        batch = self.mix(batch) if self.kept is None else batch
+        batch = self.mix(batch) if self.feature_cache is None else batch
         losses = self.losses(self.encode(batch), batch)
         total = torch.stack(list(losses.values())).sum()
         self.total = total.detach()
@@ -120,12 +120,12 @@ class Task(Learning, ABC):
         return {"loss": total, "losses": shown}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.judge("val", batch)
+        self.evaluate_batch("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.judge("test", batch)
+        self.evaluate_batch("test", batch)
 
-    def judge(self, stage: str, batch: Batch) -> None:
+    def evaluate_batch(self, stage: str, batch: Batch) -> None:
         """Predict a batch and add it to the meters; the score comes once an epoch, over the whole set.
 
         A process for which no item was left comes with an empty batch.
@@ -134,20 +134,20 @@ class Task(Learning, ABC):
             self.update(stage, self(batch), batch)
 
     def on_validation_start(self) -> None:
-        gather(self.shared)
+        gather(self.sharded_modules)
 
     def on_validation_epoch_end(self) -> None:
-        scatter(self.shared)
-        self.report("val")
+        scatter(self.sharded_modules)
+        self.log_metrics("val")
 
     def on_test_start(self) -> None:
-        gather(self.shared)
+        gather(self.sharded_modules)
 
     def on_test_epoch_end(self) -> None:
-        scatter(self.shared)
-        self.report("test")
+        scatter(self.sharded_modules)
+        self.log_metrics("test")
 
-    def report(self, stage: str) -> None:
+    def log_metrics(self, stage: str) -> None:
         results = self.results(stage)
         self.curves = self.details(stage)
         for meter in self.stage_metrics(stage):
@@ -163,7 +163,7 @@ class Task(Learning, ABC):
         """Scalars over the whole set by name, `score` among them."""
         return {name: float(value) for name, value in self.metrics[stage].compute().items() if value.numel() == 1}
 
-    def figures(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         """The names in `results`, known before anything is judged."""
         return [self.score]
 
@@ -171,11 +171,11 @@ class Task(Learning, ABC):
         """What a picture can be made of: ``confusion`` (C, C) with true classes in rows, ``precision`` and ``recall`` by class."""
         return {}
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         """What was decided of this task because nobody said otherwise, for a run's log."""
         return []
 
-    def settle(self, config: dict[str, Any]) -> None:
+    def write_defaults(self, config: dict[str, Any]) -> None:
         """Write what was decided into this task's part of a config, so that a checkpoint stays what it is if the rules change."""
 
     def adopt_head(self, head: dict[str, Tensor]) -> int:
@@ -188,8 +188,8 @@ class Task(Learning, ABC):
 
     def configure_model(self) -> None:
         """Where the processes share out the weights, which a device mesh says, do it; Lightning calls this more than once."""
-        if self.device_mesh is not None and not self.shared:
-            self.shared = share_out(self.backbone, self.heads, self.device_mesh["data_parallel"])
+        if self.device_mesh is not None and not self.sharded_modules:
+            self.sharded_modules = share_out(self.backbone, self.heads, self.device_mesh["data_parallel"])
 
     def synchronise(self, gpu: bool) -> None:
         """Take batch statistics over all processes from now on."""
@@ -203,7 +203,7 @@ class Task(Learning, ABC):
         )
 
 
-def layout(backbone: Backbone, spec: Spec) -> torch.memory_format:
+def memory_format(backbone: Backbone, spec: Spec) -> torch.memory_format:
     """How the input lies in memory."""
     return picture_layout(min(backbone.channels.values())) if spec.ndim == 2 else torch.contiguous_format
 

@@ -17,7 +17,7 @@ from torchmetrics.classification import (
 )
 
 from backbones.base import Backbone
-from foundation.parallel.collectives import mean
+from foundation.parallel.collectives import mean_over_ranks
 from foundation.structures import Batch, Features, Prediction, Spec, require_range
 from heads.linear import Pooled
 from tasks.base import Task
@@ -71,7 +71,7 @@ class Classification(Task):
         count = spec.num_classes
         if self.multilabel:
             self.score = "f1"  # accuracy flatters: most classes are absent from most items
-            self.measure(
+            self.add_metrics(
                 {
                     "accuracy": MultilabelAccuracy(count, threshold=threshold),
                     "f1": MultilabelF1Score(count, threshold=threshold),
@@ -80,7 +80,7 @@ class Classification(Task):
                 }
             )
         else:
-            self.measure(
+            self.add_metrics(
                 {
                     "accuracy": MulticlassAccuracy(count, average="micro"),
                     "top5": MulticlassAccuracy(count, average="micro", top_k=min(5, count)),
@@ -98,11 +98,11 @@ class Classification(Task):
         if self.multilabel:
             smooth = target.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
             loss = binary_cross_entropy_with_logits(logits, smooth, pos_weight=self.weights)
-            return {"binary_cross_entropy": mean(loss, logits.numel())}
+            return {"binary_cross_entropy": mean_over_ranks(loss, logits.numel())}
         loss = cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)
         # torch divides by the weights of the items' classes; where items have shares of classes, by the number of items
         hard = self.weights is not None and target.ndim == 1
-        return {"cross_entropy": mean(loss, self.weights[target].sum() if hard else len(target))}  # type: ignore[index]
+        return {"cross_entropy": mean_over_ranks(loss, self.weights[target].sum() if hard else len(target))}  # type: ignore[index]
 
     def predict(self, features: Features, batch: Batch) -> list[Prediction]:
         logits = self.head(features)
@@ -117,7 +117,7 @@ class Classification(Task):
         values = self.metrics[stage].compute()
         return {name: float(value) for name, value in values.items() if isinstance(value, Tensor) and value.ndim == 0}
 
-    def figures(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         return [name for name in self.metrics["val"] if name not in ("confusion", "curve")]
 
     def details(self, stage: str) -> dict[str, Any]:

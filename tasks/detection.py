@@ -19,7 +19,7 @@ class Detection(Task):
     Args:
         backbone: Over 2 axes, with the strides that the head names.
         spec: What the data says of itself.
-        head: Makes the head from ``channels``, ``num_classes``, and ``crowd`` and ``sides`` of the Spec.
+        head: Makes the head from ``channels``, ``num_classes``, and ``objects_per_image`` and ``box_side_quantiles`` of the Spec.
     """
 
     score = "map_50"
@@ -28,15 +28,20 @@ class Detection(Task):
 
     def __init__(self, backbone: Backbone, spec: Spec, head: Callable[..., nn.Module] = RCNN) -> None:
         super().__init__(backbone, spec)
-        self.head = head(backbone.channels, spec.num_classes, crowd=spec.crowd, sides=spec.sides)
+        self.head = head(
+            backbone.channels,
+            spec.num_classes,
+            objects_per_image=spec.objects_per_image,
+            box_side_quantiles=spec.box_side_quantiles,
+        )
         for stage in ("val", "test"):
             self.metrics[stage] = AveragePrecision(spec.num_classes)
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         size = f"images of up to {max(self.spec.size)} pixels, " if self.spec.size else ""
         return [f"detection with {size}{self.head.describe()}"] if isinstance(self.head, RCNN) else []
 
-    def settle(self, config: dict[str, Any]) -> None:
+    def write_defaults(self, config: dict[str, Any]) -> None:
         if isinstance(self.head, RCNN) and "head" in config:
             config["head"] |= self.head.chosen
 
@@ -54,7 +59,7 @@ class Detection(Task):
         values = self.metrics[stage].compute()
         return {name: values[name] for name in NAMES}
 
-    def figures(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         return list(NAMES)
 
     def details(self, stage: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.base import Backbone
-from foundation.parallel.collectives import all_reduce_sum, local_only, processes
+from foundation.parallel.collectives import all_reduce_sum, local_only, world_size
 from foundation.structures import Batch, InputError, Prediction, Spec, require_range
 from tasks.base import Task
 
@@ -26,7 +26,7 @@ class Joint(Task):
     """
 
     score = "mean"
-    keeps = False  # every part has items and a batch of its own
+    can_cache_features = False  # every part has items and a batch of its own
     targets = ("parts",)
     parts: Any
 
@@ -59,13 +59,13 @@ class Joint(Task):
     def encode(self, batch: Any) -> Any:
         holders, features = self.holders(batch), {}
         for name in batch:
-            with local_only(holders[name] < processes()):
+            with local_only(holders[name] < world_size()):
                 features[name] = self.backbone(self.parts[name].normalise(batch[name]))
         return features
 
     def holders(self, batch: Any) -> dict[str, int]:
         """How many processes have a batch of each part at this training step. What not all have is summed up by each alone."""
-        if not self.training or processes() == 1:
+        if not self.training or world_size() == 1:
             return dict.fromkeys(self.parts, 1)
         flags = all_reduce_sum(
             torch.tensor([name in batch for name in self.parts], dtype=torch.int32, device=self.device)
@@ -76,12 +76,12 @@ class Joint(Task):
         holders = self.holders(batch)
         found: dict[str, Tensor] = {}
         for name in batch:
-            with local_only(holders[name] < processes()):
+            with local_only(holders[name] < world_size()):
                 own = self.parts[name].losses(features[name], batch[name])
             # Gradients are averaged over all processes, also those that have none to give.
-            factor = self.weights[name] * (1 if holders[name] == processes() else processes() / holders[name])
+            factor = self.weights[name] * (1 if holders[name] == world_size() else world_size() / holders[name])
             found |= {f"{name}/{key}": factor * value for key, value in own.items()}
-        return found | self.untouched(batch) if processes() > 1 else found
+        return found | self.untouched(batch) if world_size() > 1 else found
 
     def untouched(self, batch: Any) -> dict[str, Tensor]:
         """Zero times the weights of absent parts: several processes wait for a gradient of every weight."""
@@ -92,7 +92,7 @@ class Joint(Task):
     def predict(self, features: Any, batch: Any) -> Any:
         return {name: self.parts[name].predict(features[name], batch[name]) for name in batch}
 
-    def judge(self, stage: str, batch: Any) -> None:
+    def evaluate_batch(self, stage: str, batch: Any) -> None:
         # The shorter sets end earlier, and have no item for some processes.
         present = {name: part for name, part in batch.items() if part is not None and part["names"]}
         for name, predictions in self(present).items():
@@ -106,19 +106,19 @@ class Joint(Task):
             torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
         return [name for name, flag in zip(self.parts, flags.tolist(), strict=True) if flag]
 
-    def report(self, stage: str) -> None:
-        super().report(stage)
+    def log_metrics(self, stage: str) -> None:
+        super().log_metrics(stage)
         self.seen.clear()
 
-    def remarks(self) -> list[str]:
-        return [f"{name}: {remark}" for name, part in self.parts.items() for remark in part.remarks()]
+    def notes(self) -> list[str]:
+        return [f"{name}: {remark}" for name, part in self.parts.items() for remark in part.notes()]
 
-    def settle(self, config: dict[str, Any]) -> None:
+    def write_defaults(self, config: dict[str, Any]) -> None:
         for name, part in self.parts.items():
-            part.settle(config["tasks"][name])
+            part.write_defaults(config["tasks"][name])
 
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
-        raise NotImplementedError("joint data is judged part by part, see judge")
+        raise NotImplementedError("joint data is judged part by part, see evaluate_batch")
 
     def stage_metrics(self, stage: str) -> list[Any]:
         return [part.metrics[stage] for part in self.parts.values()]
@@ -130,8 +130,8 @@ class Joint(Task):
         scores = [results[self.parts[name].score] for name, results in found.items()]
         return flat | {"mean": sum(scores) / len(scores) if scores else float("nan")}
 
-    def figures(self) -> list[str]:
-        return [f"{name}/{own}" for name, part in self.parts.items() for own in part.figures()] + ["mean"]
+    def metric_names(self) -> list[str]:
+        return [f"{name}/{own}" for name, part in self.parts.items() for own in part.metric_names()] + ["mean"]
 
     def details(self, stage: str) -> dict[str, Any]:
         return {name: self.parts[name].details(stage) for name in self.judged()}

@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from backbones.base import Backbone
-from foundation.parallel.collectives import total
+from foundation.parallel.collectives import sum_over_ranks
 from foundation.structures import IGNORE, Batch, Features, Prediction, Spec, require_range
 from heads.dice_loss import dice_loss
 from heads.unet import UNet
@@ -52,7 +52,7 @@ class Segmentation(Task):
         self.binary = spec.num_classes == 2 and spec.class_names[0] == "background"
         self.head = head(backbone.channels, 1 if self.binary else spec.num_classes)
         self.dice_weight = dice_weight
-        self.measure({"confusion": MulticlassConfusionMatrix(spec.num_classes)})
+        self.add_metrics({"confusion": MulticlassConfusionMatrix(spec.num_classes)})
 
     def normalise(self, batch: Batch) -> Tensor:
         x = super().normalise(batch)
@@ -72,7 +72,7 @@ class Segmentation(Task):
         else:
             pixel = cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
         pluralize = valid if self.weights is None else valid * self.weights[target.clamp(max=len(self.weights) - 1)]
-        loss, weight = total(torch.stack([(pixel * pluralize).sum(), pluralize.sum().to(pixel.dtype)]))
+        loss, weight = sum_over_ranks(torch.stack([(pixel * pluralize).sum(), pluralize.sum().to(pixel.dtype)]))
         entropy = loss / weight.clamp(min=1e-6)  # where every pixel is ignored there is no loss, rather than 0 / 0
         dice = dice_loss(logits.contiguous(), target)
         return {"cross_entropy": (1 - self.dice_weight) * entropy, "dice": self.dice_weight * dice}
@@ -103,7 +103,7 @@ class Segmentation(Task):
             values |= {f"iou/{name}": iou[i], f"dice/{name}": dice[i]}
         return {name: float(value) for name, value in values.items()}
 
-    def figures(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         each = [f"{kind}/{name}" for name in self.spec.class_names for kind in ("iou", "dice")]
         return ["iou", "dice", "pixel_accuracy", *each]
 

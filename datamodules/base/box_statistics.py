@@ -26,7 +26,7 @@ def small_side(sides: Sequence[float], classes: Sequence[Any]) -> float | None:
 
 
 def measure(targets: Sequence[dict[str, Any]]) -> tuple[int, tuple[float, ...]]:
-    """``crowd`` and ``sides`` of `Spec`, from the training items' boxes and labels at their final size."""
+    """``objects_per_image`` and ``box_side_quantiles`` of `Spec`, from the training items' boxes and labels at their final size."""
     counts = [len(target["labels"]) for target in targets]
     if not sum(counts):
         return 0, ()

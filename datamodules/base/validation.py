@@ -120,8 +120,12 @@ class Checked(LightningDataModule):
             self.excluded_names += [items.items[index].name for index in sorted(gone)]
             items.leave_out(gone)
         if not self.given:
-            crowd, sides = (self.known.crowd, self.known.sides) if self.known else measure(objects)
-            self.spec = replace(self.spec, counts=tuple(counts.tolist()), crowd=crowd, sides=sides)
+            crowd, sides = (
+                (self.known.objects_per_image, self.known.box_side_quantiles) if self.known else measure(objects)
+            )
+            self.spec = replace(
+                self.spec, counts=tuple(counts.tolist()), objects_per_image=crowd, box_side_quantiles=sides
+            )
             # a file that broke since has no say in what the run is used to
             if self.known and (self.on_error == "skip" or self.exclude):
                 measured = {name: getattr(self.known, name) for name in ("counts", "mean", "std", "window")}

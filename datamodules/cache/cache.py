@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules.cache.directory import CacheFolder, remove, size_at
 from datamodules.cache.item_file import CacheFile, CacheWriter
 from foundation.hardware import free_memory, local_world_size
-from foundation.structures import InputError, pluralize, reason
+from foundation.structures import InputError, first_line, pluralize
 
 if TYPE_CHECKING:
     from datamodules.base.dataset import ItemDataset, Sample
@@ -63,7 +63,9 @@ class Kept:
         except (OSError, ValueError, TypeError, LookupError) as error:
             del self.filed[index]
             if not file.damaged:
-                log.warning(f"{file.path} can't be used any more ({reason(error)}): what is damaged of it is decoded")
+                log.warning(
+                    f"{file.path} can't be used any more ({first_line(error)}): what is damaged of it is decoded"
+                )
                 remove(file.path)
             file.damaged = True
             return None
@@ -158,7 +160,7 @@ class Cache:
 
     def give_up(self, error: Exception) -> None:
         """Do without the disk from now on; nothing half written stays there."""
-        self.said = f"; the disk cache can't be written ({reason(error)})"
+        self.said = f"; the disk cache can't be written ({first_line(error)})"
         if self.writer is not None:
             self.writer.abandon()
         self.waiting.clear()

@@ -8,7 +8,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
 LARGEST = 1 << 29
@@ -83,7 +83,7 @@ def cut_short(path: Path) -> bool:
 def unreadable(path: Path, error: Exception) -> InputError:
     if not path.is_file():
         return InputError(f"{path}: there is no such file: add it or take it out of the data")
-    said = getattr(error, "error_string", "").strip() or reason(error)  # the library's own words, without the path
+    said = getattr(error, "error_string", "").strip() or first_line(error)  # the library's own words, without the path
     if "does not exist" in said:  # MP3's decoder says so of whatever it can't read
         said = "its content is no sound that is known"
     return InputError(f"{path} can't be read as sound ({said.rstrip('.')}): mend or remove it")

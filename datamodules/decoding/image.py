@@ -15,7 +15,7 @@ from torch import Tensor
 from datamodules.decoding.exif import Header, upright_array
 from datamodules.decoding.resize import Placement, apply, place
 from datamodules.decoding.tiff import decode_deep, deep_header
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 
 TIFF = {".tif", ".tiff"}
 GREY = {"1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -43,7 +43,7 @@ def statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} can't be read as an image ({reason(error)}): mend or remove it")
+    return InputError(f"{path} can't be read as an image ({first_line(error)}): mend or remove it")
 
 
 def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tensor:

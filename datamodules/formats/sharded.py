@@ -29,7 +29,7 @@ from datamodules.shards.remote import find_source
 from datamodules.shards.sampler import ShardBatches
 from datamodules.splits.splits import Item
 from datamodules.transforms.augment import Augment, SoundAugment
-from foundation.structures import InputError, Spec, reason
+from foundation.structures import InputError, Spec, first_line
 
 LARGEST_MANIFEST = 256 << 20
 """Bytes; a million shards fit."""
@@ -196,7 +196,7 @@ class Sharded(DataModule):
             return sample
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ShardError(
-                f"item {place} of {self.shards.place(shard)} is none of ours ({reason(error)}): pack it again"
+                f"item {place} of {self.shards.place(shard)} is none of ours ({first_line(error)}): pack it again"
             ) from error
 
     def batches(self, split: str) -> ShardBatches:

@@ -15,7 +15,7 @@ from datamodules.base.files import outside
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, Splits, split_name
 from datamodules.transforms.augment import Augment
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
@@ -164,5 +164,7 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
             f"{file} is missing, though ImageSets/Main names {stem}: add it or take the name out of the list"
         ) from error
     except (ElementTree.ParseError, ValueError, OverflowError, OSError) as error:
-        raise InputError(f"{file} can't be read as a VOC annotation ({reason(error)}): mend or remove it") from error
+        raise InputError(
+            f"{file} can't be read as a VOC annotation ({first_line(error)}): mend or remove it"
+        ) from error
     return Objects(file, names, boxes, width, height)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from datamodules.shards.download import ShardError, download
 from datamodules.shards.manifest import Shard
 from datamodules.shards.remote import Remote
 from datamodules.shards.tar_index import ShardFile
-from foundation.structures import reason
+from foundation.structures import first_line
 
 TRIES = 5
 """How often a shard may be thrown out by other processes between fetching and opening it."""
@@ -71,7 +71,7 @@ class ShardCache:
                 raise
             except (OSError, ValueError) as error:
                 raise ShardError(
-                    f"{self.place(shard)} is no shard of ours ({reason(error)}): pack and upload it again"
+                    f"{self.place(shard)} is no shard of ours ({first_line(error)}): pack and upload it again"
                 ) from error
         else:
             raise ShardError(f"{self.folder} loses shards as soon as they come: raise data.cache_gb")
@@ -117,7 +117,9 @@ class ShardCache:
             if isinstance(error, FileNotFoundError) and self.folder.is_dir():
                 raise
             full = (
-                "the disk is full: free some, or lower data.cache_gb" if error.errno == errno.ENOSPC else reason(error)
+                "the disk is full: free some, or lower data.cache_gb"
+                if error.errno == errno.ENOSPC
+                else first_line(error)
             )
             raise ShardError(f"data.cache_dir={self.folder} can't be used ({full})") from error
         return path

@@ -13,7 +13,7 @@ from typing import IO, Any
 from urllib.error import HTTPError, URLError
 
 from datamodules.shards.remote import Remote
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 
 PIECE = 1 << 20
 SLOWEST = 16_384
@@ -147,10 +147,10 @@ def patient(attempt: Callable[[], Any], place: str, retries: int) -> Any:
             if getattr(error, "errno", None) == errno.ENOSPC:
                 raise  # of the disk here
             if isinstance(error, (FileNotFoundError, PermissionError)):
-                raise ShardError(f"{place} can't be had ({reason(error)})") from error
+                raise ShardError(f"{place} can't be had ({first_line(error)})") from error
             if not left:
-                raise ShardError(f"{place} can't be had after {retries + 1} tries ({reason(error)})") from error
+                raise ShardError(f"{place} can't be had after {retries + 1} tries ({first_line(error)})") from error
             time.sleep(min(16.0, PAUSE * 2 ** (retries - left)) * random.uniform(0.7, 1.3))
         except Exception as error:  # a store's package has kinds of its own
-            raise ShardError(f"{place} can't be had ({type(error).__name__}: {reason(error)})") from error
+            raise ShardError(f"{place} can't be had ({type(error).__name__}: {first_line(error)})") from error
     raise AssertionError("unreachable")

@@ -105,10 +105,12 @@ def shards_of(split: str, entry: dict[str, Any]) -> list[Shard]:
 def read_spec(values: dict[str, Any]) -> Spec:
     """The Spec, every field of its type."""
     spec = Spec.from_dict(values)
-    numbers = [spec.ndim, spec.channels, spec.sample_rate, spec.crowd, *spec.size, *spec.counts]
+    numbers = [spec.ndim, spec.channels, spec.sample_rate, spec.objects_per_image, *spec.size, *spec.counts]
     if not all(isinstance(n, int) and 0 <= n <= LARGEST for n in numbers) or spec.ndim not in (1, 2, 3):
-        raise InputError("ndim, channels, sample_rate, crowd, size or counts of its spec are no such whole numbers")
-    if not all(isinstance(x, (int, float)) for x in (*spec.mean, *spec.std, *spec.window, *spec.sides)):
+        raise InputError(
+            "ndim, channels, sample_rate, objects_per_image, size or counts of its spec are no such whole numbers"
+        )
+    if not all(isinstance(x, (int, float)) for x in (*spec.mean, *spec.std, *spec.window, *spec.box_side_quantiles)):
         raise InputError("mean, std, window or sides of its spec are no numbers")
     if spec.target not in KINDS or not spec.class_names or not all(isinstance(n, str) for n in spec.class_names):
         raise InputError(f"its spec needs class_names and a target out of {', '.join(KINDS)}")

@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol
 from urllib import request
 from urllib.error import HTTPError
 
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 
 STORES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "oci", "webhdfs", "memory")
 """Schemes that fsspec opens; most of them need a package of their own."""
@@ -94,10 +94,12 @@ class Store:
         try:
             return fsspec.filesystem(self.scheme)
         except ImportError as error:
-            raise InputError(f"data.root={self.root}: {self.scheme}:// needs a package ({reason(error)})") from error
+            raise InputError(
+                f"data.root={self.root}: {self.scheme}:// needs a package ({first_line(error)})"
+            ) from error
         except Exception as error:
             raise InputError(
-                f"data.root={self.root} can't be reached ({reason(error)}): check address and account"
+                f"data.root={self.root} can't be reached ({first_line(error)}): check address and account"
             ) from error
 
     def place(self, name: str) -> str:

@@ -1,89 +1,103 @@
-"""Sums and means over the processes of a run, through which gradients flow. With one process, nothing happens at all.
+"""Sums and means over all ranks: differentiable ones for losses and statistics, plain ones for what the ranks must agree on.
 
-Several processes average their gradients (DDP, FSDP). So that this average is the gradient of a loss over all items of a step, the
-loss must be the same number in every process, made of `total` and `mean`.
+DDP and FSDP average gradients over the ranks. For this average to be the gradient of a loss over all items of a step, the loss must be
+the same number on every rank, which `sum_over_ranks` and `mean_over_ranks` make it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 from torch.autograd.function import once_differentiable
 
-_alone = False
+_local_only = False
 
 
-def processes() -> int:
-    """How many take part in what is summed up here; 1 inside `alone`."""
-    return dist.get_world_size() if not _alone and dist.is_available() and dist.is_initialized() else 1
+def is_distributed() -> bool:
+    """Whether this process has a process group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def world_size() -> int:
+    """Returns the number of ranks that sums and means run over; 1 inside `local_only` and without a process group."""
+    return dist.get_world_size() if is_distributed() and not _local_only else 1
 
 
 @contextmanager
-def local_only(really: bool = True) -> Iterator[None]:
-    """Work as if this were the only process: for what not all of them do."""
-    global _alone
-    before, _alone = _alone, _alone or really
+def local_only(enabled: bool = True) -> Iterator[None]:
+    """Restricts sums, means and batch statistics to this rank, for computations that not every rank takes part in."""
+    global _local_only
+    before, _local_only = _local_only, _local_only or enabled
     try:
         yield
     finally:
-        _alone = before
+        _local_only = before
 
 
-class _Total(torch.autograd.Function):
-    """A sum whose gradient is as many times what it should be as there are processes: averaging brings it back."""
+class _AllReduceSum(torch.autograd.Function):
+    """All-reduce sum with a gradient.
+
+    Where every rank computes the same loss of the sum, its gradient is `world_size` times the upstream one, which the averaging of DDP
+    cancels. Where the ranks compute different things of it (`sum_gradients`), their gradients are summed.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, sum_gradients: bool) -> Tensor:
+        ctx.sum_gradients = sum_gradients
         return all_reduce_sum(x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        return upstream * dist.get_world_size()
-
-
-class _Shared(torch.autograd.Function):
-    """A sum of which every process makes something else: its gradient comes from all of them."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return all_reduce_sum(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        return all_reduce_sum(upstream)
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        return all_reduce_sum(upstream) if ctx.sum_gradients else upstream * dist.get_world_size(), None
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """The sum of every process's `x`, without a gradient; the same bits in all of them."""
+    """Returns the sum of `x` over all ranks as a new tensor, without a gradient; bit-identical on every rank."""
     x = x.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(x)
     return x
 
 
-def total(x: Tensor) -> Tensor:
-    """The sum of every process's `x`, of any one shape, for a loss that is the same in all of them."""
-    return _Total.apply(x) if processes() > 1 else x
+def sum_over_ranks(x: Tensor, sum_gradients: bool = False) -> Tensor:
+    """Returns the differentiable sum of `x` over all ranks.
+
+    Args:
+        x: Of the same shape on every rank.
+        sum_gradients: False for a loss, which is the same on all ranks; True for values of which each rank computes
+            something else, such as batch statistics.
+    """
+    return _AllReduceSum.apply(x, sum_gradients) if world_size() > 1 else x
 
 
-def shared(x: Tensor) -> Tensor:
-    """The sum of every process's `x`, for values that differ between them, such as features."""
-    return _Shared.apply(x) if processes() > 1 else x
+def mean_over_ranks(mean: Tensor, weight: Tensor | float) -> Tensor:
+    """Returns the differentiable weighted mean over all ranks, for a loss.
+
+    Args:
+        mean: This rank's mean, of the same shape on every rank.
+        weight: What `mean` was taken over, such as a number of items; one positive number.
+    """
+    if world_size() == 1:
+        return mean
+    weights = torch.as_tensor(weight, dtype=mean.dtype, device=mean.device).reshape(1)
+    sums = sum_over_ranks(torch.cat([(mean * weights).reshape(-1), weights]))
+    return (sums[:-1] / sums[-1]).reshape(mean.shape)
 
 
-def mean(here: Tensor, weight: Tensor | float) -> Tensor:
-    """The mean over all processes of means `here`, of any one shape, each of which was taken over `weight`, one positive number."""
-    if processes() == 1:
-        return here
-    weights = torch.as_tensor(weight, dtype=here.dtype, device=here.device).reshape(1)
-    sums = total(torch.cat([(here * weights).reshape(-1), weights]))
-    return (sums[:-1] / sums[-1]).reshape(here.shape)
+def reduce_over_ranks(values: Sequence[float], op: Literal["sum", "max", "min"], group: Any = None) -> list[float]:
+    """Returns `values` reduced over all ranks, so that every rank makes the same decision; `values` itself without a process group.
 
-
-def whole(count: int, device: torch.device) -> int:
-    """The sum of every process's `count`."""
-    return int(all_reduce_sum(torch.tensor(count, device=device))) if processes() > 1 else count
+    Args:
+        values: Equally many numbers on every rank; whole numbers are exact up to 2**53.
+        op: Of 0 and 1, ``max`` is "any rank" and ``min`` is "all ranks".
+        group: The process group; None is the default one.
+    """
+    if not is_distributed():
+        return list(values)
+    device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
+    reduced = torch.tensor(list(values), dtype=torch.float64, device=device)
+    dist.all_reduce(reduced, getattr(dist.ReduceOp, op.upper()), group=group)
+    return reduced.tolist()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
-from foundation.parallel.collectives import processes, shared
+from foundation.parallel.collectives import sum_over_ranks, world_size
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -19,7 +19,7 @@ class OnGpu(nn.SyncBatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *axes) to the same shape."""
-        return afterwards(self, super().forward(x) if processes() > 1 else here(self, x))
+        return afterwards(self, super().forward(x) if world_size() > 1 else here(self, x))
 
 
 class OnCpu(nn.BatchNorm1d):
@@ -27,7 +27,7 @@ class OnCpu(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *axes) to the same shape."""
-        return afterwards(self, over_all(self, x) if self.training and processes() > 1 else here(self, x))
+        return afterwards(self, over_all(self, x) if self.training and world_size() > 1 else here(self, x))
 
 
 def afterwards(layer: nn.Module, x: Tensor) -> Tensor:
@@ -56,11 +56,11 @@ def follow(layer: Any) -> float:
 def over_all(layer: Any, x: Tensor) -> Tensor:
     """With mean and variance over the items of all processes; the running ones stay the same in each."""
     y, axes, one = x.float(), [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
-    sums = shared(torch.cat([y.sum(axes), y.new_tensor([y.numel() / y.shape[1]])]))
+    sums = sum_over_ranks(torch.cat([y.sum(axes), y.new_tensor([y.numel() / y.shape[1]])]), sum_gradients=True)
     count = sums[-1].detach()
     mean = sums[:-1] / count
     # Squares of what is centred: a difference of squares would cancel. The mean's own part in their gradient is zero.
-    var = shared((y - mean.detach().reshape(one)).square().sum(axes)) / count
+    var = sum_over_ranks((y - mean.detach().reshape(one)).square().sum(axes), sum_gradients=True) / count
     if layer.track_running_stats:
         rate = follow(layer)  # by way of `data`: like torch's own, unseen by the graph of a call before this one
         layer.running_mean.data.lerp_(mean.detach(), rate)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 
 DEEPEST_YAML = 64
 """Levels of a YAML file within each other; the parser takes ever longer for each, and minutes for a few thousand."""
@@ -38,7 +38,7 @@ def read_yaml(path: Path) -> Any:
     except InputError:
         raise
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"{path} can't be read as YAML ({reason(error)}): mend it") from error
+        raise InputError(f"{path} can't be read as YAML ({first_line(error)}): mend it") from error
 
 
 def read_json(path: Path) -> Any:
@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} can't be read as JSON ({reason(error)}): mend it") from error
+        raise InputError(f"{path} can't be read as JSON ({first_line(error)}): mend it") from error
 
 
 def safe_load(path: Path, mapped: bool = False) -> Any:

@@ -54,7 +54,7 @@ class Trial:
         """What validation does with a batch."""
         batch = self.trainer.strategy.batch_to_device(batch, self.task.device)
         with self.trainer.precision_plugin.forward_context():
-            self.task.judge("val", batch)
+            self.task.evaluate_batch("val", batch)
 
     def settle(self) -> None:
         """Wait until the device has done what it was given."""

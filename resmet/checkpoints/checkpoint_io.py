@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from foundation.storage.safe_load import safe_load
-from foundation.structures import InputError, RunError, reason
+from foundation.structures import InputError, RunError, first_line
 
 BEST, LAST, EARLIER = "best.ckpt", "last.ckpt", "previous"
 
@@ -128,7 +128,7 @@ def remedy(error: Exception) -> str:
 
 def cause(error: Exception) -> str:
     """Why a write failed; torch's writer hides what the disk said behind a position in the file."""
-    return reason(error) if isinstance(error, OSError) else "the disk took only a part of it"
+    return first_line(error) if isinstance(error, OSError) else "the disk took only a part of it"
 
 
 def write(checkpoint: dict[str, Any], target: Path, keep: int) -> None:

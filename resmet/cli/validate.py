@@ -31,7 +31,7 @@ from resmet.renamed import new_name
 SUPPLIED = {"self", "backbone", "spec", "run_dir", "unused", "callbacks", "logger", "ndim", "in_channels"}
 """Parameters that are handed over in Python; no config has them."""
 
-SUPPLIED_TO_HEADS = {"channels", "num_classes", "crowd", "sides"}
+SUPPLIED_TO_HEADS = {"channels", "num_classes", "objects_per_image", "box_side_quantiles"}
 
 
 def check(config: dict[str, Any], name: str) -> None:

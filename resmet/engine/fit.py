@@ -81,7 +81,7 @@ def train(
         RunError: If the run had to be ended.
     """
     table = EpochTable(folder)
-    task.keeps = task.keeps and data.can_disable_augmentation
+    task.can_cache_features = task.can_cache_features and data.can_disable_augmentation
     start = find_start(folder, task, data) if resume else None
     watch = [kind() for kind in (Guard, Saving) if not any(isinstance(callback, kind) for callback in callbacks)]
     timing, waiting = Timing(data), Waiting(data)
@@ -185,7 +185,7 @@ def list_skipped(data: Any, folder: Path) -> None:
 
 def loaded(task: Task) -> list[str]:
     """What became of pretrained weights, and what was decided of the task."""
-    return [*([str(task.backbone.match)] if task.backbone.match else []), *task.remarks()]
+    return [*([str(task.backbone.match)] if task.backbone.match else []), *task.notes()]
 
 
 def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
@@ -203,7 +203,7 @@ def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
 
 def refuse_unknown_monitors(callbacks: Sequence[Any], task: Task) -> None:
     """Refuse a callback that waits for a figure which no validation has; the losses in ``train/`` are known by training alone."""
-    known = [f"val/{name}" for name in ("score", *task.figures())]
+    known = [f"val/{name}" for name in ("score", *task.metric_names())]
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         if monitor is not None and monitor not in known and not monitor.startswith("train/"):

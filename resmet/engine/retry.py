@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 from foundation.memory import out_of_memory
 from foundation.parallel import rendezvous
-from foundation.structures import InputError, RunError, reason
+from foundation.structures import InputError, RunError, first_line
 from resmet.callbacks.batch_size_finder import resize, sizes
 from resmet.callbacks.nan_guard import Rollback
 from resmet.callbacks.signals import Stopped, requeue
@@ -75,7 +75,7 @@ class Attempts:
                     raise
                 if out_of_touch(error):
                     raise RunError(
-                        f"another process of this run can't be reached ({reason(plain_words(error))}): the last checkpoint is safe; "
+                        f"another process of this run can't be reached ({first_line(plain_words(error))}): the last checkpoint is safe; "
                         f"start all of them again with resume={self.folder}, or under torchrun with --max-restarts"
                     ) from error
                 if not out_of_memory(error):
@@ -132,7 +132,7 @@ class Attempts:
 
     def renew(self, trainer: Trainer) -> Trainer:
         """A Trainer that knows nothing of the one before."""
-        self.task.kept = None
+        self.task.feature_cache = None
         self.task.zero_grad(set_to_none=True)
         gc.collect()
         if torch.cuda.is_available():

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foundation.structures import InputError, reason
+from foundation.structures import InputError, first_line
 from resmet.cli.run_dir import write_whole
 
 RUNNING, DONE, PRUNED, FAILED, REFUSED, STOPPED = "running", "done", "pruned", "failed", "refused", "stopped"
@@ -134,7 +134,7 @@ def read_trials(folder: Path, keys: set[str] | None = None) -> list[Trial]:
             refuse_odd(trial, place, keys)
         return trials
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} can't be read ({reason(error)}): sweep into another run_dir") from error
+        raise InputError(f"{path} can't be read ({first_line(error)}): sweep into another run_dir") from error
 
 
 def refuse_odd(trial: Trial, place: int, keys: set[str] | None) -> None:

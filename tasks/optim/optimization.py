@@ -42,11 +42,11 @@ class Learning(LightningModule):
     recipe: Recipe
     unfrozen_stages: int
     total: Tensor
-    keeps = True
+    can_cache_features = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: Kept | None = None
+        self.feature_cache: Kept | None = None
         self.lr_scale = 1.0
         self.batch_halvings, self.asked = 0, 0
         self.pace = Pace()
@@ -102,9 +102,9 @@ class Learning(LightningModule):
         epoch = self.pace.epoch(self.current_epoch, self.global_step)
         self.follow_plan(epoch, self.epochs)
         if epoch >= self.still(self.epochs):
-            self.kept = None
-        elif self.kept is None:
-            self.kept = Kept(room(self.device))
+            self.feature_cache = None
+        elif self.feature_cache is None:
+            self.feature_cache = Kept(room(self.device))
             self.keep_training_features()
 
     def follow_plan(self, epoch: int, epochs: int) -> None:
@@ -115,7 +115,7 @@ class Learning(LightningModule):
 
     def still(self, epochs: int) -> int:
         """The number of first epochs in which features are kept, so that items must not change."""
-        return self.recipe.plan.still(len(self.backbone.stages), epochs) if self.keeps else 0
+        return self.recipe.plan.still(len(self.backbone.stages), epochs) if self.can_cache_features else 0
 
     @torch.no_grad()
     def keep_training_features(self) -> None:
@@ -123,14 +123,14 @@ class Learning(LightningModule):
         if isinstance(self.trainer.limit_train_batches, int):
             return  # a few batches to try things out do not need all items
         for batch in in_order(self.trainer.train_dataloader):
-            if len(set(batch["sizes"])) > 1 or self.kept is None or self.kept.budget < 0:
+            if len(set(batch["sizes"])) > 1 or self.feature_cache is None or self.feature_cache.budget < 0:
                 return  # what is padded in other company has other features
             batch = self.trainer.strategy.batch_to_device(batch, self.device)
             with self.trainer.precision_plugin.forward_context():
-                self.kept.add(batch, self.head.needed(self.backbone(self.normalise(batch))))
+                self.feature_cache.add(batch, self.head.needed(self.backbone(self.normalise(batch))))
 
     def on_train_end(self) -> None:
-        self.kept = None
+        self.feature_cache = None
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

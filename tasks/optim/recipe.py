@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from foundation.structures import InputError, reason, require_range
+from foundation.structures import InputError, first_line, require_range
 from tasks.optim.freezing import Plan
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Recipe:
         try:
             made = self.optimizer([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"recipe.optimizer can't be made: {reason(error)}") from error
+            raise InputError(f"recipe.optimizer can't be made: {first_line(error)}") from error
         if not isinstance(made, Optimizer):
             raise InputError(f"recipe.optimizer makes a {type(made).__name__}: choose recipe/optimizer=adamw or sgd")
 

@@ -6,7 +6,7 @@ from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from foundation.parallel.collectives import local_only, mean, processes, total, whole
+from foundation.parallel.collectives import local_only, mean_over_ranks, sum_over_ranks, world_size
 from foundation.parallel.sync_batchnorm import OnCpu, OnGpu, over_all, synchronise
 from foundation.structures import IGNORE
 from heads.anchor_sampler import Sampler
@@ -32,11 +32,10 @@ def test_dice_equals_the_library(classes: int, ignored: float) -> None:
 
 def test_one_process_changes_nothing() -> None:
     x = torch.randn(3, requires_grad=True)
-    assert total(x) is x
-    assert mean(x, 7) is x
-    assert whole(5, x.device) == 5
+    assert sum_over_ranks(x) is x
+    assert mean_over_ranks(x, 7) is x
     with local_only():
-        assert processes() == 1
+        assert world_size() == 1
 
 
 def labels() -> list[Tensor]:

@@ -126,7 +126,7 @@ def test_boxes_and_losses_stay_in_float32_under_autocast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "crowd", "sides", "width", "strides", "anchor", "sampled"),
+    ("channels", "objects_per_image", "box_side_quantiles", "width", "strides", "anchor", "sampled"),
     [
         (RESNET18, 0, (), 128, (4, 8, 16, 32), 8.0, 126),
         (RESNET50, 0, (), 256, (4, 8, 16, 32), 8.0, 126),
@@ -138,9 +138,15 @@ def test_boxes_and_losses_stay_in_float32_under_autocast() -> None:
     ],
 )
 def test_sizes_follow_from_backbone_and_data(
-    channels: dict, crowd: int, sides: tuple, width: int, strides: tuple, anchor: float, sampled: int
+    channels: dict,
+    objects_per_image: int,
+    box_side_quantiles: tuple,
+    width: int,
+    strides: tuple,
+    anchor: float,
+    sampled: int,
 ) -> None:
-    size = decide(channels, crowd, sides)
+    size = decide(channels, objects_per_image, box_side_quantiles)
     assert (size.width, size.hidden) == (width, 4 * width)
     assert (size.strides, size.anchor) == (strides, anchor)
     assert (size.sampled, size.proposals) == (sampled, 4 * sampled)
@@ -148,7 +154,7 @@ def test_sizes_follow_from_backbone_and_data(
 
 def test_what_is_asked_for_stands() -> None:
     asked = {"width": 8, "hidden": 9, "strides": (16,), "anchor": 2.0, "proposals": 7, "sampled": 5}
-    head = RCNN(RESNET18, 2, **asked, crowd=20, sides=(24.0, 76.0, 174.0))
+    head = RCNN(RESNET18, 2, **asked, objects_per_image=20, box_side_quantiles=(24.0, 76.0, 174.0))
     assert head.chosen == asked | {"strides": [16]}
     assert head.describe() == (
         "a pyramid of 8 channels on strides 16, anchors of 32 pixels, 7 proposals an image, 5 judged in training"

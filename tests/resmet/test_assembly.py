@@ -127,14 +127,14 @@ SMALL = {"width": 16, "hidden": 24, "sampled": 32, "proposals": 50, "anchor": 6.
 
 
 def test_what_was_decided_is_written_into_the_checkpoint(tmp_path: Path) -> None:
-    spec = Spec(2, 3, ("a", "b"), target="boxes", crowd=20, sides=(24.0, 76.0, 174.0))
+    spec = Spec(2, 3, ("a", "b"), target="boxes", objects_per_image=20, box_side_quantiles=(24.0, 76.0, 174.0))
     task = assemble_task(OmegaConf.create(DETECTION), spec)
     head = task.config["task"]["head"]
     assert head["strides"] == [8, 16, 32]
     assert (head["width"], head["sampled"]) == (32, 120)
     assert "20" not in str(DETECTION["task"])
-    assert task.remarks() == [f"detection with {task.head.describe()}"]
-    unknown = spec.to_dict() | {"crowd": 0, "sides": ()}  # whatever else they would decide
+    assert task.notes() == [f"detection with {task.head.describe()}"]
+    unknown = spec.to_dict() | {"objects_per_image": 0, "box_side_quantiles": ()}  # whatever else they would decide
     content = {"state_dict": task.state_dict(), "config": task.config, "spec": unknown}
     torch.save(content, tmp_path / "a.ckpt")
     again = load_task(tmp_path / "a.ckpt")
@@ -147,7 +147,9 @@ def test_a_checkpoint_of_detection_from_before_is_read(tmp_path: Path) -> None:
     config = DETECTION | {"task": DETECTION["task"] | {"head": HEAD | SMALL}}
     spec = Spec(2, 3, ("a", "b"), (0.0,) * 3, (1.0,) * 3, target="boxes")
     task = assemble_task(OmegaConf.create(config), spec)
-    values = {key: value for key, value in spec.to_dict().items() if key not in ("crowd", "sides")}
+    values = {
+        key: value for key, value in spec.to_dict().items() if key not in ("objects_per_image", "box_side_quantiles")
+    }
     torch.save({"state_dict": task.state_dict(), "config": config, "spec": values}, tmp_path / "old.ckpt")
     again = load_task(tmp_path / "old.ckpt")
     assert again.head.chosen == SMALL

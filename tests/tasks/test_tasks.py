@@ -51,7 +51,7 @@ TASKS = {
 def judge(task, data, stage: str = "test") -> dict[str, float]:
     with torch.inference_mode():
         for batch in data.loader(stage):
-            task.judge(stage, batch)
+            task.evaluate_batch(stage, batch)
     return task.results(stage)
 
 
@@ -164,7 +164,7 @@ def test_detection_learns_the_ids_that_it_is_given() -> None:
         optimizer.zero_grad()
         sum(task.losses(task.encode(batch), batch).values()).backward()
         optimizer.step()
-    task.eval().judge("test", batch)
+    task.eval().evaluate_batch("test", batch)
     assert set(task(batch)[0]["labels"].tolist()) == {0}
     assert task.results("test")["map_50"] > 0.9
 
@@ -188,7 +188,7 @@ def test_joint_has_one_backbone() -> None:
     joint.eval()
     with torch.inference_mode():
         for test in data.loader("test"):
-            joint.judge("test", test[0])
+            joint.evaluate_batch("test", test[0])
     results = joint.results("test")
     scores = [results["digits/accuracy"], results["shapes/map_50"], results["regions/dice"]]
     assert results["mean"] == pytest.approx(sum(scores) / 3)

@@ -67,8 +67,8 @@ def test_small_objects_keep_enough_pixels(cells: Callable, size: tuple[int, int]
     data = Voc(str(cells(size, small)))
     data.prepare()
     assert data.spec.size == (side, side)
-    assert data.spec.crowd == 3
-    assert data.spec.sides[0] == pytest.approx(small * side / max(size), rel=0.01)
+    assert data.spec.objects_per_image == 3
+    assert data.spec.box_side_quantiles[0] == pytest.approx(small * side / max(size), rel=0.01)
     asked = Voc(str(data.root), size=320)
     asked.prepare()
     assert asked.spec.size == (320, 320)
@@ -80,24 +80,37 @@ def test_a_run_that_is_gone_on_with_keeps_its_size(cells: Callable) -> None:
     data.prepare()
     (root / "Annotations" / "3.xml").write_text("broken")
     again = Voc(str(root), on_error="skip")
-    again.known, again.exclude = replace(data.spec, size=(448, 448), crowd=9, sides=(1.0, 2.0, 3.0)), set()
+    again.known, again.exclude = (
+        replace(data.spec, size=(448, 448), objects_per_image=9, box_side_quantiles=(1.0, 2.0, 3.0)),
+        set(),
+    )
     again.prepare()
-    assert (again.spec.size, again.spec.crowd, again.spec.sides) == ((448, 448), 9, (1.0, 2.0, 3.0))
+    assert (again.spec.size, again.spec.objects_per_image, again.spec.box_side_quantiles) == (
+        (448, 448),
+        9,
+        (1.0, 2.0, 3.0),
+    )
 
 
 def test_drawn_scenes_are_measured_and_other_targets_are_not() -> None:
     scenes, masks = Scenes("boxes", 20), Scenes("mask", 20)
     scenes.prepare()
     masks.prepare()
-    assert 1 <= scenes.spec.crowd <= 5
-    assert 8 < scenes.spec.sides[0] <= scenes.spec.sides[1] <= scenes.spec.sides[2] < 40
-    assert (masks.spec.crowd, masks.spec.sides) == (0, ())
+    assert 1 <= scenes.spec.objects_per_image <= 5
+    assert (
+        8
+        < scenes.spec.box_side_quantiles[0]
+        <= scenes.spec.box_side_quantiles[1]
+        <= scenes.spec.box_side_quantiles[2]
+        < 40
+    )
+    assert (masks.spec.objects_per_image, masks.spec.box_side_quantiles) == (0, ())
 
 
 def test_a_checkpoint_from_before_is_read() -> None:
-    spec = Spec(2, 3, ("a",), size=(64, 64), target="boxes", crowd=3, sides=(1.0, 2.0, 3.0))
+    spec = Spec(2, 3, ("a",), size=(64, 64), target="boxes", objects_per_image=3, box_side_quantiles=(1.0, 2.0, 3.0))
     values = spec.to_dict()
     assert Spec.from_dict(values) == spec
-    del values["crowd"], values["sides"]
+    del values["objects_per_image"], values["box_side_quantiles"]
     old = Spec.from_dict(values)
-    assert (old.crowd, old.sides) == (0, ())
+    assert (old.objects_per_image, old.box_side_quantiles) == (0, ())

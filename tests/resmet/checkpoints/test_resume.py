@@ -205,7 +205,7 @@ def test_the_figures_of_a_task_are_known_before(kind: str, whole: Any) -> None:
     data.prepare()
     columns = (whole(kind, False) / "metrics.csv").read_text().splitlines()[0].split(",")
     judged = {name.removeprefix("val/") for name in columns if name.startswith("val/")}
-    assert judged == {"score", *make_task(kind, data).figures()}
+    assert judged == {"score", *make_task(kind, data).metric_names()}
 
 
 def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def test_kept_features_are_what_the_head_would_have_had() -> None:
     batch = a_batch()
     with torch.inference_mode():
         plain = task(batch)
-        task.kept = Kept(10**6)
+        task.feature_cache = Kept(10**6)
         first, second = task(batch), task(batch)
         task.backbone = None  # what is kept needs no backbone
         third = task(batch)
