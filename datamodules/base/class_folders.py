@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from datamodules.base.files import FileDataModule, find_files
+from datamodules.base.files import FileDataModule
 from datamodules.splits.splits import Item, split_folders
+from foundation.storage.paths import find_files
 from foundation.structures import InputError
 
 Classes = dict[str, list[Path]]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datamodules.base.datamodule import DataModule
-from datamodules.base.files import outside, there
 from datamodules.splits.splits import Item, split_name
+from foundation.storage.paths import is_file, outside
 from foundation.structures import InputError
 
 Row = dict[str, str]
@@ -71,9 +71,9 @@ class Table:
         path = self.folder / name
         if outside(self.root, path):
             raise InputError(f"{self.at(line)}: {name} leads out of {self.root}: move the file into it")
-        if not there(path):
-            path = next((p for s in self.suffixes if there(p := path.with_name(path.name + s))), path)
-        if not there(path):
+        if not is_file(path):
+            path = next((p for s in self.suffixes if is_file(p := path.with_name(path.name + s))), path)
+        if not is_file(path):
             raise InputError(f"{self.at(line)}: there is no file {path}: add it or remove the line")
         return path
 

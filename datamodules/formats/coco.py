@@ -11,7 +11,6 @@ from torch import Generator, Tensor
 
 from datamodules.base.boxes import BoxDataModule, Objects, names_in, stored_frame
 from datamodules.base.dataset import Sample
-from datamodules.base.files import outside, there
 from datamodules.decoding.coco_masks import draw
 from datamodules.decoding.exif import upright
 from datamodules.decoding.image import read_header
@@ -19,6 +18,7 @@ from datamodules.decoding.resize import apply
 from datamodules.splits.splits import Item, Splits, split_name
 from datamodules.transforms.augment import Augment
 from foundation.storage import safe_load
+from foundation.storage.paths import is_file, outside
 from foundation.structures import InputError
 
 PLACES = ("", "images", "{split}", "images/{split}", "{split}/images", "{stem}", "images/{stem}")
@@ -128,7 +128,7 @@ class Coco(BoxDataModule):
         )
 
     def locate(self, file: Path, folders: list[Path], name: str) -> Path:
-        found = next((folder / name for folder in folders if there(folder / name)), None)
+        found = next((folder / name for folder in folders if is_file(folder / name)), None)
         if found is None:
             raise InputError(
                 f"{file} names the image {name}, but it is in none of {self.root}, its images and split folders: add it"

@@ -10,13 +10,13 @@ import torch
 from torch import Generator, Tensor
 
 from datamodules.base.dataset import Sample
-from datamodules.base.files import find_files
 from datamodules.base.images import ImageDataModule
 from datamodules.decoding.exif import upright
 from datamodules.decoding.image import SUFFIXES, read_header, read_mask
 from datamodules.decoding.resize import apply
 from datamodules.splits.splits import Item, Splits, split_folders
 from datamodules.transforms.augment import Augment
+from foundation.storage.paths import find_files
 from foundation.structures import IGNORE, InputError
 
 IMAGES = ("images", "image", "imgs", "img")

@@ -11,10 +11,10 @@ from torch import Generator, Tensor
 
 from datamodules.base.boxes import BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
-from datamodules.base.files import outside
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, Splits, split_name
 from datamodules.transforms.augment import Augment
+from foundation.storage.paths import outside
 from foundation.structures import InputError, first_line
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")

@@ -8,11 +8,11 @@ from torch import Generator, Tensor
 
 from datamodules.base.boxes import Box, BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
-from datamodules.base.files import find_files, outside
 from datamodules.decoding.image import SUFFIXES, read_header
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import Augment
 from foundation.storage import safe_load
+from foundation.storage.paths import find_files, outside
 from foundation.structures import InputError
 
 TOLERANCE = 0.01  # of the image: what rounding may put a box over the edge

@@ -13,11 +13,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from datamodules.base.files import outside
 from datamodules.shards.download import ShardError, download
 from datamodules.shards.manifest import Shard
 from datamodules.shards.remote import Remote
 from datamodules.shards.tar_index import ShardFile
+from foundation.storage.paths import outside
 from foundation.structures import first_line
 
 TRIES = 5

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from foundation.storage.atomic import write_bytes
 from foundation.structures import IGNORE, Prediction, Spec
 from foundation.visualization.overlays import FONT, draw_boxes, draw_mask, mask_legend
 
@@ -198,12 +199,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a PNG whole or not at all."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes(path, buffer.getvalue())
 
 
 def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import platform
 import time
@@ -16,7 +15,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from resmet.cli.run_dir import write_if_possible, write_whole
+from foundation.storage.atomic import write_text_or_warn
 from tasks.base import count
 
 PACKAGES = ("resmet", "torch", "torchvision", "lightning", "torchmetrics", "timm", "segmentation-models-pytorch")
@@ -100,7 +99,7 @@ class EpochTable(Callback):
         rate = trainer.optimizers[0].param_groups[-1]["lr"]
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": rate, **figures}
         self.rows.append({name: repr(value) for name, value in row.items()})
-        write_if_possible(self.path, as_csv(self.rows))
+        write_text_or_warn(self.path, as_csv(self.rows))
 
     def means(self) -> dict[str, float]:
         """Every loss over all items of the epoch, in all processes."""
@@ -140,7 +139,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(values, indent=2) + "\n")

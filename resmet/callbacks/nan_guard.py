@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from foundation.storage.atomic import write_text_or_warn
 from foundation.structures import InputError, RunError
 from resmet.checkpoints.checkpoint_io import WholeFiles, candidates
-from resmet.cli.run_dir import write_if_possible
 
 SPAN = 16
 """Steps after which figures on a card are looked at together: reading one makes the processor wait for the card."""
@@ -164,5 +164,5 @@ def keep_batch(stem: Path, names: list[str], epoch: int, step: int, batches: lis
     except (OSError, RuntimeError):
         return None
     path = stem.with_suffix(".json")
-    write_if_possible(path, json.dumps({"epoch": epoch, "step": step, "items": names}, indent=2) + "\n")
+    write_text_or_warn(path, json.dumps({"epoch": epoch, "step": step, "items": names}, indent=2) + "\n")
     return path

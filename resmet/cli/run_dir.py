@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.parallel import rendezvous
+from foundation.storage.atomic import write_text
+from foundation.storage.locks import LOCK, try_lock
 from foundation.storage.safe_load import printable
 from foundation.structures import InputError
 from resmet.cli.entrypoint import sweep_folder
 from resmet.cli.saved_config import AUTO, begun, flat, read_config, refuse_another_run, refuse_lost, reopen, same_run
 
-LOCK = ".lock"
-LOCKS: list[Any] = []
-"""Open files, each of which holds a folder."""
+LOCKS: list[FileLock] = []
+"""The locks that this process holds until it ends."""
 
 log = logging.getLogger("resmet")
 
@@ -87,7 +88,7 @@ def open_folder(folder: Path, name: str, cfg: DictConfig | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         lock(folder)
         if cfg is not None:
-            write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         start_log(folder / f"{name}.log")
     except OSError as error:
         raise InputError(f"run_dir={folder} can't be written ({error.strerror}): name another folder") from error
@@ -99,18 +100,10 @@ def lock(folder: Path) -> None:
     Raises:
         InputError: If another process has it.
     """
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    file = (folder / LOCK).open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"{folder} is being written by another process: wait for it, or name another run_dir"
-        ) from None
-    LOCKS.append(file)
+    held = try_lock(folder)
+    if held is None:
+        raise InputError(f"{folder} is being written by another process: wait for it, or name another run_dir")
+    LOCKS.append(held)
 
 
 def task_name(cfg: DictConfig) -> str:
@@ -155,24 +148,6 @@ def unused(folder: Path) -> Path:
 def is_child() -> bool:
     """Whether another process of the same run writes to the folder and speaks."""
     return rendezvous.rank() > 0
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_if_possible(path: Path, text: str) -> None:
-    """`write_whole` for what can be written again later: a full disk is said, and the run goes on."""
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        log.warning(f"{path} could not be written ({error.strerror}): the run goes on")
 
 
 class Printable(logging.Formatter):

@@ -12,7 +12,8 @@ import torch
 from lightning.pytorch import Trainer
 
 from foundation.memory import peak_memory_mb
-from resmet.callbacks.metrics_csv import stage_figures, versions, write_json
+from foundation.storage.atomic import write_json
+from resmet.callbacks.metrics_csv import stage_figures, versions
 from resmet.callbacks.visualize import Pictures
 from resmet.engine.report import write_report
 from tasks.base import Task

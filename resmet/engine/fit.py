@@ -14,13 +14,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from foundation.memory import peak_memory_mb
+from foundation.storage.atomic import write_json
 from foundation.structures import InputError, RunError, pluralize
 from resmet.callbacks.batch_size_finder import SECONDS, FindBatch
 from resmet.callbacks.bottleneck import Waiting
 from resmet.callbacks.checkpoint import Saving
 from resmet.callbacks.ema import Average
 from resmet.callbacks.lr_finder import FindRate
-from resmet.callbacks.metrics_csv import EpochTable, finite, stage_figures, versions, write_json
+from resmet.callbacks.metrics_csv import EpochTable, finite, stage_figures, versions
 from resmet.callbacks.nan_guard import Guard
 from resmet.callbacks.signals import Stopped
 from resmet.callbacks.step_timer import Timing

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from resmet.cli.run_dir import write_whole
+from foundation.storage.atomic import write_text
 
 ORDER = ("curves", "predictions", "confusion", "precision_recall", "rate", "inputs")
 
@@ -28,5 +28,5 @@ def write_report(folder: Path, result: dict[str, Any], notes: Sequence[str]) -> 
         result=result, notes=notes, pictures=pictures, config=config.read_text() if config.is_file() else ""
     )
     text = text.encode("utf-8", "backslashreplace").decode()  # a file's name may hold what no encoding has
-    write_whole(folder / "report.html", text)
+    write_text(folder / "report.html", text)
     return folder / "report.html"

@@ -19,10 +19,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.parallel import rendezvous
+from foundation.storage.atomic import write_text
 from foundation.structures import InputError
 from resmet.cli.config_dir import refuse_borrowed
 from resmet.cli.entrypoint import explain, plain
-from resmet.cli.run_dir import start_log, write_whole
+from resmet.cli.run_dir import start_log
 from resmet.cli.validate import CONF, check, load
 from resmet.sweeps.scheduler import Loop
 from resmet.sweeps.search import Search
@@ -177,7 +178,7 @@ def run(folder: Path, old: bool, said: Said, program: list[str], space: Space, s
                 f"run_dir={folder} is in use: the sweep is at work, or trials of it are that it left behind; wait for them"
             ) from error
         trials = read_trials(folder, {axis.key for axis in space.axes}) if old else []
-        write_whole(folder / "sweep.yaml", yaml.safe_dump(said, sort_keys=False, width=10_000))
+        write_text(folder / "sweep.yaml", yaml.safe_dump(said, sort_keys=False, width=10_000))
         start_log(folder / "sweep.log")
         epochs = cfg.trainer.get("max_epochs") or 1
         search.begin(space, folder, cfg.seed if isinstance(cfg.seed, int) else 0, epochs, trials)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundation.storage.atomic import write_bytes
 from resmet.sweeps.search_space import Axis, Space
 from resmet.sweeps.trial import DONE, FAILED, PRUNED, REFUSED, RUNNING, STOPPED, Trial, best, ranked
 
@@ -190,6 +190,4 @@ def save(drawing: Any, path: Path) -> None:
     """Write a PNG whole or not at all."""
     buffer = BytesIO()
     drawing.savefig(buffer, format="png", dpi=120)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(buffer.getvalue())
-    os.replace(part, path)
+    write_bytes(path, buffer.getvalue())

@@ -8,7 +8,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from foundation.storage.atomic import write_text
 
 POLL = 0.5  # seconds
 NOTICES = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -36,12 +37,5 @@ def attempt(line: Sequence[str], logs: str, number: int) -> int:
     for notice, handler in before.items():
         signal.signal(notice, handler)
     if rank == 0:
-        leave(folder / f"{number}.exit", process.returncode)
+        write_text(folder / f"{number}.exit", str(process.returncode))
     return process.returncode
-
-
-def leave(path: Path, code: Any) -> None:
-    """Write an exit code so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(str(code))
-    os.replace(part, path)

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundation.storage.atomic import write_json, write_text
 from foundation.structures import InputError, first_line
-from resmet.cli.run_dir import write_whole
 
 RUNNING, DONE, PRUNED, FAILED, REFUSED, STOPPED = "running", "done", "pruned", "failed", "refused", "stopped"
 
@@ -103,8 +103,8 @@ def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
     content: dict[str, Any] = {"best": None, "counts": counts, "trials": [asdict(trial) for trial in trials]}
     if chosen:
         content["best"] = asdict(chosen) | {"folder": str(folder / str(chosen.number))}
-    write_whole(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
-    write_whole(folder / "sweep.csv", table(trials))
+    write_json(folder / "sweep.json", content)
+    write_text(folder / "sweep.csv", table(trials))
 
 
 def table(trials: Sequence[Trial]) -> str:

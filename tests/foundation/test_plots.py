@@ -1,14 +1,11 @@
 """Pictures of what nets see."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from foundation.structures import IGNORE, Spec
 from foundation.visualization.overlays import class_colours, mask_legend
-from foundation.visualization.plots import curves, draw, save
+from foundation.visualization.plots import curves, draw
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
@@ -53,14 +50,3 @@ def test_losses_too_unlike_for_one_scale_have_a_logarithmic_one(unlike: float) -
     rows = [{"epoch": i, "train/a": 1 + 1 / i, "train/b": unlike * (1 + 1 / i), "train/loss": 3} for i in (1, 2, 3)]
     figure = curves(rows)
     assert figure.axes[0].get_yscale() == ("log" if unlike > 20 else "linear")
-
-
-def test_a_picture_that_no_disk_takes_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> None:
-        path.open("wb").close()
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
-        save(Figure(), tmp_path / "curves.png")
-    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 
 from datamodules.base.csv_table import Table
-from datamodules.base.files import leading_out
 from datamodules.decoding.audio import read_sound, sound_length
 from datamodules.decoding.coco_masks import draw, fill
 from datamodules.decoding.image import read_header, read_image, read_mask
@@ -29,6 +28,7 @@ from datamodules.formats.image_csv import ImageCsv
 from datamodules.formats.mask_folder import MaskFolder
 from datamodules.formats.voc import read_xml
 from datamodules.formats.yolo import Yolo, class_names, read_yaml
+from foundation.storage.paths import links_outside
 from foundation.storage.safe_load import printable
 from foundation.structures import InputError
 from foundation.visualization.plots import confusion
@@ -127,7 +127,7 @@ def test_links_in_a_layout_of_folders_are_followed_and_said(mask_folder: Path, t
     data.prepare()
     assert any("1 items are links to files outside" in note for note in data.notes)
     (mask_folder / "images" / "loop.png").symlink_to("loop.png")
-    assert leading_out(mask_folder, [mask_folder / "images" / "1.png", Path("train[0]")]) == []
+    assert links_outside(mask_folder, [mask_folder / "images" / "1.png", Path("train[0]")]) == []
 
 
 def png(width: int, height: int, depth: int, kind: int) -> bytes:

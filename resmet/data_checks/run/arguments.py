@@ -5,11 +5,11 @@ The standard library alone, and nothing that needs more.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from foundation.storage.atomic import write_json
 from foundation.storage.safe_load import printable
 from resmet.data_checks.run.result_cache import recall
 from resmet.data_checks.scan.file_tree import read_tree
@@ -31,18 +31,12 @@ def repeat(words: list[str]) -> None:
 def say(answer: dict[str, Any]) -> None:
     """Print a report and write its JSON, where one was asked for."""
     if answer["json"]:
-        write_json(Path(answer["json"]), answer["data"])
+        path = Path(answer["json"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, answer["data"])
     print(printable(answer["text"]))
     if answer["refusal"]:
         print(printable(f"doctor.py: {answer['refusal']}"), file=sys.stderr)
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(data, indent=2) + "\n")
-    part.replace(path)
 
 
 def spell_out(words: list[str]) -> list[str]:
