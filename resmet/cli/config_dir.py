@@ -1,7 +1,7 @@
-"""What a folder given by ``--config-dir`` may say: choices for the groups, and nothing of how Hydra itself runs.
+"""Limits what a folder given by ``--config-dir`` may contain: choices for the groups, and nothing of how Hydra itself runs.
 
-Hydra builds its callbacks, launcher, sweeper and log handlers itself, from whatever class its own part of a config names, before a
-config of ours is looked at. In a file from elsewhere that would be a program.
+Hydra instantiates its callbacks, launcher, sweeper and log handlers from whatever class its own section of a config names, before
+this project sees the config. In a file from elsewhere that would be a program.
 """
 
 from __future__ import annotations
@@ -14,49 +14,59 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from foundation.structures import InputError
-from resmet.cli.schema import CONF
+from resmet.cli.conf_files import CONF
+from resmet.cli.options import CONFIG_DIR
 
-DIRS, ELSEWHERE = ("--config-dir", "-cd"), ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
-BUILT = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging", "job")
-"""The parts of Hydra's own config that name classes, or set the environment (``job.env_set``)."""
+OTHER_CONFIG = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
+INSTANTIATED = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging", "job")
+"""Sections of Hydra's own config that name classes, or set the environment (``job.env_set``)."""
 
 
-def refuse_borrowed(words: Sequence[str], name: str) -> None:
-    """Refuse a folder of configs that changes more than the command line itself says.
+def check_config_dir(arguments: Sequence[str], name: str) -> None:
+    """Checks that a folder of configs changes no more of Hydra's own config than the command line itself does.
 
     Raises:
-        InputError: Naming what it changes; or for an option that puts another config, or a pickled one, in place of ours.
+        InputError: Naming what it changes; or for an option that replaces the config, or unpickles one.
         HydraException: If there is no such choice.
     """
-    if option := next((word for word in words if word.split("=")[0] in ELSEWHERE), None):
-        raise InputError(f"{option}: the config is conf/{name}.yaml: add choices to it by --config-dir=DIR instead")
-    folders = [place for i, word in enumerate(words) if (place := folder_in(word, words[i + 1 : i + 2]))]
-    said = [word for word in words if "=" in word and not word.startswith("-")]
-    own = [word for word in said if word.lstrip("+~").startswith(("hydra.", "hydra/", "hydra@"))]
-    paths = [word for word in own if word.lstrip("+").startswith("hydra.searchpath=")]
-    if not folders and not paths:
+    if option := next((argument for argument in arguments if argument.split("=")[0] in OTHER_CONFIG), None):
+        text = f"{option}: the config is conf/{name}.yaml: add choices to it by --config-dir=DIR instead"
+        raise InputError("config.foreign_config", text)
+    folders = config_dirs(arguments)
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    own = [override for override in overrides if override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra@"))]
+    search_path = [override for override in own if override.lstrip("+").startswith("hydra.searchpath=")]
+    if not folders and not search_path:
         return
-    own = [word for word in own if word not in paths]
-    if folders and not paths:
-        paths = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).resolve()}' for folder in folders)}]"]
+    own = [override for override in own if override not in search_path]
+    added = [] if search_path else [search_path_of(folders)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        theirs, ours = parts(name, [*said, *paths] if folders else said), parts(name, own)
-    for key in BUILT:
+        theirs, ours = hydra_sections(name, [*overrides, *added]), hydra_sections(name, own)
+    for key in INSTANTIATED:
         if theirs[key] != ours[key]:
-            raise InputError(
-                f"hydra.{key} is set by a file of {', '.join(folders) or paths[0]}: only the command line may"
-            )
+            source = ", ".join(folders) or search_path[0]
+            text = f"hydra.{key} is set by a file of {source}: only the command line may"
+            raise InputError("config.hydra_section", text)
 
 
-def folder_in(word: str, following: Sequence[str]) -> str:
-    """The folder that an option names, behind ``=`` or as the next word; "" for any other word."""
-    option, mark, place = word.partition("=")
-    return "" if option not in DIRS else place if mark else "".join(following)
+def config_dirs(arguments: Sequence[str]) -> list[str]:
+    """Returns the folders that ``--config-dir`` names, after ``=`` or as the next argument."""
+    folders: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, equals, folder = argument.partition("=")
+        if option in CONFIG_DIR and (folder if equals else following):
+            folders.append(folder if equals else following)
+    return folders
 
 
-def parts(name: str, words: Sequence[str]) -> dict[str, Any]:
-    """What would be built of Hydra's own config, as plain values that are not looked up."""
-    config = compose(name, list(words), return_hydra_config=True)
+def search_path_of(folders: Sequence[str]) -> str:
+    """Returns the override that adds `folders` to Hydra's search path."""
+    return f"hydra.searchpath=[{','.join(f'file://{Path(folder).resolve()}' for folder in folders)}]"
+
+
+def hydra_sections(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns what Hydra would instantiate of its own config, as plain values with interpolations unresolved."""
+    config = compose(name, list(overrides), return_hydra_config=True)
     node: Any = OmegaConf.to_container(config.hydra, resolve=False)
     job = {key: value for key, value in node["job"].items() if key in ("env_set", "env_copy", "chdir")}
-    return {key: job if key == "job" else node[key] for key in BUILT}
+    return {key: job if key == "job" else node[key] for key in INSTANTIATED}

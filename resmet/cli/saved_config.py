@@ -1,4 +1,4 @@
-"""Which config a run is gone on with: its own, with what may differ on the machine where it goes on."""
+"""The config of a run that is resumed: its own, except for what may change, such as the machine and the number of epochs."""
 
 from __future__ import annotations
 
@@ -11,59 +11,64 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.storage.safe_load import read_yaml, refuse_references
 from foundation.structures import InputError
-from resmet.cli.validate import check, groups, near
+from resmet.checkpoints.layout import has_checkpoint
+from resmet.cli.conf_files import groups
+from resmet.cli.hydra_state import to_plain
+from resmet.cli.validate import check, unknown_key
+from resmet.renamed import convert_config
+
+AUTO = "auto"
 
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy")
 """Keys of ``trainer=`` that say where a run runs, rather than what it learns."""
 
-AUTO = "auto"
-
 FREE_OF_TRAINER = (*PLACEMENT, "max_epochs", "every", "precision")
 FREE = (*(f"trainer.{key}" for key in FREE_OF_TRAINER), "callbacks", "logger", "run_dir", "resume", "every")
 FREE_OF_DATA = ("root", "num_workers", "cache", "on_error")
-"""What may differ: the machine and its paths, for how long, and whether a file that breaks ends the run."""
+"""What may change: the machine and its paths, the length of the run, and whether an unreadable file ends it."""
 
 
-def divide(words: list[str]) -> tuple[list[str], list[str]]:
-    """A command line's words for Hydra, and the changes to the config of the run that is to be resumed.
+def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Returns the arguments for Hydra, and the changes to the config of the run that is resumed.
 
-    Such keys are the run's own: the default choices, which Hydra would compose, may not have them.
+    The latter are keys of the run's own choices, which the default choices, composed by Hydra, may not have.
     """
-    if not any(word.startswith("resume=") and word[7:] not in ("", "null", AUTO) for word in words):
-        return words, []
+    if not any(word.startswith("resume=") and word[7:] not in ("", "null", AUTO) for word in arguments):
+        return arguments, []
     chosen = groups("train") | {"experiment"}
-    stay = [w for w in words if "=" not in w or w.startswith(("resume=", "-")) or w.split("=")[0] in chosen]
-    return stay, [word for word in words if word not in stay]
+    own = [a for a in arguments if "=" not in a or a.startswith(("resume=", "-")) or a.split("=")[0] in chosen]
+    return own, [argument for argument in arguments if argument not in own]
 
 
 def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """The config of the run to go on with, changed by the command line, and its folder.
+    """Returns the config of the run to resume, changed by the command line, and its folder.
 
     Raises:
-        InputError: If there is no run to go on with, or the command line asks for another one.
+        InputError: If there is no run to resume, or the command line asks for another one.
     """
     folder = run_of(Path(cfg.resume))
     if not (folder / "config.yaml").is_file():
-        raise InputError(f"resume={folder} is no run folder: it has no config.yaml")
-    if not begun(folder):
-        refuse_lost(folder)
+        raise InputError("run_dir.not_a_run", f"resume={folder} is no run folder: it has no config.yaml")
+    if not has_checkpoint(folder):
+        refuse_finished(folder)
         raise InputError(
-            f"resume={folder}: that run died before its first checkpoint to go on from (last.ckpt) was whole: start anew with another run_dir, "
-            f"or here by the words that began it and run_dir={folder} resume=auto"
+            "run_dir.no_checkpoint",
+            f"resume={folder}: that run ended before its first checkpoint (last.ckpt) was written: start again with another run_dir, "
+            f"or here with the overrides of its start and run_dir={folder} resume=auto",
         )
     saved: Any = read_config(folder)
-    proposed = change(choose(saved, cfg), divide(sys.argv[1:])[1])
+    proposed = override(choose(saved, cfg), split_overrides(sys.argv[1:])[1])
     proposed.resume, proposed.run_dir = str(folder), None
-    refuse_another_run(flat(saved), flat(proposed), folder)
-    check(OmegaConf.to_container(proposed), "train")  # type: ignore[arg-type]
+    refuse_other_run(flat(saved), flat(proposed), folder)
+    check(to_plain(proposed), "train")
     return proposed, folder
 
 
 def run_of(path: Path) -> Path:
-    """The run folder that `path` is, or whose ``last.ckpt`` it is.
+    """Returns the run folder that `path` is, or whose ``last.ckpt`` it is.
 
     Raises:
-        InputError: If it is another checkpoint; a run goes on from its last one.
+        InputError: If it is another checkpoint; a run resumes from its last one.
     """
     if path.name == "checkpoints" and path.is_dir() and (path.parent / "config.yaml").is_file():
         return path.parent
@@ -71,121 +76,114 @@ def run_of(path: Path) -> Path:
         return path
     folder = path.absolute().parent.parent if path.parent == Path() else path.parent.parent
     if path.name != "last.ckpt":
-        raise InputError(
-            f"resume={path} is no run folder, and a run goes on from its last.ckpt alone: say resume={folder}"
-        )
+        text = f"resume={path} is no run folder, and a run resumes from its last.ckpt only: use resume={folder}"
+        raise InputError("run_dir.not_last_checkpoint", text)
     return folder
 
 
-def way_on(folder: Path) -> str:
-    """What to do about a run that ended before its last checkpoint was on disk."""
-    if begun(folder):
-        return f"resume={folder}, which repeats what came after the checkpoint that is there"
-    return f"start anew, since there is no checkpoint at all: the same command with run_dir={folder} resume=auto"
-
-
-def refuse_lost(folder: Path) -> None:
-    """Stop where a run was finished and its checkpoints are gone: beginning it anew would write over what it came to.
+def refuse_finished(folder: Path) -> None:
+    """Refuses to start again a run that finished and whose checkpoints are gone: that would overwrite its results.
 
     Raises:
         InputError: Naming what is there.
     """
     if (folder / "metrics.json").is_file():
         raise InputError(
-            f"{folder} holds a finished run (metrics.json) whose last.ckpt is gone: there is nothing to go on from; "
-            "name another run_dir to train anew"
+            "run_dir.checkpoint_lost",
+            f"{folder} holds a finished run (metrics.json) whose last.ckpt is gone: there is nothing to resume from; "
+            "name another run_dir to train again",
         )
 
 
-def begun(folder: Path) -> bool:
-    """Whether there is anything to go on from."""
-    return any((folder / "checkpoints").glob("last.ckpt")) or any((folder / "checkpoints").glob("previous-*.ckpt"))
-
-
 def read_config(folder: Path) -> DictConfig:
-    """``config.yaml`` of a run, as plain values: what a run writes is resolved.
+    """Reads a run's ``config.yaml`` as plain values, with present names; interpolations were resolved when it was written.
 
     Raises:
-        InputError: If it can't be read, or holds what would be looked up here.
+        InputError: If it can't be read, or holds an interpolation, which would look up something on this machine.
     """
     path = folder / "config.yaml"
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path} can't be read (it has no keys): name another run_dir")
+        raise InputError("run_dir.unreadable_config", f"{path} can't be read (it has no keys): name another run_dir")
     refuse_references(content, str(path))
-    return OmegaConf.create(content)
+    return OmegaConf.create(convert_config(content))
 
 
 def same_run(cfg: DictConfig, folder: Path) -> bool:
-    """Whether `folder` holds a run of this very config, wherever it ran.
+    """Whether `folder` holds a run of this config, wherever it ran.
 
     Raises:
         InputError: If its config can't be read.
     """
-    path = folder / "config.yaml"
-    if not path.is_file():
+    if not (folder / "config.yaml").is_file():
         return False
-    saved = flat(read_config(folder))
-    proposed = flat(cfg)
-    return all(may_differ(key) for key in set(saved) | set(proposed) if saved.get(key) != proposed.get(key))
+    saved, proposed = flat(read_config(folder)), flat(cfg)
+    return all(may_change(key) for key in differing(saved, proposed))
 
 
 def choose(saved: DictConfig, cfg: DictConfig) -> DictConfig:
-    """`saved` with the parts that the command line chose."""
-    words = [word.split("=")[0] for word in divide(sys.argv[1:])[0] if "=" in word and not word.startswith("-")]
+    """Returns `saved` with the groups that the command line chose."""
+    overrides = [a for a in split_overrides(sys.argv[1:])[0] if "=" in a and not a.startswith("-")]
+    named = {override.split("=")[0] for override in overrides}
     proposed = saved.copy()
-    for group in set(groups("train")) & (set(groups("train")) if "experiment" in words else set(words)):
+    for group in groups("train") if "experiment" in named else groups("train") & named:
         if group == "trainer":
             for key in PLACEMENT:
                 proposed.trainer[key] = cfg.trainer[key]
         elif group in cfg:
-            proposed[group] = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)[group])  # type: ignore[index, call-overload]
+            proposed[group] = OmegaConf.create(to_plain(cfg)[group])
     return proposed
 
 
-def change(proposed: DictConfig, words: list[str]) -> DictConfig:
-    """`proposed` with every ``key=value`` of `words`."""
+def override(proposed: DictConfig, overrides: list[str]) -> DictConfig:
+    """Returns `proposed` changed by every ``key=value`` of `overrides`.
+
+    Raises:
+        InputError: If the run has no such key.
+    """
     known = set(walk(OmegaConf.to_container(proposed), ""))
-    for override in OverridesParser.create().parse_overrides(words):
-        key = override.key_or_group
-        if override.is_delete() or key not in known:
-            raise InputError(f"{override.input_line}: the resumed run has no key {key}.{near(key, known)}")
-        OmegaConf.update(proposed, key, override.value(), merge=True)
+    for parsed in OverridesParser.create().parse_overrides(overrides):
+        key = parsed.key_or_group
+        if parsed.is_delete() or key not in known:
+            raise unknown_key(key, known)
+        OmegaConf.update(proposed, key, parsed.value(), merge=True)
     return proposed
 
 
-def refuse_another_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path, remedy: str = "") -> None:
-    """Stop where `proposed` would be another run than `saved`.
+def refuse_other_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path, remedy: str = "") -> None:
+    """Refuses to resume `saved` as `proposed` where that is another run.
 
     Raises:
         InputError: Naming what differs, and `remedy`.
     """
-    differ = [key for key in sorted(set(saved) | set(proposed)) if saved.get(key) != proposed.get(key)]
-    fixed = [key for key in differ if not may_differ(key)]
+    fixed = [key for key in differing(saved, proposed) if not may_change(key)]
     if fixed:
-        said = ", ".join(f"{key} was {saved.get(key)!r}, is {proposed.get(key)!r}" for key in fixed[:5])
-        remedy = remedy or (
-            f"Leave that out to go on with it, or start a new one with backbone.weights={folder}/checkpoints/best.ckpt"
-        )
-        raise InputError(f"resume={folder} is another run: {said}. {remedy}")
+        changes = ", ".join(f"{key} was {saved.get(key)!r}, is {proposed.get(key)!r}" for key in fixed[:5])
+        weights = f"{folder}/checkpoints/best.ckpt"
+        remedy = remedy or f"Leave that out to resume it, or start a new run with backbone.weights={weights}"
+        raise InputError("run_dir.other_run", f"resume={folder} is another run: {changes}. {remedy}")
 
 
-def may_differ(key: str) -> bool:
+def differing(saved: dict[str, Any], proposed: dict[str, Any]) -> list[str]:
+    return [key for key in sorted(set(saved) | set(proposed)) if saved.get(key) != proposed.get(key)]
+
+
+def may_change(key: str) -> bool:
     return key.startswith(FREE) or (key.startswith("data.") and key.rsplit(".", 1)[-1] in FREE_OF_DATA)
 
 
 def flat(node: Any) -> dict[str, Any]:
-    """{dotted key: plain value} of all leaves; lists are leaves."""
+    """Returns {dotted key: plain value} of all leaves; lists are leaves."""
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     return {key: value for key, value in walk(plain, "").items() if not isinstance(value, dict) or not value}
 
 
 def walk(node: Any, path: str) -> dict[str, Any]:
-    """Every node below `node` by its dotted key."""
-    found: dict[str, Any] = {}
+    """Returns {dotted key: value} of every node below `node`."""
+    nodes: dict[str, Any] = {}
     for key, value in node.items():
         full = f"{path}.{key}" if path else str(key)
-        found[full] = value
+        nodes[full] = value
         if isinstance(value, dict):
-            found |= walk(value, full)
-    return found
+            nodes |= walk(value, full)
+    return nodes

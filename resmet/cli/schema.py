@@ -1,4 +1,4 @@
-"""What a constructor takes, read from its source text, and whether a plain value is of an annotated type."""
+"""Parameters of constructors, read from source text without importing it, and whether plain values are of the annotated types."""
 
 from __future__ import annotations
 
@@ -8,83 +8,87 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from resmet.cli.conf_files import CONF, HYDRA_KEYS, ROOT, load
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
-HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
-
-
-@cache
-def load(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text()) or {}
+Signature = dict[str, str | None]
+"""{parameter: its annotation as text, None where it has none}."""
 
 
 @cache
-def signature(target: str) -> dict[str, str | None] | None:
-    """{parameter: annotation as text} of a class or function of this project, read from its source; None for anything else."""
+def signature(target: str) -> Signature | None:
+    """Returns the parameters of a class or function of this project; None for anything else.
+
+    Args:
+        target: As in ``_target_``, e.g. ``tasks.optim.recipe.Recipe``.
+    """
     module, _, name = target.rpartition(".")
     file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
     if not re.fullmatch(r"[\w.]+", target) or not file.is_file():
         return None
-    for node in ast.parse(file.read_text()).body:
+    tree = parse_file(file)
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return parameters(node)
         if isinstance(node, ast.ClassDef) and node.name == name:
-            inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-            return parameters(inits[0]) if inits else inherited(node, file) or fields(node)
+            return class_signature(node, module, tree)
     return None
 
 
-def inherited(node: ast.ClassDef, file: Path) -> dict[str, str | None] | None:
-    """The constructor of the class's first base, where that is imported from this project."""
+@cache
+def parse_file(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def class_signature(node: ast.ClassDef, module: str, tree: ast.Module) -> Signature | None:
+    """Returns the parameters of a class: of its ``__init__``, of its dataclass fields, or of its first base."""
+    inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    if inits:
+        return parameters(inits[0])
+    base = signature(base_target(node, module, tree))
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        return (base or {}) | fields(node)
+    return base
+
+
+def base_target(node: ast.ClassDef, module: str, tree: ast.Module) -> str:
+    """Returns the dotted name of a class's first base; "" where it has none that can be followed."""
     if not node.bases or not isinstance(node.bases[0], ast.Name):
-        return None
+        return ""
     base = node.bases[0].id
-    for line in ast.parse(file.read_text()).body:
+    for line in tree.body:
         if isinstance(line, ast.ImportFrom) and any(alias.name == base for alias in line.names):
-            return signature(f"{line.module}.{base}")
-    return None
+            return f"{line.module}.{base}"
+    return f"{module}.{base}"
 
 
-def parameters(node: ast.FunctionDef) -> dict[str, str | None]:
+def parameters(node: ast.FunctionDef) -> Signature:
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     return {a.arg: ast.unparse(a.annotation) if a.annotation else None for a in arguments}
 
 
-def fields(node: ast.ClassDef) -> dict[str, str | None]:
-    """The fields of a dataclass."""
+def fields(node: ast.ClassDef) -> Signature:
+    """Returns the fields of a dataclass."""
     lines = (line for line in node.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name))
     return {line.target.id: ast.unparse(line.annotation) for line in lines}  # type: ignore[union-attr]
 
 
 @cache
-def foreign(target: str) -> dict[str, Any] | None:
-    """The keys and defaults that conf/ gives for somebody else's class."""
-    found: dict[str, Any] = {}
+def third_party_defaults(target: str) -> dict[str, Any] | None:
+    """Returns the keys and values that conf/ has for a class of another package; None for one that conf/ does not name."""
+    known: dict[str, Any] = {}
     for file in sorted(CONF.rglob("*.yaml")):
         for node in [load(file), *(value for value in load(file).values() if isinstance(value, dict))]:
             if node.get("_target_") == target:
-                found |= {key: value for key, value in node.items() if key not in HYDRA}
-    return found or None
+                known |= {key: value for key, value in node.items() if key not in HYDRA_KEYS}
+    return known or None
 
 
-def like(default: Any) -> str | None:
-    """The annotation that a default suggests; any number where it is a number."""
-    kinds = {bool: "bool", int: "float", float: "float", str: "str", dict: "dict"}
+def annotation_of(default: Any, whole_numbers: bool = False) -> str | None:
+    """Returns the annotation that a default suggests: ``float`` for any number, unless `whole_numbers` tells int apart."""
+    kinds = {bool: "bool", int: "int" if whole_numbers else "float", float: "float", str: "str", dict: "dict"}
     if isinstance(default, list):
-        return f"list[{like(default[0])}]" if default else "list"
+        return f"list[{annotation_of(default[0])}]" if default else "list"
     return kinds.get(type(default))
-
-
-def kind(default: Any) -> str:
-    """The annotation of a key at the top of a config, whole numbers apart from others."""
-    return "int" if type(default) is int else like(default) or "Any"
-
-
-def fits(value: Any, annotation: str) -> bool:
-    """Whether a plain value is of the annotated type. A class or a function is meant where no plain value can be: see `is_part`."""
-    return judge(value, parse(annotation))
 
 
 def parse(annotation: str) -> ast.expr:
@@ -92,79 +96,82 @@ def parse(annotation: str) -> ast.expr:
 
 
 SIMPLE = {"bool": bool, "str": str, "int": int, "float": (int, float), "list": list, "dict": dict}
-GENERIC = ("Literal", "list", "tuple", "Sequence", "dict", "Mapping")
+SEQUENCES, MAPPINGS = ("list", "tuple", "Sequence"), ("dict", "Mapping")
+GENERIC = ("Literal", *SEQUENCES, *MAPPINGS)
 ANYTHING = ("Any", "Path")
 
 
-def is_part(value: Any) -> bool:
-    """Whether `value` says what is to be built."""
+def is_object(value: Any) -> bool:
+    """Whether `value` names a class or function to be instantiated."""
     return isinstance(value, dict) and "_target_" in value
 
 
-def judge(value: Any, node: ast.expr) -> bool:
-    if isinstance(node, ast.BinOp):
-        return judge(value, node.left) or judge(value, node.right)
-    if isinstance(node, ast.Constant):
-        return value is None if node.value is None else value == node.value
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in GENERIC:
-        return judge_generic(value, node.value.id, node.slice)
-    if isinstance(node, ast.Name) and node.id in SIMPLE:
-        right = isinstance(value, SIMPLE[node.id])  # type: ignore[arg-type]
-        return right and not is_part(value) and (node.id == "bool" or not isinstance(value, bool))
-    return is_part(value) or (isinstance(node, ast.Name) and node.id in ANYTHING)
+def matches(value: Any, annotation: ast.expr) -> bool:
+    """Whether a plain value is of the annotated type; where a class is annotated, whether it names something to instantiate."""
+    if isinstance(annotation, ast.BinOp):
+        return matches(value, annotation.left) or matches(value, annotation.right)
+    if isinstance(annotation, ast.Constant):
+        return value is None if annotation.value is None else value == annotation.value
+    if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
+        if annotation.value.id in GENERIC:
+            return matches_generic(value, annotation.value.id, type_arguments(annotation))
+    elif isinstance(annotation, ast.Name) and annotation.id in SIMPLE:
+        fits = isinstance(value, SIMPLE[annotation.id])  # type: ignore[arg-type]
+        return fits and not is_object(value) and (annotation.id == "bool" or not isinstance(value, bool))
+    return is_object(value) or (isinstance(annotation, ast.Name) and annotation.id in ANYTHING)
 
 
-def judge_generic(value: Any, name: str, inner: ast.expr) -> bool:
-    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+def matches_generic(value: Any, name: str, inner: list[ast.expr]) -> bool:
     if name == "Literal":
-        return any(judge(value, part) for part in parts)
-    if name in ("list", "tuple", "Sequence"):
-        return isinstance(value, list) and all(judge(v, parts[0]) for v in value)
-    if not isinstance(value, dict) or is_part(value):
+        return any(matches(value, part) for part in inner)
+    if name in SEQUENCES:
+        return isinstance(value, list) and all(matches(item, inner[0]) for item in value)
+    if not isinstance(value, dict) or is_object(value):
         return False
-    return all(judge(k, parts[0]) and judge(v, parts[1]) for k, v in value.items())
+    return all(matches(key, inner[0]) and matches(item, inner[1]) for key, item in value.items())
 
 
-def wants_part(node: ast.expr) -> bool:
-    """Whether a class or a function is meant, rather than a plain value."""
-    if isinstance(node, ast.BinOp):
-        return wants_part(node.left) or wants_part(node.right)
-    if isinstance(node, ast.Subscript):
-        return not (isinstance(node.value, ast.Name) and node.value.id in GENERIC)
-    return isinstance(node, ast.Name) and node.id not in (*SIMPLE, *ANYTHING)
+def type_arguments(annotation: ast.Subscript) -> list[ast.expr]:
+    return annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
 
 
-def inside(node: ast.expr) -> ast.expr | None:
-    """What the values of an annotated mapping are; None for anything else."""
-    for side in (node.left, node.right) if isinstance(node, ast.BinOp) else (node,):
-        if (
-            isinstance(side, ast.Subscript)
-            and isinstance(side.value, ast.Name)
-            and side.value.id in ("dict", "Mapping")
-        ):
-            return side.slice.elts[1] if isinstance(side.slice, ast.Tuple) else None
+def expects_object(annotation: ast.expr) -> bool:
+    """Whether a class or function is annotated rather than a plain value."""
+    if isinstance(annotation, ast.BinOp):
+        return expects_object(annotation.left) or expects_object(annotation.right)
+    if isinstance(annotation, ast.Subscript):
+        return not (isinstance(annotation.value, ast.Name) and annotation.value.id in GENERIC)
+    return isinstance(annotation, ast.Name) and annotation.id not in (*SIMPLE, *ANYTHING)
+
+
+def mapping_values(annotation: ast.expr) -> ast.expr | None:
+    """Returns the annotation of the values of an annotated mapping; None for anything else."""
+    if isinstance(annotation, ast.BinOp):
+        return mapping_values(annotation.left) or mapping_values(annotation.right)
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) in MAPPINGS:
+        return type_arguments(annotation)[-1]
     return None
 
 
-def readable(node: ast.expr) -> str:
-    """An annotation in words."""
-    if isinstance(node, ast.BinOp):
-        return f"{readable(node.left)} or {readable(node.right)}"
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if node.value.id == "Literal":
+def describe(annotation: ast.expr) -> str:
+    """Returns an annotation in words."""
+    if isinstance(annotation, ast.BinOp):
+        return f"{describe(annotation.left)} or {describe(annotation.right)}"
+    if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
+        inner = type_arguments(annotation)
+        if annotation.value.id == "Literal":
             return ("one of " if len(inner) > 1 else "") + ", ".join(ast.unparse(part) for part in inner)
-        if node.value.id in ("list", "tuple", "Sequence"):
-            return f"a list, each {readable(inner[0])}"
-        if node.value.id in ("dict", "Mapping"):
-            return f"{{{readable(inner[0])}: {readable(inner[1])}}}"
+        if annotation.value.id in SEQUENCES:
+            return f"a list, each {describe(inner[0])}"
+        if annotation.value.id in MAPPINGS:
+            return f"{{{describe(inner[0])}: {describe(inner[1])}}}"
     words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "None": "null"}
     words |= {"list": "a list", "dict": "a mapping {key: value}"}
-    return words.get(ast.unparse(node), "a part, a mapping with _target_")
+    return words.get(ast.unparse(annotation), "a mapping with _target_")
 
 
-def shown(value: Any) -> str:
-    """A plain value as YAML writes it."""
+def as_yaml(value: Any) -> str:
+    """Returns a plain value as YAML writes it, shortened to 80 characters."""
     words = {None: "null", True: "true", False: "false"}
-    said = words[value] if value is None or isinstance(value, bool) else repr(value)
-    return said if len(said) <= 80 else f"{said[:77]}..."
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,235 +1,211 @@
-"""Is a config whole and right? Answered from source text alone, in milliseconds, before torch is imported."""
+"""Checks a composed config against constructors, from their source text alone: in milliseconds, before torch is imported."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
-from functools import cache
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
 
 from foundation.structures import InputError
-from resmet.cli.schema import (
+from resmet.cli.conf_files import (
     CONF,
-    HYDRA,
-    foreign,
-    inside,
-    is_part,
-    judge,
-    kind,
-    like,
+    HYDRA_KEYS,
+    choices,
+    choices_with,
+    defaults,
+    flatten,
+    groups,
+    known_keys,
     load,
+    merged,
+    suggest,
+)
+from resmet.cli.schema import (
+    annotation_of,
+    as_yaml,
+    describe,
+    expects_object,
+    is_object,
+    mapping_values,
+    matches,
     parse,
-    readable,
-    shown,
     signature,
-    wants_part,
+    third_party_defaults,
 )
 from resmet.renamed import new_name
 
 SUPPLIED = {"self", "backbone", "spec", "run_dir", "unused", "callbacks", "logger", "ndim", "in_channels"}
-"""Parameters that are handed over in Python; no config has them."""
+"""Parameters that Python code passes; no config has them."""
 
 SUPPLIED_TO_HEADS = {"channels", "num_classes", "objects_per_image", "box_side_quantiles"}
 
 
 def check(config: dict[str, Any], name: str) -> None:
-    """Compare a composed config with the keys of ``conf/<name>.yaml`` and the constructors that it names.
+    """Checks a composed config against ``conf/<name>.yaml`` and the constructors that it names.
 
     Args:
-        config: Plain values, interpolations resolved; what is still missing reads ``???``.
-        name: ``train``, ``evaluate`` or ``predict``.
+        config: Plain values, interpolations resolved; a value that is still missing reads ``???``.
+        name: ``train``, ``evaluate``, ``predict`` ...
 
     Raises:
-        InputError: For the first key that nothing takes, value of another type, or required value that was not given.
+        InputError: For the first unknown key, value of another type, or required value that is missing.
     """
-    top = set(load(CONF / f"{name}.yaml")) | groups(name)
-    refuse_unknown(set(config), top - {"defaults"}, "")
-    optional = {"callbacks", "logger"} | {next(iter(e)) for e in defaults(name) if None in e.values()}
+    top = load(CONF / f"{name}.yaml")
+    refuse_unknown(set(config), (set(top) | groups(name)) - {"defaults"}, "")
+    optional = {"callbacks", "logger"} | {next(iter(entry)) for entry in defaults(name) if None in entry.values()}
     for group in sorted(groups(name) - set(config) - optional):
-        raise InputError(f"{group} is missing: say {group}=..., one of {', '.join(choices(group))}")
-    for key, default in load(CONF / f"{name}.yaml").items():
+        raise InputError("config.missing_group", f"{group} is missing: choose {group}=..., {one_of(choices(group))}")
+    for key, default in top.items():
         if key in config and key not in ("defaults", "hydra") and config[key] != "???":
-            wanted = "str" if default == "???" else "str | None" if default is None else kind(default)
-            check_value(config[key], parse(wanted), key)
+            check_value(config[key], parse(top_annotation(default)), key)
     for group in sorted(groups(name) & set(config)):
         check_group(config[group], group, optional=group in optional)
     for key in sorted(config, key=lambda key: isinstance(config[key], dict)):
         check_node(config[key], key)
 
 
+def top_annotation(default: Any) -> str:
+    """Returns the type of a key at the top of a config, by its default."""
+    if default is None:
+        return "str | None"
+    return "str" if default == "???" else annotation_of(default, whole_numbers=True) or "Any"
+
+
+def one_of(options: Iterable[str]) -> str:
+    return f"one of {', '.join(options)}"
+
+
 def check_group(node: Any, group: str, optional: bool) -> None:
-    """That what was chosen from a group can be built."""
-    if is_part(node) and group == "logger":
+    """Checks that what was chosen from a group can be instantiated."""
+    if is_object(node) and group == "logger":
         require_package(str(node["_target_"]))
-    if is_part(node) or (optional and not node):
+    if is_object(node) or (optional and not node):
         return
     if not isinstance(node, dict) or group not in ("callbacks", "logger"):
-        raise InputError(
-            f"{group}={shown(node)} names nothing that can be built: say {group}=..., one of {', '.join(choices(group))}"
-        )
+        raise not_an_object(group, node, f"choose {group}=..., {one_of(choices(group))}")
     for key, value in node.items():
         path = f"{group}.{key}"
-        if value is None or (is_part(value) and group == "callbacks"):
+        if value is None or (is_object(value) and group == "callbacks"):
             continue
-        if having := owners(path) if group == "logger" else []:
-            raise InputError(f"{path} can't be set here: what is chosen does not have it; choose {' or '.join(having)}")
+        if group == "logger" and choices_with(path):
+            raise key_of_another_choice(path)
         if path in known_keys("train"):
-            raise InputError(
-                f"{path}={shown(value)} names nothing that can be built: {instead(value, path)}, or null to leave it out"
-            )
-        known = sorted(key for key in known_keys("train") if key.count(".") == 1 and key.startswith(f"{group}."))
-        raise InputError(f"{path} is no part that can be built: it has no _target_.{near(path, known)}")
+            raise not_an_object(path, value, f"{how_to_set(value, path)}, or null to leave it out")
+        known = [key for key in known_keys("train") if key.count(".") == 1 and key.startswith(f"{group}.")]
+        if new_name(path):
+            raise unknown_key(path, known)
+        raise InputError("config.not_an_object", f"{path} has no _target_.{suggest(path, known)}")
+
+
+def not_an_object(path: str, value: Any, remedy: str) -> InputError:
+    return InputError("config.not_an_object", f"{path}={as_yaml(value)} is not a mapping with _target_: {remedy}")
+
+
+def key_of_another_choice(key: str) -> InputError:
+    """The error for a key that exists, but not in what is chosen."""
+    remedy = f": choose {' or '.join(choices_with(key))}" if choices_with(key) else ""
+    return InputError("config.key_of_another_choice", f"{key} is not a key of what is chosen here{remedy}")
 
 
 def require_package(target: str) -> None:
-    """Refuse a logger of ours whose package is not installed; the functions are called like the packages."""
+    """Refuses a logger of ours whose package is not installed; the functions have the packages' names."""
     module, _, name = target.rpartition(".")
     if module == "resmet.engine.loggers" and not find_spec(name):
         raise InputError(
-            f"logger={name} needs its package: pip install -c constraints.txt -e '.[{name}]', or choose logger=csv"
+            "config.missing_package",
+            f"logger={name} needs its package: pip install -c constraints.txt -e '.[{name}]', or choose logger=csv",
         )
 
 
-def choices(group: str) -> list[str]:
-    """The files of a group."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-
-
 def check_node(node: Any, path: str) -> None:
+    """Checks a node of a config and all nodes below it.
+
+    Raises:
+        InputError: As for `check`.
+    """
     if node == "???":
-        raise InputError(f"{path} is required: say {path}=...")
+        raise InputError("config.missing_value", f"{path} is required: set {path}=...")
     if isinstance(node, list):
         for i, value in enumerate(node):
             check_node(value, f"{path}[{i}]")
     if not isinstance(node, dict):
         return
     if "_target_" in node:
-        check_target(node, path)
+        check_object(node, path)
     for key, value in node.items():
-        if key not in HYDRA:
+        if key not in HYDRA_KEYS:
             check_node(value, f"{path}.{key}")
 
 
-def check_target(node: dict[str, Any], path: str) -> None:
-    """Keys and values of a node against the constructor that it names."""
-    own = signature(str(node["_target_"]))
-    defaults = None if own is not None else foreign(str(node["_target_"]))
-    if own is None and defaults is None:
-        return  # assembly judges what may be built
-    keys = configurable(str(node["_target_"]), own) if own is not None else set(defaults or {})
-    refuse_unknown(set(node) - HYDRA, keys, path)
+def check_object(node: dict[str, Any], path: str) -> None:
+    """Checks keys and values of a node against the constructor that it names."""
+    target = str(node["_target_"])
+    own = signature(target)
+    known = third_party_defaults(target) if own is None else None
+    if own is None and known is None:
+        return  # resmet.assembly decides whether it may be instantiated
+    refuse_unknown(set(node) - HYDRA_KEYS, set(known or {}) if own is None else configurable(target, own), path)
     for key, value in node.items():
-        wanted = own[key] if own is not None and key in own else like((defaults or {}).get(key))
-        if key not in HYDRA and value != "???" and wanted is not None:
-            check_value(value, parse(wanted), f"{path}.{key}", str(node["_target_"]))
+        wanted = own[key] if own is not None and key in own else annotation_of((known or {}).get(key))
+        if key not in HYDRA_KEYS and value != "???" and wanted is not None:
+            check_value(value, parse(wanted), f"{path}.{key}", target)
 
 
-def check_value(value: Any, wanted: ast.expr, path: str, home: str = "") -> None:
-    """A value against the annotation that it is for; the values of a mapping one by one. `home` takes it, by its ``_target_``."""
-    if judge(value, wanted):
+def check_value(value: Any, wanted: ast.expr, path: str, owner: str = "") -> None:
+    """Checks a value against an annotation, the values of a mapping one by one.
+
+    Args:
+        value: A plain value.
+        wanted: The annotation of the parameter.
+        path: The value's dotted key.
+        owner: The ``_target_`` that takes it.
+    """
+    if matches(value, wanted):
         return
-    each = inside(wanted)
-    if each is not None and isinstance(value, dict) and not is_part(value):
+    each = mapping_values(wanted)
+    if each is not None and isinstance(value, dict) and not is_object(value):
         for key, inner in value.items():
             if inner != "???":
-                check_value(inner, each, f"{path}.{key}", home)
-    if wants_part(wanted):
-        raise InputError(f"{path}={shown(value)} names nothing that can be built: {instead(value, path, home)}")
-    if is_part(value):
-        raise InputError(f"{path} must be {readable(wanted)}, not a part that is built")
-    quoted = isinstance(value, int | float) and judge(str(value), wanted)
-    more = f": as text it is {path}=\"'{value}'\"" if quoted and not isinstance(value, bool) else ""
-    raise InputError(f"{path}={shown(value)} must be {readable(wanted)}{more}")
+                check_value(inner, each, f"{path}.{key}", owner)
+    if expects_object(wanted):
+        raise not_an_object(path, value, how_to_set(value, path, owner))
+    if is_object(value):
+        raise InputError("config.wrong_type", f"{path} must be {describe(wanted)}, not a mapping with _target_")
+    number_for_text = isinstance(value, int | float) and not isinstance(value, bool) and matches(str(value), wanted)
+    hint = f": quote it to make it text, {path}=\"'{value}'\"" if number_for_text else ""
+    raise InputError("config.wrong_type", f"{path}={as_yaml(value)} must be {describe(wanted)}{hint}")
 
 
-def instead(value: Any, path: str, home: str = "") -> str:
-    """How the part at `path`, which the class `home` takes, is chosen or changed."""
-    group = CONF.joinpath(*path.split("."))
+def how_to_set(value: Any, path: str, owner: str = "") -> str:
+    """Returns how the node at `path`, a parameter of the class `owner`, is chosen or changed."""
+    if CONF.joinpath(*path.split(".")).is_dir():
+        group = path.replace(".", "/")
+        options = choices(group)
+        return "choose " + " or ".join(f"{group}={name}" for name in ([value] if value in options else options))
     first, _, rest = path.partition(".")
-    if group.is_dir():
-        options = sorted(file.stem for file in group.glob("*.yaml"))
-        chosen = [value] if value in options else options
-        return "say " + " or ".join(f"{'/'.join(path.split('.'))}={option}" for option in chosen)
     if rest.startswith(("parts.", "tasks.")):
-        return f"say {first}@{path}=..., one of {', '.join(choices(first))}"
-    own = [load(file) for file in sorted((CONF / first).glob("*.yaml"))]
-    own = [content for content in own if content.get("_target_", "") == home]
-    keys = list(dict.fromkeys(f"{first}.{key}" for content in own for key in flatten(content)))
-    keys = [key for key in keys if key.startswith(f"{path}.")]
+        return f"choose {first}@{path}=..., {one_of(choices(first))}"
+    contents = [merged(CONF / first / f"{name}.yaml") for name in choices(first)]
+    contents = [content for content in contents if content.get("_target_", "") == owner]
+    keys = [f"{first}.{key}" for content in contents for key in flatten(content)]
+    keys = [key for key in dict.fromkeys(keys) if key.startswith(f"{path}.")]
     return f"set its keys, {', '.join(keys)}" if keys else "leave it as it is"
 
 
 def configurable(target: str, own: Iterable[str]) -> set[str]:
-    """The parameters of `target` that stand in a config."""
+    """Returns the parameters of `target` that a config may set."""
     return set(own) - SUPPLIED - (SUPPLIED_TO_HEADS if target.startswith("heads.") else set())
 
 
 def refuse_unknown(given: set[str], known: set[str], path: str) -> None:
     for key in sorted(given - known):
         full = f"{path}.{key}" if path else key
-        options = [f"{path}.{other}" if path else other for other in known]
-        raise unknown_key(full, options)
+        raise unknown_key(full, [f"{path}.{other}" if path else other for other in known])
 
 
 def unknown_key(key: str, known: Iterable[str]) -> InputError:
     """The error for a key that nothing takes, with its present name if it was renamed, else with the nearest of `known`."""
     if new := new_name(key):
         return InputError("config.renamed_key", f"{key} is now {new}")
-    return InputError("config.unknown_key", f"there is no key {key}.{near(key, known)}")
-
-
-def near(word: str, options: Iterable[str]) -> str:
-    """A sentence that names the closest of `options`, or all of a few. A key of that very name elsewhere comes first."""
-    ordered = sorted(set(options) - {word})
-    ends = {option: option.rsplit(".", 1)[-1] for option in ordered}
-    last = word.rsplit(".", 1)[-1]
-    same = [option for option in ordered if ends[option] == last]
-    close = get_close_matches(
-        word, ordered, 3, 0.8 if "." in word else 0.5
-    )  # what stands before the dot is alike anyway
-    alike = set(get_close_matches(last, set(ends.values()), 3, 0.7))
-    found = list(dict.fromkeys([*same, *close, *(option for option in ordered if ends[option] in alike)]))
-    if found:
-        return f" Nearest: {', '.join(found[:5])}"
-    return f" Allowed: {', '.join(ordered)}" if 0 < len(ordered) <= 20 else ""
-
-
-def defaults(name: str) -> list[dict[str, Any]]:
-    """The groups that a config chooses from, each with its choice."""
-    entries = (entry for entry in load(CONF / f"{name}.yaml").get("defaults", []) if isinstance(entry, dict))
-    return [entry for entry in entries if not next(iter(entry)).startswith("override")]
-
-
-def groups(name: str) -> set[str]:
-    """The groups in a config's defaults list that leave a key."""
-    return {next(iter(entry)) for entry in defaults(name)} - {"experiment"}
-
-
-@cache
-def known_keys(name: str) -> frozenset[str]:
-    """Every key, and every group, that ``conf/<name>.yaml`` or some file of its groups has, dotted as on the command line."""
-    keys = set(flatten(load(CONF / f"{name}.yaml"))) | groups(name)
-    for group in groups(name):
-        for file in (CONF / group).rglob("*.yaml"):
-            package = ".".join(file.relative_to(CONF).parent.parts)
-            keys |= {f"{package}.{key}" for key in flatten(load(file))}
-    return frozenset(keys - {"defaults"})
-
-
-def owners(key: str) -> list[str]:
-    """The choices, as ``group=choice``, that have the dotted `key`."""
-    group, _, rest = key.partition(".")
-    return [
-        f"{group}={file.stem}" for file in sorted((CONF / group).glob("*.yaml")) if rest in set(flatten(load(file)))
-    ]
-
-
-def flatten(node: dict[str, Any]) -> Iterator[str]:
-    for key, value in node.items():
-        if key in HYDRA or key in ("defaults", "hydra"):
-            continue
-        yield str(key)
-        if isinstance(value, dict):
-            yield from (f"{key}.{inner}" for inner in flatten(value))
+    return InputError("config.unknown_key", f"there is no key {key}.{suggest(key, known)}")

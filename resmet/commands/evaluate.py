@@ -12,7 +12,8 @@ def run(cfg: "DictConfig") -> None:
     from omegaconf import OmegaConf
 
     from resmet.assembly import assemble_data, build, load_task, read_checkpoint
-    from resmet.cli.run_dir import claim, open_folder
+    from resmet.cli.free_dir import new_run_dir
+    from resmet.cli.run_dir import open_run_dir
     from resmet.engine.evaluate import evaluate, precision_of
 
     task = load_task(cfg.ckpt)
@@ -23,8 +24,8 @@ def run(cfg: "DictConfig") -> None:
     data.adopt(task.spec, foreign=bool(cfg.get("data")))
     data.prepare([cfg.split], required=[cfg.split])
     cfg.trainer.precision = precision_of(cfg.trainer.precision, task.config)
-    folder = claim(cfg.run_dir, "evaluate")
-    open_folder(folder, "evaluate")
+    folder = new_run_dir(cfg.run_dir, "evaluate")
+    open_run_dir(folder, "evaluate")
     evaluate(task, data, cfg.split, folder, build(cfg.trainer), str(cfg.ckpt))
 
 

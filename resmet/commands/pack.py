@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 from foundation.storage.safe_load import printable
 from foundation.structures import InputError
 from resmet.callbacks.signals import TERMINATED
+from resmet.cli.conf_files import choices
 from resmet.cli.entrypoint import command
-from resmet.cli.validate import choices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

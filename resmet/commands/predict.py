@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 def run(cfg: "DictConfig") -> None:
     from datamodules.predict_files import Files
     from resmet.assembly import load_task
-    from resmet.cli.run_dir import claim, open_folder
+    from resmet.cli.free_dir import new_run_dir
+    from resmet.cli.run_dir import open_run_dir
     from resmet.deploy.predictor import Predictor
 
     predictor = Predictor(load_task(cfg.ckpt), cfg.part, cfg.threshold)
     files = Files(cfg.source, predictor.spec, cfg.batch_size)
-    folder = claim(cfg.run_dir, "predict")
-    open_folder(folder, "predict")
+    folder = new_run_dir(cfg.run_dir, "predict")
+    open_run_dir(folder, "predict")
     predictor.run(files, folder, cfg.pictures)
 
 

@@ -13,11 +13,11 @@ def run(cfg: "DictConfig") -> None:
     from functools import partial
 
     from foundation.durations import seconds
-    from resmet.cli.run_dir import find_folder, open_folder
+    from resmet.cli.run_dir import find_run_dir, open_run_dir
 
-    cfg, folder = find_folder(cfg)  # answers before torch is imported
+    cfg, folder = find_run_dir(cfg)  # answers before torch is imported
     budget = seconds(cfg.budget, "budget", "time for a run") if cfg.get("budget") is not None else None
-    opened = partial(open_folder, folder, "train", cfg.copy())
+    opened = partial(open_run_dir, folder, "train", cfg.copy())
     resume = bool(cfg.resume)
     if resume:
         cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from foundation.structures import RunError
 from resmet.checkpoints.checkpoint_io import BEST, LAST, WholeFiles
-from resmet.cli.saved_config import way_on
+from resmet.checkpoints.layout import resume_hint
 from resmet.engine.fsdp_strategy import Sharded
 
 
@@ -43,7 +43,7 @@ def refuse_unsaved(trainer: Trainer, folder: Path, said: str) -> None:
         if writer.held:
             raise RunError(
                 f"the training is over ({said}), but its {unwritten(writer)} could not be written, so there is no metrics.json and no report. "
-                f"Make room, or let the folder be written to, then {way_on(folder)}"
+                f"Make room, or let the folder be written to, then {resume_hint(folder)}"
             )
 
 

@@ -27,8 +27,8 @@ from resmet.callbacks.signals import Stopped
 from resmet.callbacks.step_timer import Timing
 from resmet.callbacks.time_budget import Budget
 from resmet.checkpoints.checkpoint_io import BEST, LAST, WholeFiles
+from resmet.checkpoints.layout import resume_hint
 from resmet.checkpoints.resume import Start, find_start, refuse_other_processes
-from resmet.cli.saved_config import way_on
 from resmet.engine.finalize import hand_out_best, refuse_unsaved, unwritten
 from resmet.engine.report import write_report
 from resmet.engine.retry import Attempts, leave
@@ -129,7 +129,7 @@ def saying_where(folder: Path, trainer: Trainer) -> Iterator[None]:
     except OSError as error:
         writer = trainer.strategy.checkpoint_io
         if isinstance(writer, WholeFiles) and writer.held:
-            left = f"the training is over, but its {unwritten(writer)} could not be written either. Make room, or let the folder be written to, then {way_on(folder)}"
+            left = f"the training is over, but its {unwritten(writer)} could not be written either. Make room, or let the folder be written to, then {resume_hint(folder)}"
         else:
             left = f"the training is over and its weights are safe: resume does the test and the report. Make room, or let the folder be written to, then resume={folder}"
         raise RunError(f"{error.filename or folder} could not be written ({error.strerror}); {left}") from error

@@ -20,9 +20,8 @@ from resmet.callbacks.batch_size_finder import resize, sizes
 from resmet.callbacks.nan_guard import Rollback
 from resmet.callbacks.signals import Stopped, requeue
 from resmet.checkpoints.checkpoint_io import copied
+from resmet.checkpoints.layout import has_checkpoint, resume_hint
 from resmet.checkpoints.resume import Start, find_start
-from resmet.cli.run_dir import is_child
-from resmet.cli.saved_config import begun, way_on
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
@@ -166,9 +165,9 @@ def plain_words(error: BaseException) -> Exception:
 
 def leave(stop: Stopped, folder: Path) -> NoReturn:
     """Say how to go on, and end with the signal's exit code."""
-    if is_child():
+    if rendezvous.rank() > 0:
         sys.exit(0)  # the process that started this one speaks for all
-    log.info(f"stopped by {stop}; {f'go on with resume={folder}' if begun(folder) else way_on(folder)}")
+    log.info(f"stopped by {stop}; {f'go on with resume={folder}' if has_checkpoint(folder) else resume_hint(folder)}")
     if stop.requeue:
         requeue()
     sys.exit(stop.code)

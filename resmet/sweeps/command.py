@@ -21,10 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from foundation.parallel import rendezvous
 from foundation.storage.atomic import write_text
 from foundation.structures import InputError
-from resmet.cli.config_dir import refuse_borrowed
-from resmet.cli.entrypoint import explain, plain
-from resmet.cli.run_dir import start_log
-from resmet.cli.validate import CONF, check, load
+from resmet.cli.conf_files import CONF, load
+from resmet.cli.config_dir import check_config_dir
+from resmet.cli.console_log import start_log
+from resmet.cli.hydra_state import to_plain
+from resmet.cli.messages import translate
+from resmet.cli.validate import check
 from resmet.sweeps.scheduler import Loop
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space, read_space
@@ -69,7 +71,7 @@ def sweep(argv: Sequence[str]) -> int:
     flags = [word for i, word in enumerate(words) if word.startswith("-") or (i and words[i - 1] in PLACES)]
     rest = [word for word in words if word not in flags]
     places = [word.partition("=")[2] or words[words.index(word) + 1] for word in flags if word.split("=")[0] in PLACES]
-    refuse_borrowed([word for word in words if word not in SWEEP], "train")
+    check_config_dir([word for word in words if word not in SWEEP], "train")
     search_path = [f"hydra.searchpath=[{','.join(f'file://{Path(place).resolve()}' for place in places)}]"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         request = read(rest, [word for word in flags if word not in SWEEP])
@@ -129,9 +131,9 @@ def build_search(words: list[str]) -> Search:
     """The search that ``conf/sweep/`` and `words` describe."""
     try:
         cfg = compose("sweep", words)
-        check(plain(cfg), "sweep")
+        check(to_plain(cfg), "sweep")
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(explain(error, "sweep")) from error
+        raise translate(error, "sweep") from error
     ours = {load(file).get("_target_") for file in (CONF / "sweep").rglob("*.yaml")}
     for node in (cfg.sweep, cfg.sweep.launcher):
         if node._target_ not in ours:
@@ -154,11 +156,11 @@ def check_trials(space: Space, more: list[str]) -> DictConfig:
     for values in points:
         try:
             cfg = compose("train", [*more, *space.line(values)])
-            check(plain(cfg), "train")
+            check(to_plain(cfg), "train")
         except (HydraException, OmegaConfBaseException, InputError) as error:
             named = " ".join(f"{key}={value}" for key, value in values.items())
-            text = explain(error, "train")
-            raise InputError(text if text.startswith(named) else f"trial {named}: {text}") from error
+            text, code = str(translate(error, "train")), translate(error, "train").code
+            raise InputError(code, text if text.startswith(named) else f"trial {named}: {text}") from error
         configs = configs or [cfg]
     return configs[0]
 

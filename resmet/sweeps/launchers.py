@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from foundation.structures import InputError
 from resmet.callbacks.signals import TERMINATED
-from resmet.cli.entrypoint import FAILED
-from resmet.cli.schema import ROOT
+from resmet.cli.conf_files import ROOT
+from resmet.cli.exit_codes import FAILURE
 from resmet.sweeps.slurm_job import attempt
 
 OF_TASKS = {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"}
@@ -127,7 +127,7 @@ class Job(Handle):
             return None
         state = str(self.queued.state)
         self.said = f"job {self.job} ended as {state}, see {self.exit.parent}/submitit"
-        return TERMINATED if state.startswith(("TIMEOUT", "PREEMPT", "CANCEL", "NODE_FAIL")) else FAILED
+        return TERMINATED if state.startswith(("TIMEOUT", "PREEMPT", "CANCEL", "NODE_FAIL")) else FAILURE
 
     def stop(self, sent: int) -> None:
         """By a file: no signal reaches a process on another machine."""

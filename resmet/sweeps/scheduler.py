@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from resmet.callbacks import signals
-from resmet.cli import entrypoint
-from resmet.cli.saved_config import begun
+from resmet.checkpoints.layout import has_checkpoint
+from resmet.cli import exit_codes
 from resmet.sweeps.launchers import Handle
 from resmet.sweeps.plots import show, write_chart
 from resmet.sweeps.search import Search
@@ -34,7 +34,7 @@ from resmet.sweeps.trial import (
 
 POLL = 0.2  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-STOPS = {entrypoint.INTERRUPTED, signals.TERMINATED, -signal.SIGTERM, -signal.SIGINT}
+STOPS = {exit_codes.INTERRUPTED, signals.TERMINATED, -signal.SIGTERM, -signal.SIGINT}
 """Exit codes of a trial that somebody ended."""
 
 log = logging.getLogger("resmet")
@@ -89,7 +89,7 @@ class Loop:
             log.info(f"stopped by a signal; go on with resume={self.folder}")
             if self.signals[0] == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
                 signals.requeue()
-            return entrypoint.INTERRUPTED if self.signals[0] == signal.SIGINT else signals.TERMINATED
+            return exit_codes.INTERRUPTED if self.signals[0] == signal.SIGINT else signals.TERMINATED
         return exit_code(self.trials)
 
     def note(self, number: int, frame: FrameType | None) -> None:
@@ -131,7 +131,7 @@ class Loop:
             self.end(trial, DONE, 0)
         elif handle and handle.poll() not in STOPS:
             self.follow(trial, handle)
-        elif begun(folder) and (folder / "config.yaml").is_file():
+        elif has_checkpoint(folder) and (folder / "config.yaml").is_file():
             self.start(trial, [f"resume={quoted(folder)}"])
         else:
             shutil.rmtree(folder, ignore_errors=True)  # it died before its first checkpoint
@@ -184,13 +184,13 @@ class Loop:
 
     def state_of(self, trial: Trial, code: int) -> str:
         """How a trial stands that has left with `code`."""
-        if code == entrypoint.DONE:
+        if code == exit_codes.SUCCESS:
             return DONE
         if trial.number in self.hopeless:
             return PRUNED
         if self.signals or code in STOPS:
             return STOPPED
-        return REFUSED if code == entrypoint.REFUSED else FAILED
+        return REFUSED if code == exit_codes.INVALID_REQUEST else FAILED
 
     def end(self, trial: Trial, state: str, code: int) -> None:
         trial.state, trial.code = state, code
@@ -215,8 +215,8 @@ def exit_code(trials: Sequence[Trial]) -> int:
     """Of a sweep whose trials have ended so."""
     states = {trial.state for trial in trials}
     if states & {FAILED, STOPPED, RUNNING}:
-        return entrypoint.FAILED
-    return entrypoint.REFUSED if REFUSED in states else entrypoint.DONE
+        return exit_codes.FAILURE
+    return exit_codes.INVALID_REQUEST if REFUSED in states else exit_codes.SUCCESS
 
 
 def quoted(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from foundation.storage.safe_load import read_yaml
 from foundation.structures import InputError
-from resmet.cli.run_dir import unused
+from resmet.cli.free_dir import unused
 from resmet.cli.saved_config import AUTO
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space

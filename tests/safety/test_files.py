@@ -32,7 +32,7 @@ from foundation.storage.paths import links_outside
 from foundation.storage.safe_load import printable
 from foundation.structures import InputError
 from foundation.visualization.plots import confusion
-from resmet.cli.run_dir import Printable
+from resmet.cli.console_log import PrintableFormatter
 from resmet.data_checks.checks.videos import file_facts
 from resmet.deploy.predictor import picture_name
 from resmet.engine.report import write_report
@@ -331,7 +331,7 @@ def test_no_name_steers_a_terminal(capsys: pytest.CaptureFixture) -> None:
     assert "\\x1b[31m" in shown
     assert shown.endswith("é 犬\t")
     record = logging.LogRecord("x", logging.INFO, "x", 1, "%s", (EVIL,), None)
-    assert "\x1b" not in Printable("%(message)s").format(record)
+    assert "\x1b" not in PrintableFormatter("%(message)s").format(record)
 
 
 def test_no_name_is_a_formula() -> None:

@@ -16,13 +16,13 @@ from omegaconf import DictConfig
 
 from foundation.structures import InputError
 from resmet.cli.entrypoint import command
-from resmet.cli.run_dir import find_folder, open_folder
+from resmet.cli.run_dir import find_run_dir, open_run_dir
 from resmet.commands.train import sweep_if_requested
 
 
 def main(cfg: DictConfig) -> None:
-    cfg, folder = find_folder(cfg)
-    open_folder(folder, "train", cfg.copy())
+    cfg, folder = find_run_dir(cfg)
+    open_run_dir(folder, "train", cfg.copy())
     with (folder / "starts.txt").open("a") as file:
         file.write(" ".join(sys.argv[1:]) + "\n")
     for sent, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):

@@ -3,7 +3,7 @@
 import pytest
 
 from foundation.structures import InputError
-from resmet.cli.run_dir import free_folder
+from resmet.cli.free_dir import free_dir
 from resmet.engine.evaluate import precision_of
 
 
@@ -32,5 +32,5 @@ def test_only_a_training_can_be_resumed(kind: str, resumes: bool, tmp_path, monk
     (tmp_path / "metrics.json").touch()
     monkeypatch.setattr("resmet.cli.run_dir.sweep_folder", lambda: None)
     with pytest.raises(InputError, match="already holds metrics.json: name another folder") as caught:
-        free_folder(str(tmp_path), kind)
+        free_dir(str(tmp_path), kind)
     assert ("resume=" in str(caught.value)) is resumes

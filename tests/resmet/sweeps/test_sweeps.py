@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from PIL import Image
 
 from foundation.structures import InputError
-from resmet.cli.entrypoint import explain
+from resmet.cli.messages import message_of
 from resmet.sweeps.command import sweep as sweep_of
 from resmet.sweeps.launchers import Job, Local
 from resmet.sweeps.scheduler import quoted
@@ -147,7 +147,7 @@ def test_what_can_not_be_swept_is_said_at_once(
     monkeypatch.chdir(tmp_path)
     with pytest.raises((InputError, HydraException)) as refusal:
         sweep_of([FAKE_TRAIN, *words])
-    assert said in explain(refusal.value, "train")
+    assert said in message_of(refusal.value, "train")
     assert not list(tmp_path.iterdir())
 
 
