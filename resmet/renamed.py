@@ -18,8 +18,8 @@ from copy import deepcopy
 from typing import Any
 
 KEYS: dict[str, str | tuple[str, ...]] = {
-    # pending: "every": "checkpoint_every",
-    # pending: "budget": "time_budget",
+    "every": "checkpoint_every",
+    "budget": "time_budget",
     "data.workers": "data.num_workers",
     "data.on_bad": "data.on_error",
     # pending: "data.nearby": "data.shuffle_shards",

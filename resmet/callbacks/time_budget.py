@@ -1,4 +1,4 @@
-"""budget=8m: as many epochs as end, tested and reported, within that time."""
+"""time_budget=8m: as many epochs as end, tested and reported, within that time."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Budget(Callback):
         """
         if self.used > self.seconds:
             raise InputError(
-                f"budget={self.seconds:g}s is too short: starting took {self.used:.0f} s: say budget={math.ceil(3 * self.used)}s or more"
+                f"time_budget={self.seconds:g}s is too short: starting took {self.used:.0f} s: say time_budget={math.ceil(3 * self.used)}s or more"
             )
         with unseen(self.data):
             cost = try_out(trainer, task, self.seed, self.timing, self.seconds)
@@ -109,8 +109,8 @@ class Budget(Callback):
             least = used + cost.step + cost.judging + cost.last
             least = math.ceil(1.1 * (least + SECOND) / (1 - RESERVE))
             raise InputError(
-                f"budget={self.seconds:g}s is too short: starting took {used:.0f} s, a step takes {cost.step:.1f} s, validation {cost.judging:.0f} s, "
-                f"test and report {cost.last:.0f} s: say budget={least}s or more"
+                f"time_budget={self.seconds:g}s is too short: starting took {used:.0f} s, a step takes {cost.step:.1f} s, validation {cost.judging:.0f} s, "
+                f"test and report {cost.last:.0f} s: say time_budget={least}s or more"
             )
         self.first = found
         task.pace.steps, task.pace.epochs = found.steps, found.epochs

@@ -25,7 +25,7 @@ def full_disk(kind: str, whole: Path, place: Path) -> Outcome:
     """The disk fills up while the run trains; it says so, trains on, and saves again as soon as there is room."""
     with small_disk(place / "full", 160) as disk:
         folder = disk / "run"
-        process = start(kind, folder, "every=0.3s")
+        process = start(kind, folder, "checkpoint_every=0.3s")
         wait_until(process, folder, "epoch 1/")
         fill(disk)
         wait_until(process, folder, "could not be written")
@@ -40,7 +40,7 @@ def full_to_the_end(kind: str, whole: Path, place: Path) -> Outcome:
     """The disk stays full until the run is over: it ends with 1, and goes on once there is room."""
     with small_disk(place / "stuck", 160) as disk:
         folder = disk / "run"
-        process = start(kind, folder, "every=0.3s")
+        process = start(kind, folder, "checkpoint_every=0.3s")
         wait_until(process, folder, "epoch 1/")
         while process.poll() is None:  # also what is freed
             fill(disk)
@@ -66,7 +66,7 @@ def read_only(kind: str, whole: Path, place: Path) -> Outcome:
     """The file system turns read-only and back."""
     with small_disk(place / "locked", 160) as disk:
         folder = disk / "run"
-        process = start(kind, folder, "every=0.3s")
+        process = start(kind, folder, "checkpoint_every=0.3s")
         wait_until(process, folder, "epoch 1/")
         stubborn = subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True)
         if stubborn.returncode:  # files are open for writing: hide the folder instead
@@ -86,7 +86,7 @@ def killed_while_saving(kind: str, whole: Path, place: Path, times: int = 5) -> 
     """The process is killed while a checkpoint is half written."""
     folder, struck = place / "saving", 0
     for _ in range(times):
-        process = start(kind, folder, "every=0.05s")
+        process = start(kind, folder, "checkpoint_every=0.05s")
         part = folder / "checkpoints" / ".last.ckpt.part"
         wait_until(process, folder, "run: ")
         until = time.monotonic() + 30
@@ -103,7 +103,7 @@ def killed_while_saving(kind: str, whole: Path, place: Path, times: int = 5) -> 
 def cut_checkpoint(kind: str, whole: Path, place: Path) -> Outcome:
     """last.ckpt loses its second half; the one before it is taken."""
     folder = place / "cut"
-    process = start(kind, folder, "every=0.3s")
+    process = start(kind, folder, "checkpoint_every=0.3s")
     wait_until(process, folder, "epoch 3/")
     process.kill()
     process.wait()

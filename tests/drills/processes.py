@@ -60,7 +60,14 @@ def signalled(kind: str, whole: Path, place: Path) -> Outcome:
 
 def group(kind: str, folder: Path, *agent: str) -> list[str]:
     """torchrun's command line for two processes of a task."""
-    task = [str(ROOT / "train.py"), *SHARED, *WORDS[kind], "trainer=ddp", "trainer.accelerator=cpu", "every=0.3s"]
+    task = [
+        str(ROOT / "train.py"),
+        *SHARED,
+        *WORDS[kind],
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "checkpoint_every=0.3s",
+    ]
     return [*TORCHRUN, *agent, *task, f"run_dir={folder}", "resume=auto"]
 
 

@@ -91,7 +91,7 @@ def start(kind: str, folder: Path, *more: str, **environment: str) -> subprocess
 
 def whole(kind: str, folder: Path) -> float:
     """The run that nothing breaks; returns the seconds of its training."""
-    process = start(kind, folder, "every=1h")
+    process = start(kind, folder, "checkpoint_every=1h")
     wait_until(process, folder, "epoch 1/")
     began = time.monotonic()
     if process.wait() != 0:
@@ -119,7 +119,7 @@ def kill_at_random(kind: str, folder: Path, times: int, span: float, dice: rando
     """
     struck = 0
     for _ in range(times):
-        process = start(kind, folder, "every=0.3s")
+        process = start(kind, folder, "checkpoint_every=0.3s")
         wait_until(process, folder, "run: ")
         time.sleep(dice.uniform(0, 2 * span / times))
         if process.poll() is not None:

@@ -140,13 +140,15 @@ def test_a_part_of_an_epoch_grows_where_steps_turn_out_faster(
 def test_a_budget_that_starting_has_used_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is said before anything is tried out."""
     World(monkeypatch, step=10.0)
-    with pytest.raises(InputError, match=r"budget=5s is too short: starting took 10 s: say budget=30s or more"):
+    with pytest.raises(
+        InputError, match=r"time_budget=5s is too short: starting took 10 s: say time_budget=30s or more"
+    ):
         run("classification", tmp_path / "run", budget=5.0)
 
 
 def test_what_can_not_be_done_is_said_with_the_least_that_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     World(monkeypatch, step=10.0)
-    with pytest.raises(InputError, match=r"budget=30s is too short: .* say budget=(\d+)s or more") as said:
+    with pytest.raises(InputError, match=r"time_budget=30s is too short: .* say time_budget=(\d+)s or more") as said:
         run("classification", tmp_path / "run", budget=30.0)
     least = float(str(said.value).rsplit("budget=", 1)[1].split("s")[0])
     World(monkeypatch, step=10.0)
