@@ -75,7 +75,7 @@ class Card:
     def resume(self) -> Result:
         """The largest difference of a weight between a run that was stopped and resumed and one that was not."""
         few = ("trainer.limit=3", "backbone=resnet20", "data.batch_size=8") if self.tiny else ()
-        words = (self.engine[0], "trainer.max_epochs=2", "callbacks.pictures=null", *few)
+        words = (self.engine[0], "trainer.max_epochs=2", "callbacks.visualize=null", *few)
         stop, (whole, parted) = (4 if self.tiny else 30), (self.settings.scratch / name for name in ("whole", "parted"))
         call(0, "train.py", *words, f"run_dir={whole}")
         call(143, "-m", "benchmarks.leaving", str(stop), "term", *words, f"run_dir={parted}")

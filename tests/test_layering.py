@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = (
     ("foundation.structures", "foundation.durations", "foundation.hardware", "resmet.renamed"),
+    ("foundation.visualization.overlays",),
     ("foundation.contracts", "foundation.targets", "foundation.storage", "foundation.parallel"),
     ("foundation.visualization",),
     ("backbones",),

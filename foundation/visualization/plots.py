@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -20,68 +19,50 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from foundation.storage.atomic import write_bytes
-from foundation.structures import IGNORE, Prediction, Spec
-from foundation.visualization.overlays import FONT, draw_boxes, draw_mask, mask_legend
+from foundation.structures import Prediction, Spec
+from foundation.targets.kinds import TARGETS
+from foundation.visualization.overlays import FONT
 
 MOST_LINES = 8
 CHIEF = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # of many curves, those that decide
-PLATES = {"true": "black", "predicted": "tab:blue", "\u2713": "tab:green", "\u2717": "tab:red"}
-"""By its first word, what a title stands on: truth and prediction are told apart at a glance, right and wrong too."""
+TITLE_COLORS = {"true": "black", "predicted": "tab:blue", "\u2713": "tab:green", "\u2717": "tab:red"}
+"""Background of a title by its first word, so that truth and prediction, and right and wrong, are told apart at a glance."""
 
-SMALLEST = 224  # pictures smaller than this are enlarged before anything is written on them
-
-
-def caption(answer: Prediction, spec: Spec) -> str:
-    """An answer in words: classes with their probabilities, or how many objects."""
-    if "labels" in answer and "boxes" not in answer:
-        odds = answer.get("probabilities")
-        names = [
-            spec.class_names[int(i)] + (f" {float(odds[int(i)]):.2f}" if odds is not None else "")
-            for i in answer["labels"]
-        ]
-        return ", ".join(names[:4]) or "none"
-    if "boxes" in answer:
-        counts = Counter(spec.class_names[int(i)] for i in answer["labels"])
-        return ", ".join(f"{number} {name}" for name, number in sorted(counts.items())[:5]) or "nothing"
-    present = [spec.class_names[i] for i in sorted({int(v) for v in answer["mask"].unique()} - {IGNORE})]
-    return ", ".join(present[:4])
+SMALLEST = 224  # pixels; smaller images are enlarged before anything is drawn on them
 
 
-def draw(image: Tensor, answer: Prediction, spec: Spec, threshold: float = 0.0) -> Tensor:
-    """An image uint8 (C, H, W) as RGB (3, H', W') with boxes or masks drawn on it, small ones enlarged.
+def draw(image: Tensor, prediction: Prediction, spec: Spec) -> Tensor:
+    """Returns an image as RGB uint8 (3, H', W') with a prediction drawn on it; small images are enlarged first.
 
     Args:
-        image: The picture; of more than 3 channels the first 3 are shown, of 2 the first.
-        answer: A prediction, or a target in the same form.
-        spec: Whose class names are written.
-        threshold: Boxes below this score are left out, 0 to 1.
+        image: uint8 (C, H, W); of more than 3 channels the first 3 are shown, of 2 the first.
+        prediction: A prediction, or a target in the same form.
+        spec: Says what kind of prediction it is, and the class names.
     """
     image = (image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)).cpu()
-    factor = max(1, -(-SMALLEST // min(image.shape[1:])))
+    prediction = {key: value.cpu() for key, value in prediction.items()}
+    factor, kind = max(1, -(-SMALLEST // min(image.shape[1:]))), TARGETS[spec.target]
     if factor > 1:
         size = [side * factor for side in image.shape[1:]]
         image = functional.resize(image, size, InterpolationMode.NEAREST_EXACT)
-    if "mask" in answer:
-        return draw_mask(image, answer["mask"].cpu(), spec, factor)
-    if "boxes" in answer and len(answer["boxes"]):
-        return draw_boxes(image, answer, spec, factor, threshold)
-    return image
+        prediction = kind.enlarge(prediction, factor)
+    return kind.draw(image, prediction, spec)
 
 
-def show(axes: Axes, signal: Tensor, answer: Prediction, spec: Spec, title: str, threshold: float = 0.0) -> None:
-    """One signal with its answer: an image, or a waveform in -1..1 over seconds."""
-    plate = PLATES.get(title.split(":")[0].split(" ")[0])
-    words = axes.set_title(literal(title), fontsize=7)
-    if plate:
-        words.set_color("white")
-        words.set_bbox({"boxstyle": "round,pad=0.25", "facecolor": plate, "edgecolor": "none"})
+def show(axes: Axes, signal: Tensor, prediction: Prediction, spec: Spec, title: str) -> None:
+    """Plots a signal with a prediction: an image, or a waveform in -1..1 over seconds."""
+    background = TITLE_COLORS.get(title.split(":")[0].split(" ")[0])
+    text = axes.set_title(literal(title), fontsize=7)
+    if background:
+        text.set_color("white")
+        text.set_bbox({"boxstyle": "round,pad=0.25", "facecolor": background, "edgecolor": "none"})
     if spec.ndim == 1:
         wave = signal[0].float().cpu().numpy()
         axes.plot(np.arange(len(wave)) / max(1, spec.sample_rate), wave, linewidth=0.4)
         axes.set_xlabel("seconds", fontsize=6)
         axes.tick_params(labelsize=5)
         return
-    axes.imshow(draw(signal, answer, spec, threshold).permute(1, 2, 0).numpy())
+    axes.imshow(draw(signal, prediction, spec).permute(1, 2, 0).numpy())
     axes.axis("off")
 
 
@@ -91,7 +72,7 @@ def literal(name: str) -> str:
 
 
 def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4) -> Figure:
-    """A grid of small pictures; where masks are drawn, a legend of their colours."""
+    """Returns a grid of small plots, with a legend of the colors where `spec` has one."""
     columns = min(columns, max(1, len(cells)))
     rows = -(-len(cells) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.75 * rows + 0.15), layout=ConstrainedLayoutEngine(h_pad=0.1))
@@ -100,9 +81,9 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
         cell(axes)
     for axes in grid[len(cells) :]:
         axes.axis("off")
-    if spec.target == "mask":
+    if legend := TARGETS[spec.target].legend(spec):
         patches = [
-            Patch(color=(c[0] / 255, c[1] / 255, c[2] / 255), label=literal(name)) for name, c in mask_legend(spec)
+            Patch(color=(color[0] / 255, color[1] / 255, color[2] / 255), label=literal(name)) for name, color in legend
         ]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     return figure
@@ -203,7 +184,9 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> Tensor:
-    """An image uint8 (3, H, W) with a line of text above it, every word in its colour; as small as it must be to fit."""
+    """Returns an image, uint8 (3, H, W), with a line of text above it, every word in its color and small enough to fit; as it is without words."""
+    if not words:
+        return image
     width = image.shape[2]
     line = "  ".join(word for word, _ in words)
     size = max(12, width // 24)

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from foundation.memory import peak_memory_mb
 from foundation.storage.atomic import write_json
 from resmet.callbacks.metrics_csv import stage_figures, versions
-from resmet.callbacks.visualize import Pictures
+from resmet.callbacks.visualize import Visualize
 from resmet.engine.report import write_report
 from tasks.base import Task
 
@@ -36,7 +36,7 @@ def evaluate(task: Task, data: Any, split: str, folder: Path, engine: Callable[.
     for note in data.notes:
         log.info(note)
     data.disable_augmentation()  # the training split, too, is judged as it is
-    trainer = engine(run_dir=folder, callbacks=[Pictures()], logger=False)
+    trainer = engine(run_dir=folder, callbacks=[Visualize()], logger=False)
     trainer.test(task, dataloaders=data.loader(split), verbose=False)
     figures = stage_figures(trainer, "test")
     result = {

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from datamodules.splits.splits import Item
-from foundation.structures import Prediction
+from foundation.targets.kinds import TARGETS
 from foundation.visualization import plots
 from resmet.data_checks.model.context import Chart, classes_of
 
@@ -24,9 +21,10 @@ def draw(chart: Chart, path: Path) -> None:
     cells = []
     for split, item in choose(chart):
         signal, target = data.load(item)
-        answer = as_answer(target)
-        title = f"{split}: {plots.caption(answer, data.spec)}"
-        cells.append(partial(plots.show, signal=signal, answer=answer, spec=data.spec, title=title))
+        kind = TARGETS[data.spec.target]
+        shown = kind.as_prediction(target)
+        title = f"{split}: {kind.describe(shown, data.spec.class_names)}"
+        cells.append(partial(plots.show, signal=signal, prediction=shown, spec=data.spec, title=title))
     path.parent.mkdir(parents=True, exist_ok=True)
     plots.save(plots.sheet(cells, data.spec), path)
 
@@ -43,12 +41,3 @@ def choose(chart: Chart) -> list[tuple[str, Item]]:
         chosen += [queue.pop(0) for queue in queues][: SHOWN - len(chosen)]
         queues = [queue for queue in queues if queue]
     return chosen
-
-
-def as_answer(target: Any) -> Prediction:
-    """A target in the form of a prediction, to be drawn like one."""
-    if isinstance(target, dict):
-        return target
-    if not isinstance(target, torch.Tensor):
-        return {"labels": torch.tensor([int(target)])}
-    return {"mask": target} if target.ndim == 2 else {"labels": target.nonzero().flatten()}
