@@ -15,7 +15,8 @@ from foundation.durations import seconds
 from foundation.structures import InputError
 from resmet.callbacks.batch_size_finder import sizes
 from resmet.callbacks.signals import Ear, Stopped
-from resmet.checkpoints.checkpoint_io import BEST, LAST, WholeFiles, sweep
+from resmet.checkpoints.checkpoint_io import WholeFiles, sweep
+from resmet.checkpoints.layout import BEST, LAST
 from resmet.checkpoints.resume import excluded_names, marks
 
 SHARE = 0.1

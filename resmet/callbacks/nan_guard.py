@@ -13,7 +13,8 @@ from torch import Tensor
 
 from foundation.storage.atomic import write_text_or_warn
 from foundation.structures import InputError, RunError
-from resmet.checkpoints.checkpoint_io import WholeFiles, candidates
+from resmet.checkpoints.checkpoint_io import WholeFiles
+from resmet.checkpoints.layout import candidates
 
 SPAN = 16
 """Steps after which figures on a card are looked at together: reading one makes the processor wait for the card."""

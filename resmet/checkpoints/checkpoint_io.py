@@ -18,8 +18,6 @@ from torch import Tensor
 from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, RunError, first_line
 
-BEST, LAST, EARLIER = "best.ckpt", "last.ckpt", "previous"
-
 log = logging.getLogger("resmet")
 
 
@@ -165,26 +163,16 @@ def shift(target: Path, keep: int) -> None:
     if not keep or not target.is_file():
         return
     for number in range(keep, 1, -1):
-        younger = earlier(target.parent, number - 1)
+        younger = previous(target.parent, number - 1)
         if younger.is_file():
-            os.replace(younger, earlier(target.parent, number))
+            os.replace(younger, previous(target.parent, number))
     twin = target.with_name(f".{target.name}.twin")
     twin.unlink(missing_ok=True)
     try:
         os.link(target, twin)
     except OSError:  # a file system without hard links
         shutil.copy2(target, twin)
-    os.replace(twin, earlier(target.parent, 1))
-
-
-def earlier(folder: Path, number: int) -> Path:
-    return folder / f"{EARLIER}-{number}.ckpt"
-
-
-def candidates(folder: Path) -> list[Path]:
-    """The checkpoints in ``checkpoints/`` that a run can go on from, the youngest first."""
-    numbers = sorted(int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{EARLIER}-[0-9]*.ckpt"))
-    return [path for path in (folder / LAST, *(earlier(folder, number) for number in numbers)) if path.is_file()]
+    os.replace(twin, previous(target.parent, 1))
 
 
 def sweep(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, Spec
 from resmet.callbacks.dry_run import parts
-from resmet.checkpoints.checkpoint_io import candidates
+from resmet.checkpoints.layout import candidates
 from tasks.base import Task
 
 

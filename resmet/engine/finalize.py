@@ -7,8 +7,8 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 
 from foundation.structures import RunError
-from resmet.checkpoints.checkpoint_io import BEST, LAST, WholeFiles
-from resmet.checkpoints.layout import resume_hint
+from resmet.checkpoints.checkpoint_io import WholeFiles
+from resmet.checkpoints.layout import BEST, LAST, resume_hint
 from resmet.engine.fsdp_strategy import Sharded
 
 

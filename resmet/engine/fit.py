@@ -26,8 +26,8 @@ from resmet.callbacks.nan_guard import Guard
 from resmet.callbacks.signals import Stopped
 from resmet.callbacks.step_timer import Timing
 from resmet.callbacks.time_budget import Budget
-from resmet.checkpoints.checkpoint_io import BEST, LAST, WholeFiles
-from resmet.checkpoints.layout import resume_hint
+from resmet.checkpoints.checkpoint_io import WholeFiles
+from resmet.checkpoints.layout import BEST, LAST, resume_hint
 from resmet.checkpoints.resume import Start, find_start, refuse_other_processes
 from resmet.engine.finalize import hand_out_best, refuse_unsaved, unwritten
 from resmet.engine.report import write_report

@@ -7,7 +7,8 @@ import torch
 
 from foundation.structures import RunError
 from resmet.checkpoints import checkpoint_io
-from resmet.checkpoints.checkpoint_io import WholeFiles, candidates, copied, earlier, sweep
+from resmet.checkpoints.checkpoint_io import WholeFiles, copied, sweep
+from resmet.checkpoints.layout import candidates, previous
 
 
 def full(content: object, file) -> None:
@@ -85,7 +86,7 @@ def test_without_the_last_one_the_one_before_is_found(tmp_path: Path) -> None:
     for value in range(3):
         io.save_checkpoint({"value": value}, tmp_path / "last.ckpt")
     (tmp_path / "last.ckpt").unlink()
-    assert candidates(tmp_path) == [earlier(tmp_path, 1), earlier(tmp_path, 2)]
+    assert candidates(tmp_path) == [previous(tmp_path, 1), previous(tmp_path, 2)]
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from small_runs import DATA, Kill, Killed, make_task, run
 from datamodules.formats.image_folder import ImageFolder
 from foundation.structures import InputError
 from resmet.callbacks.checkpoint import Saving
-from resmet.checkpoints.checkpoint_io import WholeFiles, candidates
+from resmet.checkpoints.checkpoint_io import WholeFiles
+from resmet.checkpoints.layout import candidates
 from tasks.classification import Classification
 from tasks.optim.freezing import Plan
 from tasks.optim.recipe import Recipe
