@@ -17,6 +17,7 @@ from torch import Tensor
 
 from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, RunError, first_line
+from resmet.checkpoints.layout import BEST, LAST, candidates, previous
 
 log = logging.getLogger("resmet")
 
