@@ -1,9 +1,10 @@
-"""Small runs of every task, whole or cut off."""
+"""Small trainings of every task, complete or interrupted."""
 
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, seed_everything
@@ -27,65 +28,72 @@ from tasks.joint import Joint
 from tasks.optim.recipe import Recipe
 from tasks.segmentation import Segmentation
 
-SMALL = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
+SMALL_RCNN = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
 SMALL_UNET = partial(UNet, widths=(16, 16, 16, 16, 16))
 
 
-def digits(**more: object) -> Digits:
-    """Forty of a split, changed at random."""
-    data = Digits(batch_size=8, augment=Augment(shift=0.2, rotate=10.0), **more)
-    whole = data.read()
-    data.read = lambda: {split: items[:40] for split, items in whole.items()}  # type: ignore[method-assign]
+def digits(count: int = 40, batch_size: int = 8, random_crop: int = 0, **options: Any) -> Digits:
+    """The first `count` digits of every split, augmented."""
+    data = Digits(batch_size=batch_size, augment=Augment(shift=0.2, rotate=10.0, crop=random_crop), **options)
+    read = data.read
+    data.read = lambda: {split: items[:count] for split, items in read().items()}  # type: ignore[method-assign]
     return data
 
 
-def joint(**more: object) -> JointDataModule:
-    return JointDataModule(
-        {"a": Scenes("boxes", 10, 64, batch_size=3, **more), "b": Scenes("mask", 12, 64, batch_size=4, **more)}
-    )
+def joint(**options: Any) -> JointDataModule:
+    """Two parts of different length: the shorter one starts again within an epoch."""
+    boxes = Scenes("boxes", 10, 64, **{"batch_size": 3} | options)
+    return JointDataModule({"a": boxes, "b": Scenes("mask", 12, 64, **{"batch_size": 4} | options)})
 
 
 DATA: dict[str, Callable[..., DataModule]] = {
     "classification": digits,
-    "detection": lambda **more: Scenes("boxes", 12, 64, batch_size=3, **more),
-    "segmentation": lambda **more: Scenes("mask", 12, 64, batch_size=3, **more),
-    "audio": lambda **more: Tones(24, batch_size=8, **more),
+    "detection": partial(Scenes, "boxes", 12, 64, batch_size=3),
+    "segmentation": partial(Scenes, "mask", 12, 64, batch_size=3),
+    "audio": partial(Tones, 24, batch_size=8),
     "joint": joint,
 }
 
+TASKS: dict[str, Callable[..., Task]] = {
+    "classification": Classification,
+    "detection": partial(Detection, head=SMALL_RCNN),
+    "segmentation": partial(Segmentation, head=SMALL_UNET),
+    "audio": Audio,
+}
+TASKS["joint"] = partial(Joint, tasks={"a": TASKS["detection"], "b": TASKS["segmentation"]})
 
-def make_task(kind: str, data: DataModule) -> Task:
+
+def make_task(kind: str, data: DataModule, stem: str = "large", **options: Any) -> Task:
+    """Returns a task on a narrow ResNet-18, with the weights of seed 0; `data` is set up already."""
     seed_everything(0, verbose=False)
-    net = ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels)
-    if kind == "joint":
-        return Joint(net, data.spec, {"a": partial(Detection, head=SMALL), "b": partial(Segmentation, head=SMALL_UNET)})
-    return {
-        "classification": Classification,
-        "detection": partial(Detection, head=SMALL),
-        "segmentation": partial(Segmentation, head=SMALL_UNET),
-        "audio": Audio,
-    }[kind](net, data.spec)
-
-
-def nothing() -> None:
-    """The folder is there already."""
+    net = ResNet(18, width=8, stem=stem, ndim=data.spec.ndim, in_channels=data.spec.channels)
+    return TASKS[kind](net, data.spec, **options)
 
 
 class Killed(Exception):
-    """What ends the work of a process in the midst of it."""
+    """Ends a training as abruptly as a dead process does."""
 
 
 class Kill(Callback):
-    """End the work at the `step`-th step, or at the `item`-th batch of the `validation`-th validation, by an error or a signal."""
+    """Ends a training before the `step`-th step, the `epoch`-th epoch or the `validation`-th validation: raises `Killed`, or sends a signal."""
 
-    def __init__(self, step: int | None = None, validation: int | None = None, signum: int | None = None) -> None:
-        self.step, self.validation, self.signum = step, validation, signum
-        self.judged = 0
+    def __init__(
+        self,
+        step: int | None = None,
+        validation: int | None = None,
+        epoch: int | None = None,
+        signum: int | None = None,
+    ) -> None:
+        self.step, self.validation, self.epoch, self.signum = step, validation, epoch, signum
 
     def strike(self) -> None:
         if self.signum is None:
             raise Killed
         signal.raise_signal(self.signum)
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        if trainer.current_epoch == self.epoch:
+            self.strike()
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         if trainer.fit_loop.total_batch_idx == self.step:
@@ -96,48 +104,41 @@ class Kill(Callback):
             self.strike()
 
 
-def run(
-    kind: str | Callable[..., DataModule],
+def train_small(
+    kind: str | Callable[[], DataModule],
     folder: Path,
     callbacks: Sequence[Callback] = (),
+    *,
     resume: bool = False,
-    epochs: int = 3,
     recipe: Recipe | None = None,
-    every: str = "1h",
-    accumulate: int = 1,
-    batch_size: str | None = None,
+    checkpoint_every: str = "1h",
+    time_budget: float | None = None,
+    make: Callable[[DataModule], Task] | None = None,
     num_workers: int = 0,
-    budget: float | None = None,
-    limit: int | None = None,
-    precision: str = "32-true",
-    **data_keys: object,
+    **trainer_options: Any,
 ) -> Path:
-    """Train in `folder`; one that is gone on with starts from weights and random numbers that must not matter."""
-    data = (DATA[kind] if isinstance(kind, str) else kind)(**data_keys)
+    """Trains in `folder` and returns it: 3 epochs on CPU, with the small data and task of `kind` unless others are given.
+
+    Args:
+        kind: A key of ``DATA``, or a callable that returns a data module, on which a classification is trained.
+        resume: Whether to resume the training in `folder`. The weights and the random state of this process are
+            destroyed first, so that nothing but the checkpoint can matter.
+        make: Returns the task on a data module that is set up; by default ``make_task(kind, data)``.
+        trainer_options: Arguments of ``make_trainer``.
+    """
+    data = (DATA[kind] if isinstance(kind, str) else kind)()
     data.num_workers = num_workers
     if resume:
         recall(folder, data)
     data.prepare()
-    task = make_task(kind if isinstance(kind, str) else "classification", data)
+    task = make(data) if make else make_task(kind if isinstance(kind, str) else "classification", data)
     task.recipe = recipe or task.recipe
     if resume:
         torch.manual_seed(99)
         for parameter in task.parameters():
             parameter.data.normal_()
     folder.mkdir(exist_ok=True)
-
-    def engine(**more: object):
-        return make_trainer(
-            **{
-                "max_epochs": epochs,
-                "accelerator": "cpu",
-                "precision": precision,
-                "accumulate": accumulate,
-                "batch_size": batch_size,
-                "limit": limit,
-            }
-            | more
-        )
-
-    train(task, data, folder, nothing, engine, [*callbacks, Saving(every=every)], None, 0, resume, budget)
+    engine = partial(make_trainer, **{"max_epochs": 3, "accelerator": "cpu", "precision": "32-true"} | trainer_options)
+    saving = Saving(every=checkpoint_every)
+    train(task, data, folder, lambda: None, engine, [*callbacks, saving], None, 0, resume, time_budget)
     return folder

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from small_runs import run
+from small_runs import train_small
 from torch import Tensor
 
 from datamodules.loading.collate import CHANGES
@@ -47,7 +47,7 @@ def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Path, makes: list[int]) -> None:
     """Neither what is kept nor what is judged is ever changed."""
     seen = Seen()
-    run("classification", tmp_path / "run", [seen], epochs=4, recipe=Recipe(plan=Plan(frozen=0.5)))
+    train_small("classification", tmp_path / "run", [seen], max_epochs=4, recipe=Recipe(plan=Plan(frozen=0.5)))
     first, second, third, fourth = seen.steps
     assert len(first) == 40
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -67,6 +67,6 @@ def test_learning_rates_are_tried_on_changed_items(
         return found
 
     monkeypatch.setattr(FindRate, "sweep", watched)
-    run("classification", tmp_path / "run", epochs=1, recipe=Recipe(find_lr=True))
+    train_small("classification", tmp_path / "run", max_epochs=1, recipe=Recipe(find_lr=True))
     (made_then, rates) = tried[0]
     assert made_then == rates > 10

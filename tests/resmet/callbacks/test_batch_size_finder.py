@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import seed_everything
-from small_runs import DATA, Kill, Killed, make_task, run
+from small_runs import DATA, Kill, Killed, make_task, train_small
 from torch.optim import SGD
 
 from resmet.callbacks import batch_size_finder
@@ -46,7 +46,7 @@ def test_a_size_that_was_found_is_as_good_as_given(
     """Bit for bit, with the rate that the recipe's rule gives; a run that is gone on with takes the same."""
     found(monkeypatch, share)
     make, own = DATA[kind], {"classification": 8, "detection": 3}[kind]
-    auto = run(kind, tmp_path / "auto", batch_size="auto", epochs=2)
+    auto = train_small(kind, tmp_path / "auto", batch_size="auto", max_epochs=2)
 
     def given() -> Any:
         data = make()
@@ -55,19 +55,21 @@ def test_a_size_that_was_found_is_as_good_as_given(
 
     recipe = Recipe(base_batch=own)
     monkeypatch.setitem(DATA, kind, given)
-    same(auto, run(kind, tmp_path / "given", recipe=recipe, epochs=2))
+    same(auto, train_small(kind, tmp_path / "given", recipe=recipe, max_epochs=2))
     monkeypatch.undo()
     found(monkeypatch, share)
     with pytest.raises(Killed):
-        run(kind, tmp_path / "broken", [Kill(step=3)], batch_size="auto", epochs=2, every="0.001s")
+        train_small(
+            kind, tmp_path / "broken", [Kill(step=3)], batch_size="auto", max_epochs=2, checkpoint_every="0.001s"
+        )
     monkeypatch.setattr(Search, "fastest", None)  # it is not asked again
-    same(auto, run(kind, tmp_path / "broken", batch_size="auto", epochs=2, resume=True))
+    same(auto, train_small(kind, tmp_path / "broken", batch_size="auto", max_epochs=2, resume=True))
 
 
 def test_the_rates_follow_the_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found(monkeypatch, 4.0)
     recipe = Recipe(optimizer=partial(SGD, lr=0.001))
-    run("classification", tmp_path / "run", batch_size="auto", epochs=1, recipe=recipe, accumulate=2)
+    train_small("classification", tmp_path / "run", batch_size="auto", max_epochs=1, recipe=recipe, accumulate=2)
     assert last(tmp_path / "run")["lr_schedulers"][0]["base_lrs"][0] == pytest.approx(0.001 * 4 * 2)
     assert last(tmp_path / "run")["position"]["sizes"] == {"": 32}
 
@@ -173,7 +175,7 @@ def test_memory_that_runs_out_later_still_halves(monkeypatch: pytest.MonkeyPatch
 
     right = type(make_task("classification", prepared())).training_step
     monkeypatch.setattr("tasks.classification.Classification.training_step", small)
-    run("classification", tmp_path / "run", batch_size="auto", epochs=1)
+    train_small("classification", tmp_path / "run", batch_size="auto", max_epochs=1)
     position = last(tmp_path / "run")["position"]
     assert (position["sizes"], position["batch_halvings"]) == ({"": 8}, 1)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 3

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import run
+from small_runs import train_small
 
 from datamodules.base.dataset import ItemDataset
 from datamodules.cache.cache import mode_of
@@ -37,7 +37,7 @@ def test_what_is_slow_is_said_once(slow: str, monkeypatch: pytest.MonkeyPatch, t
         return right(*words)
 
     monkeypatch.setattr(owner, name, slowly)
-    run("classification", tmp_path / "run", num_workers=0, epochs=2)
+    train_small("classification", tmp_path / "run", max_epochs=2)
     assert caplog.text.count("the run waits for") == 1
     assert f"the run waits for {slow}: " in said(caplog)
     shares = json.loads((tmp_path / "run" / "metrics.json").read_text())["waits"]
@@ -101,7 +101,7 @@ def test_an_epoch_says_how_fast_it_was_and_what_is_left(kind: str, word: str, tm
     from resmet.callbacks.progress_bar import Progress
 
     caplog.set_level(logging.INFO, "resmet")
-    run(kind, tmp_path / "run", [Progress()])
+    train_small(kind, tmp_path / "run", [Progress()])
     lines = re.findall(rf"epoch (\d)/3  loss \S+  score \S+  \S+ {word}/s  \d+\.\d GB  left (\d+):(\d\d)", caplog.text)
     assert [int(epoch) for epoch, *_ in lines] == [1, 2, 3]
     left = [60 * int(minutes) + int(seconds) for _, minutes, seconds in lines]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from small_runs import run
+from small_runs import train_small
 
 from foundation.structures import InputError, RunError
 from resmet.callbacks.batch_size_finder import Search
@@ -53,7 +53,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Pa
         RunError,
         match=r"no number \(epoch 2, step 7\)\. The batch was digits.* is kept in .*The last checkpoint is from before; .*callbacks.guard",
     ):
-        run("classification", tmp_path / "run", [Break(7), Guard()])
+        train_small("classification", tmp_path / "run", [Break(7), Guard()])
     kept = json.loads((tmp_path / "run" / "bad_batches" / "step-7.json").read_text())
     assert (kept["epoch"], kept["step"], len(kept["items"])) == (2, 7, 8)
     (batch,) = torch.load(tmp_path / "run" / "bad_batches" / "step-7.pt", weights_only=True)
@@ -64,12 +64,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Pa
 def test_a_rate_that_is_far_too_high_is_caught(tmp_path: Path) -> None:
     recipe = Recipe(partial(torch.optim.SGD, lr=1e25), clip=0, warmup=0)
     with pytest.raises(RunError, match="the loss or its gradient is no number.*There is no checkpoint yet; lower"):
-        run("segmentation", tmp_path / "run", recipe=recipe)
+        train_small("segmentation", tmp_path / "run", recipe=recipe)
 
 
 def test_a_step_is_left_out(tmp_path: Path, caplog) -> None:
     broken = Break(2, 7)
-    run("classification", tmp_path / "run", [broken, Guard(nonfinite="skip")])
+    train_small("classification", tmp_path / "run", [broken, Guard(nonfinite="skip")])
     assert broken.moved == [False, False]
     assert "The step is left out (2 of at most 10)" in caplog.text
     assert finite(tmp_path / "run")
@@ -77,14 +77,14 @@ def test_a_step_is_left_out(tmp_path: Path, caplog) -> None:
 
 def test_skipping_has_a_bound(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="once more than callbacks.guard.limit=2"):
-        run("classification", tmp_path / "run", [Break(2, 3, 4), Guard(nonfinite="skip", limit=2)])
+        train_small("classification", tmp_path / "run", [Break(2, 3, 4), Guard(nonfinite="skip", limit=2)])
 
 
 def test_a_run_goes_back_and_on_at_a_lower_rate(tmp_path: Path, caplog) -> None:
     """What breaks at the full rate does not break at half of it."""
     guards = [Break(7, when=lambda task: task.lr_scale == 1), Guard(nonfinite="rollback")]
-    run("classification", tmp_path / "run", guards)
-    run("classification", tmp_path / "sound")
+    train_small("classification", tmp_path / "run", guards)
+    train_small("classification", tmp_path / "sound")
     assert "goes back to epoch 2, batch 0, at 0.5 of its rate" in caplog.text
     first, second = (read_rows(tmp_path / name / "metrics.csv") for name in ("run", "sound"))
     assert [row["step"] for row in first] == ["5", "10", "15"]
@@ -95,7 +95,7 @@ def test_a_run_goes_back_and_on_at_a_lower_rate(tmp_path: Path, caplog) -> None:
 
 def test_nothing_to_go_back_to_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="There is no checkpoint to go back to"):
-        run("classification", tmp_path / "run", [Break(1), Guard(nonfinite="rollback")])
+        train_small("classification", tmp_path / "run", [Break(1), Guard(nonfinite="rollback")])
 
 
 class Small(Callback):
@@ -113,16 +113,16 @@ def test_too_little_memory_is_said_with_what_helps(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"out of memory at data.batch_size=8 .*lower data.batch_size.*trainer.batch_size=auto"
     ):
-        run("classification", tmp_path / "run", [Small(4)])
+        train_small("classification", tmp_path / "run", [Small(4)])
 
 
 def test_a_smaller_batch_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where trying it out had found that it fits. Batches of 8 become 4 times 2, so that as many steps are taken; a run that is gone on with does not try again."""
     monkeypatch.setattr(Search, "fastest", lambda self, most: (1.0, "as asked"))
-    run("classification", tmp_path / "run", [Small(2)], batch_size="auto", epochs=2)
+    train_small("classification", tmp_path / "run", [Small(2)], batch_size="auto", max_epochs=2)
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (result["epochs"], result["steps"]) == (2, 10)
-    run("classification", tmp_path / "run", [Small(2)], batch_size="auto", epochs=3, resume=True)
+    train_small("classification", tmp_path / "run", [Small(2)], batch_size="auto", max_epochs=3, resume=True)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 15
 
 

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from small_runs import Kill, run
+from small_runs import Kill, train_small
 
 from foundation.parallel import rendezvous
 from resmet.callbacks.signals import Ear, Stopped, requeue
@@ -58,13 +58,13 @@ def test_processes_that_load_data_go_on(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_run_leaves_the_signals_as_they_were(tmp_path: Path) -> None:
     before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
-    run("classification", tmp_path / "run", epochs=1)
+    train_small("classification", tmp_path / "run", max_epochs=1)
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_a_job_whose_time_is_up_saves_and_is_queued_again(cluster: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as left:
-        run("classification", tmp_path / "run", [Kill(step=3, signum=signal.SIGUSR1)])
+        train_small("classification", tmp_path / "run", [Kill(step=3, signum=signal.SIGUSR1)])
     assert left.value.code == 143
     assert cluster.read_text() == "requeue 42\n"
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()

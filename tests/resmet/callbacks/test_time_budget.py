@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
-from small_runs import Kill, Killed, run
+from small_runs import Kill, Killed, train_small
 
 from foundation.structures import InputError
 from resmet.callbacks.cost_model import Cost, Course, course, planned
@@ -104,7 +104,7 @@ def test_a_run_ends_within_its_budget_and_uses_it(
     """Whatever the steps take on the way; tested, and with the rate at its floor in the end, without a jump up."""
     caplog.set_level(logging.INFO, "resmet")
     world = World(monkeypatch)
-    run("classification", tmp_path / "run", [Slower(world, factors, batch)], budget=100.0)
+    train_small("classification", tmp_path / "run", [Slower(world, factors, batch)], time_budget=100.0)
     found = result(tmp_path / "run")
     assert 0.75 * 100 <= world.used + 3 <= 100  # the report takes none of this clock's time
     assert found["test"]["score"] is not None
@@ -118,7 +118,7 @@ def test_a_run_ends_within_its_budget_and_uses_it(
 def test_where_no_epoch_fits_a_part_of_one_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog) -> None:
     caplog.set_level(logging.INFO, "resmet")
     world = World(monkeypatch, step=10.0)
-    run("classification", tmp_path / "run", budget=80.0)
+    train_small("classification", tmp_path / "run", time_budget=80.0)
     found = result(tmp_path / "run")
     assert found["epochs"] == 1
     assert 1 <= found["steps"] < 5
@@ -131,7 +131,7 @@ def test_a_part_of_an_epoch_grows_where_steps_turn_out_faster(
     batch: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     world = World(monkeypatch, step=20.0)
-    run("classification", tmp_path / "run", [Slower(world, {0: 0.3}, batch)], budget=120.0)
+    train_small("classification", tmp_path / "run", [Slower(world, {0: 0.3}, batch)], time_budget=120.0)
     found = result(tmp_path / "run")
     assert found["budget"]["planned_steps"] < found["steps"]
     assert 0.7 * 120 <= world.used + 3 <= 120
@@ -143,16 +143,16 @@ def test_a_budget_that_starting_has_used_up(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(
         InputError, match=r"time_budget=5s is too short: starting took 10 s: say time_budget=30s or more"
     ):
-        run("classification", tmp_path / "run", budget=5.0)
+        train_small("classification", tmp_path / "run", time_budget=5.0)
 
 
 def test_what_can_not_be_done_is_said_with_the_least_that_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     World(monkeypatch, step=10.0)
     with pytest.raises(InputError, match=r"time_budget=30s is too short: .* say time_budget=(\d+)s or more") as said:
-        run("classification", tmp_path / "run", budget=30.0)
+        train_small("classification", tmp_path / "run", time_budget=30.0)
     least = float(str(said.value).rsplit("budget=", 1)[1].split("s")[0])
     World(monkeypatch, step=10.0)
-    run("classification", tmp_path / "again", budget=least)
+    train_small("classification", tmp_path / "again", time_budget=least)
     assert result(tmp_path / "again")["steps"] >= 1
 
 
@@ -163,25 +163,25 @@ def test_a_run_that_is_gone_on_with_has_what_is_left(
     """The time until the last checkpoint, the new start, and the rest are within the budget; the plan is gone on with."""
     world = World(monkeypatch)
     with pytest.raises(Killed):
-        run("classification", tmp_path / "run", [Kill(**place)], budget=100.0, every="0.001s")
+        train_small("classification", tmp_path / "run", [Kill(**place)], time_budget=100.0, checkpoint_every="0.001s")
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     used, before = last["budget"]["used"], last["budget"]["pace"]
     assert used == pytest.approx(world.used, abs=2.5)
     again = World(monkeypatch)
-    run("classification", tmp_path / "run", budget=100.0, resume=True)
+    train_small("classification", tmp_path / "run", time_budget=100.0, resume=True)
     assert 75 <= used + again.used + 3 <= 100
     after = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["budget"]["pace"]
     assert (after["steps"], after["epochs"]) == (before["steps"], before["epochs"])
     falling = rates(tmp_path / "run")
     assert all(later <= earlier for earlier, later in zip(falling, falling[1:], strict=False))
-    run("classification", tmp_path / "run", budget=100.0, resume=True)  # is finished
+    train_small("classification", tmp_path / "run", time_budget=100.0, resume=True)  # is finished
     assert rates(tmp_path / "run") == falling
 
 
 @pytest.mark.parametrize("kind", ["detection", "segmentation", "audio", "joint"])
 def test_every_task_has_a_budget(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     world = World(monkeypatch)
-    run(kind, tmp_path / "run", budget=60.0)
+    train_small(kind, tmp_path / "run", time_budget=60.0)
     assert 0.7 * 60 <= world.used + 3 <= 60
     assert result(tmp_path / "run")["test"]
 
@@ -196,7 +196,7 @@ def test_freezing_keeps_its_shares(plan: Plan, monkeypatch: pytest.MonkeyPatch, 
             unfrozen_stages.append(pl_module.unfrozen_stages)
 
     more = [Look(), Slower(world, {0: 0.5, 6: 0.5})]
-    run("classification", tmp_path / "run", more, budget=100.0, recipe=Recipe(plan=plan))
+    train_small("classification", tmp_path / "run", more, time_budget=100.0, recipe=Recipe(plan=plan))
     assert unfrozen_stages == sorted(unfrozen_stages)
     assert unfrozen_stages[-1] == (0 if plan.frozen == 1 else 5)
     assert world.used + 3 <= 100
@@ -205,10 +205,10 @@ def test_freezing_keeps_its_shares(plan: Plan, monkeypatch: pytest.MonkeyPatch, 
 def test_it_goes_with_early_stopping_accumulation_and_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     World(monkeypatch)
     stop = EarlyStopping("val/score", mode="max", patience=1, min_delta=2.0)
-    run("classification", tmp_path / "stopped", [stop], budget=100.0)
+    train_small("classification", tmp_path / "stopped", [stop], time_budget=100.0)
     assert result(tmp_path / "stopped")["epochs"] == 2
     world = World(monkeypatch)
-    run("classification", tmp_path / "run", budget=100.0, accumulate=2, limit=3)
+    train_small("classification", tmp_path / "run", time_budget=100.0, accumulate=2, limit=3)
     assert 0.75 * 100 <= world.used + 3 <= 100
     found = result(tmp_path / "run")
     assert found["epochs"] * 2 >= found["steps"] > found["epochs"] * 2 - 2
@@ -219,5 +219,5 @@ def test_it_goes_with_what_is_found_first(monkeypatch: pytest.MonkeyPatch, tmp_p
     """The search for a batch size and a rate takes of the budget."""
     world = World(monkeypatch, step=0.1)
     monkeypatch.setattr("resmet.callbacks.batch_size_finder.time.monotonic", lambda: world.now)
-    run("classification", tmp_path / "run", budget=60.0, batch_size="auto", recipe=Recipe(find_lr=True))
+    train_small("classification", tmp_path / "run", time_budget=60.0, batch_size="auto", recipe=Recipe(find_lr=True))
     assert 0.75 * 60 <= world.used + 3 <= 60

@@ -13,7 +13,7 @@ import pytest
 import torch
 from fixture_files import write_image
 from lightning.pytorch.callbacks import EarlyStopping
-from small_runs import DATA, Kill, Killed, make_task, run
+from small_runs import DATA, Kill, Killed, make_task, train_small
 
 from datamodules.formats.image_folder import ImageFolder
 from foundation.structures import InputError
@@ -48,7 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def get(kind: str, full: bool) -> Path:
         if (kind, full) not in made:
             folder = tmp_path_factory.mktemp(f"{kind}{full}")
-            made[kind, full] = run(kind, folder, **(FULL if full else {}))
+            made[kind, full] = train_small(kind, folder, **(FULL if full else {}))
         return made[kind, full]
 
     return get
@@ -65,17 +65,19 @@ def test_cut_off_anywhere(kind: str, full: bool, place: str, whole: Any, tmp_pat
     """The last checkpoint is that of the step before; random changes, shuffles and half an epoch's figures go on."""
     choices: dict[str, Any] = FULL if full else {}
     with pytest.raises(Killed):
-        run(kind, tmp_path / "run", [Kill(**PLACES[place])], every="0.001s", **choices)
+        train_small(kind, tmp_path / "run", [Kill(**PLACES[place])], checkpoint_every="0.001s", **choices)
     assert not (tmp_path / "run" / "metrics.json").exists()
-    run(kind, tmp_path / "run", resume=True, every="0.001s", **choices)
+    train_small(kind, tmp_path / "run", resume=True, checkpoint_every="0.001s", **choices)
     same(whole(kind, full), tmp_path / "run")
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_worker_processes_draw_the_same(num_workers: int, whole: Any, tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        run("classification", tmp_path / "run", [Kill(step=8)], every="0.001s", num_workers=num_workers)
-    run("classification", tmp_path / "run", resume=True, num_workers=num_workers)
+        train_small(
+            "classification", tmp_path / "run", [Kill(step=8)], checkpoint_every="0.001s", num_workers=num_workers
+        )
+    train_small("classification", tmp_path / "run", resume=True, num_workers=num_workers)
     same(whole("classification", False), tmp_path / "run")
 
 
@@ -86,9 +88,9 @@ def test_worker_processes_draw_the_same(num_workers: int, whole: Any, tmp_path: 
 def test_a_signal_loses_nothing(place: dict, signum: int, code: int, whole: Any, tmp_path: Path) -> None:
     """No other checkpoint is due: the one that is gone on from was written because of the signal."""
     with pytest.raises(SystemExit) as left:
-        run("segmentation", tmp_path / "run", [Kill(signum=signum, **place)], **FULL)
+        train_small("segmentation", tmp_path / "run", [Kill(signum=signum, **place)], **FULL)
     assert left.value.code == code
-    run("segmentation", tmp_path / "run", resume=True, **FULL)
+    train_small("segmentation", tmp_path / "run", resume=True, **FULL)
     same(whole("segmentation", True), tmp_path / "run")
 
 
@@ -98,11 +100,11 @@ def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
     def stop() -> EarlyStopping:
         return EarlyStopping("val/score", mode="max", patience=1, min_delta=2.0)
 
-    run("classification", tmp_path / "run", [stop()], epochs=6)
+    train_small("classification", tmp_path / "run", [stop()], max_epochs=6)
     before = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert before["epochs"] == 2
     (tmp_path / "run" / "metrics.json").unlink()
-    run("classification", tmp_path / "run", [stop()], epochs=6, resume=True)
+    train_small("classification", tmp_path / "run", [stop()], max_epochs=6, resume=True)
     after = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert after["steps"] == before["steps"]
     assert after["test"] == before["test"]
@@ -110,31 +112,31 @@ def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
 
 def test_a_broken_checkpoint_gives_way_to_the_one_before(whole: Any, tmp_path: Path, caplog) -> None:
     with pytest.raises(Killed):
-        run("classification", tmp_path / "run", [Kill(step=8)], every="0.001s")
+        train_small("classification", tmp_path / "run", [Kill(step=8)], checkpoint_every="0.001s")
     last, previous = candidates(tmp_path / "run" / "checkpoints")
     os.truncate(last, last.stat().st_size // 2)
     assert previous.name == "previous-1.ckpt"
-    run("classification", tmp_path / "run", resume=True)
+    train_small("classification", tmp_path / "run", resume=True)
     assert "last.ckpt can't be read" in caplog.text
     assert "goes on from previous-1.ckpt" in caplog.text
     same(whole("classification", False), tmp_path / "run")
 
 
 def test_no_readable_checkpoint_is_said(tmp_path: Path) -> None:
-    run("classification", tmp_path / "run", epochs=1)
+    train_small("classification", tmp_path / "run", max_epochs=1)
     for path in candidates(tmp_path / "run" / "checkpoints"):
         path.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"holds nothing to go on from \(last.ckpt can't be read"):
-        run("classification", tmp_path / "run", resume=True)
+        train_small("classification", tmp_path / "run", resume=True)
 
 
 def test_other_items_are_not_gone_on_with(image_folder: Path, tmp_path: Path) -> None:
     """As many of every class, under the same names, but one file is another."""
     data = partial(ImageFolder, str(image_folder), size=32)
-    run(data, tmp_path / "run", epochs=1)
+    train_small(data, tmp_path / "run", max_epochs=1)
     write_image(image_folder / "train" / "dark" / "0.png", size=(40, 40), color=40)
     with pytest.raises(InputError, match="train: items have other names or sizes"):
-        run(data, tmp_path / "run", epochs=2, resume=True)
+        train_small(data, tmp_path / "run", max_epochs=2, resume=True)
 
 
 def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tmp_path: Path) -> None:
@@ -145,9 +147,9 @@ def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tm
         return ImageFolder(str(image_folder), batch_size=3, size=32, on_error="skip", cache=False)
 
     with pytest.raises(Killed):
-        run(data, tmp_path / "run", [Kill(step=4)], every="0.001s")
+        train_small(data, tmp_path / "run", [Kill(step=4)], checkpoint_every="0.001s")
     (image_folder / "train" / "light" / "2.png").write_bytes(b"bad from now on")
-    run(data, tmp_path / "run", resume=True)
+    train_small(data, tmp_path / "run", resume=True)
     content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert [Path(name).name for name in content["excluded_names"]] == ["1.png"]
     said = (tmp_path / "run" / "skipped.txt").read_text()
@@ -163,20 +165,20 @@ def test_a_file_that_ends_a_run_is_done_without_once_that_is_said(image_folder: 
         return ImageFolder(str(image_folder), batch_size=3, size=32, on_error=on_error, cache=False)
 
     with pytest.raises(Killed):
-        run(partial(data, "stop"), tmp_path / "run", [Kill(step=4)], every="0.001s")
+        train_small(partial(data, "stop"), tmp_path / "run", [Kill(step=4)], checkpoint_every="0.001s")
     right = broken.read_bytes()
     broken.write_bytes(b"bad from now on")
     with pytest.raises(InputError, match="can't be read as an image"):
-        run(partial(data, "stop"), tmp_path / "run", resume=True)
-    run(partial(data, "skip"), tmp_path / "run", resume=True)
+        train_small(partial(data, "stop"), tmp_path / "run", resume=True)
+    train_small(partial(data, "skip"), tmp_path / "run", resume=True)
     content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["excluded_names"] == []
     assert "light/2.png" in (tmp_path / "run" / "skipped.txt").read_text()
     broken.write_bytes(right)
-    run(partial(data, "stop"), tmp_path / "run", epochs=4, resume=True)
+    train_small(partial(data, "stop"), tmp_path / "run", max_epochs=4, resume=True)
     write_image(late.with_name("9.png"), color=40)
     with pytest.raises(InputError, match="train: items have other names or sizes"):
-        run(partial(data, "skip"), tmp_path / "run", epochs=5, resume=True)
+        train_small(partial(data, "skip"), tmp_path / "run", max_epochs=5, resume=True)
 
 
 def test_a_file_that_was_left_out_from_the_start_stays_out_when_mended(image_folder: Path, tmp_path: Path) -> None:
@@ -187,16 +189,16 @@ def test_a_file_that_was_left_out_from_the_start_stays_out_when_mended(image_fol
     def data(on_error: str) -> ImageFolder:
         return ImageFolder(str(image_folder), batch_size=3, size=32, on_error=on_error, cache=False)
 
-    run(partial(data, "skip"), tmp_path / "run", epochs=1)
+    train_small(partial(data, "skip"), tmp_path / "run", max_epochs=1)
     bad.write_bytes(right)
-    run(partial(data, "stop"), tmp_path / "run", epochs=2, resume=True)
+    train_small(partial(data, "stop"), tmp_path / "run", max_epochs=2, resume=True)
     content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert [Path(name).name for name in content["excluded_names"]] == ["1.png"]
 
 
 def test_what_early_stopping_waits_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"watches monitor=foo, .*Allowed: val/score, val/accuracy, .*train/loss"):
-        run("classification", tmp_path / "run", [EarlyStopping("foo")])
+        train_small("classification", tmp_path / "run", [EarlyStopping("foo")])
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -221,7 +223,7 @@ def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Saving, "save_if_due", lambda *_: None)  # it would wait for the disk
     monkeypatch.setattr(Saving, "beside", lambda self, trainer: {"background": True})
     monkeypatch.setattr(Classification, "results", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)})
-    folder = run("classification", tmp_path / "run", epochs=3)
+    folder = train_small("classification", tmp_path / "run", max_epochs=3)
     assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
 
 
@@ -229,9 +231,9 @@ def test_another_precision_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A processor without bf16 takes up a run of one that has it: that is allowed, and not the same."""
     said: list[str] = []
     monkeypatch.setattr(logging.getLogger("resmet"), "warning", said.append)
-    run("classification", tmp_path / "run", epochs=1, precision="bf16-mixed")
-    run("classification", tmp_path / "run", epochs=2, resume=True)
+    train_small("classification", tmp_path / "run", max_epochs=1, precision="bf16-mixed")
+    train_small("classification", tmp_path / "run", max_epochs=2, resume=True)
     assert any("the run computed in bf16-mixed, here it goes on in 32-true" in line for line in said)
     said.clear()
-    run("classification", tmp_path / "run", epochs=3, resume=True)
+    train_small("classification", tmp_path / "run", max_epochs=3, resume=True)
     assert not any("computed in" in line for line in said)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from small_runs import run
+from small_runs import train_small
 
 from foundation.structures import RunError
 from resmet.checkpoints import checkpoint_io
@@ -62,11 +62,11 @@ def same_weights(one: Path, two: Path, name: str) -> None:
 
 
 def test_the_best_that_no_disk_took_is_tested_and_not_claimed(tmp_path: Path, full, monkeypatch) -> None:
-    whole, folder = run("classification", tmp_path / "whole"), tmp_path / "run"
+    whole, folder = train_small("classification", tmp_path / "whole"), tmp_path / "run"
     score = figures(whole)["test"]["accuracy"]
     full(2)
     with pytest.raises(RunError) as said:
-        run("classification", folder, every="0.001s")
+        train_small("classification", folder, checkpoint_every="0.001s")
     assert f"test accuracy {score:.4f}), but its best.ckpt and last.ckpt could not be written" in str(said.value)
     assert f"Make room, or let the folder be written to, then resume={folder}, which repeats" in str(said.value)
     assert not (folder / "metrics.json").exists()
@@ -76,19 +76,19 @@ def test_the_best_that_no_disk_took_is_tested_and_not_claimed(tmp_path: Path, fu
     )  # none knows of what is not there
 
     with pytest.raises(RunError, match=rf"test accuracy {score:.4f}\)"):  # as full as before
-        run("classification", folder, resume=True)
+        train_small("classification", folder, resume=True)
     assert not (folder / "metrics.json").exists()
     monkeypatch.setattr(checkpoint_io, "write", WRITE)
-    run("classification", folder, resume=True)
+    train_small("classification", folder, resume=True)
     assert figures(folder) == figures(whole)
     for name in ("best.ckpt", "last.ckpt"):
         same_weights(whole, folder, name)
 
 
 def test_room_that_comes_late_is_used(tmp_path: Path, full) -> None:
-    whole, folder = run("classification", tmp_path / "whole"), tmp_path / "run"
+    whole, folder = train_small("classification", tmp_path / "whole"), tmp_path / "run"
     full(1, test=False)
-    run("classification", folder)
+    train_small("classification", folder)
     assert figures(folder) == figures(whole)
     for name in ("best.ckpt", "last.ckpt"):
         same_weights(whole, folder, name)
@@ -99,5 +99,5 @@ def test_no_checkpoint_at_all_is_said(tmp_path: Path, full) -> None:
     with pytest.raises(
         RunError, match="start anew, since there is no checkpoint at all: the same command with run_dir=.*resume=auto"
     ):
-        run("classification", tmp_path / "run")
+        train_small("classification", tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -1,57 +1,27 @@
 """Recipes through whole runs: stopped and gone on with, averaged, in several processes."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback
+from small_runs import Kill, Killed, digits, make_task, train_small
 
-from backbones.resnet import ResNet
-from datamodules.base.datamodule import DataModule
 from datamodules.synthetic import Digits, Scenes
-from datamodules.transforms.augment import Augment
-from heads.unet import UNet
 from resmet.assembly import load_task
-from resmet.engine.fit import train
-from resmet.engine.trainer import make_trainer
-from tasks.base import Task
-from tasks.classification import Classification
 from tasks.optim.freezing import Plan
 from tasks.optim.recipe import Recipe
-from tasks.segmentation import Segmentation
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
-
-def digits(crop: int = 0) -> DataModule:
-    change = Augment(shift=0.2, rotate=10.0, crop=crop)
-    data = Digits(batch_size=15, augment=change)  # 40 items: the last batch is smaller
-    whole = data.read()
-    data.read = lambda: {split: items[:40] for split, items in whole.items()}  # type: ignore[method-assign]
-    return data
-
-
-SMALL = partial(UNet, widths=(16, 16, 16, 16, 16))
-
-KINDS: dict[str, tuple[Callable[[], DataModule], Callable[..., Task]]] = {
-    "classification": (digits, Classification),
-    "cut-outs": (partial(digits, 16), Classification),
-    "segmentation": (lambda: Scenes("mask", 12, 48), partial(Segmentation, head=SMALL)),
+DATA = {
+    "classification": partial(digits, batch_size=15),  # 40 items: the last batch is smaller
+    "cut-outs": partial(digits, batch_size=15, random_crop=16),
+    "segmentation": partial(Scenes, "mask", 12, 48),
 }
-
-
-class Stop(Callback):
-    """End the process's work before an epoch, as a kill would."""
-
-    def __init__(self, epoch: int | None) -> None:
-        self.epoch = epoch
-
-    def on_train_epoch_start(self, trainer, pl_module) -> None:
-        if trainer.current_epoch == self.epoch:
-            raise KeyError("killed")
 
 
 class Watch(Callback):
@@ -79,33 +49,15 @@ class Watch(Callback):
         self.moved.append({name for name, value in self.before.items() if not torch.equal(value, after[name])})
 
 
-def fit(
-    folder: Path,
-    recipe: Recipe,
-    kind: str = "classification",
-    stop: int | None = None,
-    resume: bool = False,
-    epochs: int = 4,
-    **more: object,
-) -> Watch:
-    data, make = KINDS[kind][0](), KINDS[kind][1]
-    data.prepare()
-    seed_everything(0, verbose=False)
-    task = make(ResNet(18, width=8, stem="small", ndim=2, in_channels=data.spec.channels), data.spec, **more)
-    task.recipe = recipe
-    if resume:  # what a fresh process would start with must not matter
-        torch.manual_seed(99)
-        for parameter in task.parameters():
-            parameter.data.normal_()
-    folder.mkdir(exist_ok=True)
+def fit(folder: Path, recipe: Recipe, kind: str = "classification", stop: int | None = None, **options: Any) -> Watch:
+    """Trains four epochs and returns what happened in them; the process is killed before the epoch `stop`."""
     watch = Watch()
-
-    def engine(**given: object):
-        return make_trainer(max_epochs=epochs, accelerator="cpu", precision="32-true", **given)
-
+    mixing = {"mixup": 0.2, "cutmix": 1.0} if options.pop("mix", False) else {}
+    make = partial(make_task, "segmentation" if kind == "segmentation" else "classification", stem="small", **mixing)
+    options = {"max_epochs": 4} | options
     try:
-        train(task, data, folder, lambda: None, engine, [watch, Stop(stop)], None, seed=0, resume=resume)
-    except KeyError:
+        train_small(DATA[kind], folder, [watch, Kill(epoch=stop)], recipe=recipe, make=make, **options)
+    except Killed:
         assert stop is not None
     return watch
 
@@ -128,11 +80,11 @@ RECIPES = {
 @pytest.mark.parametrize("kind", ["classification", "segmentation"])
 def test_resumed_equals_uninterrupted_bit_for_bit(kind: str, name: str, tmp_path: Path) -> None:
     recipe, stop = RECIPES[name]
-    more = {"mixup": 0.2, "cutmix": 1.0} if kind == "classification" else {}
-    fit(tmp_path / "whole", recipe, kind, **more)
-    fit(tmp_path / "broken", recipe, kind, stop=stop, **more)
+    mix = kind == "classification"
+    fit(tmp_path / "whole", recipe, kind, mix=mix)
+    fit(tmp_path / "broken", recipe, kind, stop, mix=mix)
     assert not (tmp_path / "broken" / "metrics.json").exists()
-    fit(tmp_path / "broken", recipe, kind, resume=True, **more)
+    fit(tmp_path / "broken", recipe, kind, mix=mix, resume=True)
     first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
     assert first["global_step"] == second["global_step"] > 0
     for key, value in first["state_dict"].items():
@@ -162,7 +114,7 @@ def test_cut_outs_are_never_kept(tmp_path: Path) -> None:
 
 
 def test_gradual_wakes_the_deepest_first(tmp_path: Path) -> None:
-    watch = fit(tmp_path / "run", Recipe(plan=Plan(waking=1.0)), epochs=5)
+    watch = fit(tmp_path / "run", Recipe(plan=Plan(waking=1.0)), max_epochs=5)
     tops = [sorted({name.split(".")[0] for name in moved}) for moved in watch.moved]
     assert tops == [
         [],
@@ -199,7 +151,7 @@ def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
 
 def test_the_average_is_judged_and_kept_as_the_best(tmp_path: Path) -> None:
     """An average of all weights with a decay near 1 is not the weights; its score, not theirs, is in the table."""
-    fit(tmp_path / "run", Recipe(ema=0.95), epochs=2)
+    fit(tmp_path / "run", Recipe(ema=0.95), max_epochs=2)
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     content = last(tmp_path / "run")
     average = next(state for state in content["callbacks"].values() if "average" in state)["average"]
