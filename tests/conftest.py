@@ -99,7 +99,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Run a script of the project as a person would, in a folder of its own."""
 
     def call(script: str, *words: str, **environment: str) -> subprocess.CompletedProcess:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_TOLD")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_SHARED")}
         return subprocess.run(
             [sys.executable, str(ROOT / f"{script}.py"), *words],
             cwd=tmp_path,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from foundation.parallel import rendezvous
+from foundation.parallel.rank_zero import is_rank_zero, started_externally
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -78,9 +78,9 @@ class Ear:
 
     def echo(self) -> bool:
         """Whether a repeated signal is the first one again: a terminal sends it to all processes, and whoever started this one, too."""
-        if rendezvous.launched():
+        if started_externally():
             return time.monotonic() - self.since < ECHO
-        return rendezvous.rank() > 0  # the process that started this one decides
+        return not is_rank_zero()  # the process that started this one decides
 
 
 def requeue() -> None:

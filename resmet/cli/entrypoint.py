@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.parallel import rendezvous
+from foundation.parallel.rank_zero import rank
 from foundation.storage.safe_load import printable
 from foundation.structures import InputError, RunError
 from resmet.cli.conf_files import CONF
@@ -44,8 +45,8 @@ def command(name: str, main: Main, dispatch: Callable[[Sequence[str]], int | Non
     try:
         if dispatch and (code := dispatch(sys.argv)) is not None:
             sys.exit(code)
-        if rendezvous.rank() > 0:
-            invocation.run(OmegaConf.create(rendezvous.hear("config")))  # type: ignore[arg-type]
+        if config := rendezvous.inherited("config"):
+            invocation.run(OmegaConf.create(config))  # type: ignore[arg-type]
         else:
             invocation.compose()
     except (HydraException, OmegaConfBaseException, InputError) as error:
@@ -54,10 +55,6 @@ def command(name: str, main: Main, dispatch: Callable[[Sequence[str]], int | Non
         invocation.refuse(invalid_value(invocation.arguments[1:], error))
     except KeyboardInterrupt:
         invocation.exit_code = INTERRUPTED
-    finally:  # also where a signal ends it
-        if invocation.exit_code == INVALID_REQUEST:
-            rendezvous.refused()
-        rendezvous.say_goodbye()
     sys.exit(invocation.exit_code)
 
 
@@ -94,9 +91,9 @@ class Invocation:
         except InputError as error:
             self.refuse(error)
             return
-        self.run(cfg, lambda: rendezvous.tell("config", OmegaConf.to_yaml(cfg, resolve=True)))
+        self.run(cfg, lambda: rendezvous.shared("config", lambda: OmegaConf.to_yaml(cfg, resolve=True)))
 
-    def run(self, cfg: DictConfig, before: Callable[[], None] = lambda: None) -> None:
+    def run(self, cfg: DictConfig, before: Callable[[], object] = lambda: None) -> None:
         """Runs the command. An error becomes its exit code, so that the other runs of a multirun follow."""
         try:
             before()
@@ -118,6 +115,6 @@ class Invocation:
         """Prints a message once for all processes of a run."""
         if self.full_error:
             traceback.print_exc()
-        if rendezvous.speaks():
-            rank = f"rank {rendezvous.rank()}: " if rendezvous.rank() else ""
-            print(printable(f"{self.name}.py: {multirun_label()}{rank}{message}"), file=sys.stderr)
+        if rendezvous.prints_errors():
+            of_rank = f"rank {rank()}: " if rank() else ""
+            print(printable(f"{self.name}.py: {multirun_label()}{of_rank}{message}"), file=sys.stderr)

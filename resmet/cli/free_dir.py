@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from foundation.parallel import rendezvous
+from foundation.parallel.rank_zero import is_rank_zero
+from foundation.storage.atomic import PART
 from foundation.storage.locks import LOCK
 from foundation.structures import InputError
 from resmet.cli.hydra_state import multirun_dir, multirun_number
@@ -33,8 +35,10 @@ def free_dir(run_dir: str | None, kind: str) -> Path:
         folder = named_dir(run_dir)
     else:
         multirun = multirun_dir()
-        folder = Path(multirun) if multirun else unused(OUTPUTS / kind / datetime.now().strftime(TIME_FORMAT))
+        folder = Path(multirun) if multirun else default_dir(kind)
     present = entries(folder)
+    if not is_rank_zero():  # rank 0 may have opened the folder by now
+        present = [name for name in present if name != "config.yaml" and not name.endswith((".log", PART))]
     if present:
         resume = "" if kind in ("evaluate", "predict") else f", or resume that run with resume={folder}"
         listed = ", ".join(present[:4])
@@ -56,6 +60,12 @@ def entries(folder: Path) -> list[str]:
     if folder.exists() and not folder.is_dir():
         raise InputError("run_dir.is_a_file", f"run_dir={folder} is a file: name a folder")
     return sorted(child.name for child in folder.iterdir() if child.name != LOCK) if folder.is_dir() else []
+
+
+def default_dir(kind: str) -> Path:
+    """Returns the folder of a run that names none, the same in all of its ranks."""
+    run_id = rendezvous.run_id()
+    return OUTPUTS / kind / run_id if run_id else unused(OUTPUTS / kind / datetime.now().strftime(TIME_FORMAT))
 
 
 def unused(folder: Path) -> Path:

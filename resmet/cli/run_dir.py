@@ -9,12 +9,13 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.parallel import rendezvous
+from foundation.parallel.rank_zero import is_rank_zero, started_by_torchrun
 from foundation.storage.atomic import write_text
 from foundation.storage.locks import try_lock
 from foundation.structures import InputError
 from resmet.checkpoints.layout import has_checkpoint
 from resmet.cli.console_log import start_log
-from resmet.cli.free_dir import OUTPUTS, free_dir, named_dir
+from resmet.cli.free_dir import OUTPUTS, default_dir, free_dir, named_dir
 from resmet.cli.hydra_state import to_plain
 from resmet.cli.saved_config import (
     AUTO,
@@ -42,7 +43,6 @@ def find_run_dir(cfg: DictConfig) -> tuple[DictConfig, Path]:
 
 
 def serialize(cfg: DictConfig, folder: str) -> str:
-    rendezvous.remembered(folder)
     return OmegaConf.to_yaml({"config": to_plain(cfg), "folder": folder})
 
 
@@ -51,8 +51,8 @@ def decide(cfg: DictConfig) -> tuple[DictConfig, str]:
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
         text = f"seed must be a whole number from 0 to {2**32 - 1}, got {cfg.seed!r}"
         raise InputError("config.invalid_seed", text)
-    if before := rendezvous.remembered():  # torchrun restarted the processes of this run
-        cfg.run_dir, cfg.resume = before, AUTO
+    if started_by_torchrun() and not cfg.resume:  # it restarts the processes of a run with the same command
+        cfg.run_dir, cfg.resume = cfg.run_dir or str(default_dir(task_name(cfg))), AUTO
     if cfg.resume == AUTO:
         return resume_or_start(cfg)
     if cfg.resume:
@@ -92,7 +92,7 @@ def open_run_dir(folder: Path, name: str, cfg: DictConfig | None = None) -> None
     Raises:
         InputError: If the folder can't be written, or another process writes to it.
     """
-    if rendezvous.rank() > 0:
+    if not is_rank_zero():
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from foundation.memory import peak_memory_mb
+from foundation.parallel.rendezvous import init_process_group
 from foundation.storage.atomic import write_json
 from resmet.callbacks.metrics_csv import stage_figures, versions
 from resmet.callbacks.visualize import Visualize
@@ -37,6 +38,7 @@ def evaluate(task: Task, data: Any, split: str, folder: Path, engine: Callable[.
         log.info(note)
     data.disable_augmentation()  # the training split, too, is judged as it is
     trainer = engine(run_dir=folder, callbacks=[Visualize()], logger=False)
+    init_process_group()
     trainer.test(task, dataloaders=data.loader(split), verbose=False)
     figures = stage_figures(trainer, "test")
     result = {

@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch import Trainer
 
 from foundation.memory import out_of_memory
-from foundation.parallel import rendezvous
+from foundation.parallel.rank_zero import is_rank_zero
+from foundation.parallel.rendezvous import init_process_group
 from foundation.structures import InputError, RunError, first_line
 from resmet.callbacks.batch_size_finder import resize, sizes
 from resmet.callbacks.nan_guard import Rollback
@@ -83,7 +84,7 @@ class Attempts:
 
     def fit(self, trainer: Trainer, start: Start | None) -> None:
         """A signal ends the program with its own exit code, and says how to go on."""
-        rendezvous.part()
+        init_process_group()
         self.task.batch_halvings = self.batch_halvings
         path = start.path if start else None
         try:
@@ -165,7 +166,7 @@ def plain_words(error: BaseException) -> Exception:
 
 def leave(stop: Stopped, folder: Path) -> NoReturn:
     """Say how to go on, and end with the signal's exit code."""
-    if rendezvous.rank() > 0:
+    if not is_rank_zero():
         sys.exit(0)  # the process that started this one speaks for all
     log.info(f"stopped by {stop}; {f'go on with resume={folder}' if has_checkpoint(folder) else resume_hint(folder)}")
     if stop.requeue:

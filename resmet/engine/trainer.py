@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from foundation.parallel.rendezvous import WAIT
+from foundation.parallel.rendezvous import TIMEOUT
 from foundation.structures import InputError
 from resmet.callbacks.progress_bar import Progress
 from resmet.checkpoints.checkpoint_io import WholeFiles
@@ -170,7 +170,7 @@ def ddp(unused: bool) -> Any:
     """Several processes that average their gradients. Evaluation shards differ in length, so a forward must not wait for others."""
     from lightning.pytorch.strategies import DDPStrategy
 
-    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused, timeout=WAIT)
+    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused, timeout=TIMEOUT)
 
 
 def fast_precision(accelerator: str) -> str:

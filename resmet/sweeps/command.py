@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from foundation.parallel import rendezvous
+from foundation.parallel.rank_zero import started_externally
 from foundation.storage.atomic import write_text
 from foundation.structures import InputError
 from resmet.cli.conf_files import CONF, load
@@ -62,7 +62,7 @@ def sweep(argv: Sequence[str]) -> int:
     Raises:
         InputError: If some trial could not run, or the folder holds something else. Nothing has been made then.
     """
-    if rendezvous.launched():
+    if started_externally():
         raise InputError(
             "a sweep starts the processes of its trials itself: start it once, not by torchrun, srun or with several tasks"
         )

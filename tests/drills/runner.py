@@ -78,7 +78,7 @@ def start(kind: str, folder: Path, *more: str, **environment: str) -> subprocess
         "resume=auto",
         *more,
     ]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_TOLD")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_SHARED")}
     with log_of(folder).open("a") as log:
         return subprocess.Popen(
             words,

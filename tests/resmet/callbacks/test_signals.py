@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_runs import Kill, train_small
 
-from foundation.parallel import rendezvous
+from resmet.callbacks import signals
 from resmet.callbacks.signals import Ear, Stopped, requeue
 
 
@@ -42,7 +42,7 @@ def test_a_signal_that_comes_twice_to_a_process_of_several_is_one(monkeypatch: p
     """From the terminal, and from the process that started it."""
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
-    monkeypatch.setattr(rendezvous, "rank", lambda: 1)
+    monkeypatch.setattr(signals, "is_rank_zero", lambda: False)
     ear = Ear(lambda signum: None)
     for _ in range(2):
         ear.hear(signal.SIGINT, None)
