@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from fixture_files import write_image, write_voc_annotation, write_wav
 from PIL import Image
 
@@ -28,18 +29,51 @@ def no_workers_left() -> Iterator[None]:
         child.kill()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-data", action="store_true", help="fail instead of skipping where the real data is absent"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start a script, or need a finished run, are slow."""
+    for item in items:
+        if {"run", "finished_run"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
-def real() -> Path:
-    """The folder of real data sets; tests that need it skip where it is absent, saying so."""
+def real(pytestconfig: pytest.Config) -> Path:
+    """The folder of real data sets: RESMET_DATA, or shared/data beside this repository. Tests without it are skipped."""
     folder = Path(os.environ.get("RESMET_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}: set RESMET_DATA")
+        absent = pytest.fail if pytestconfig.getoption("--require-data") else pytest.skip
+        absent(f"no real data at {folder}: set RESMET_DATA")
     return folder
 
 
 @pytest.fixture(scope="session")
 def real_weights(real: Path) -> Path:
     return real.parent / "weights" / "cifar10"
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns the folder of a finished run of a kind of task, which the whole session trains once. Read it; write nothing into it."""
+    import small_runs  # not above: one module that does not import would fail every test
+
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # what the processes of pytest-xdist share
+
+    def folder_of(kind: str) -> Path:
+        folder = root / "finished" / kind
+        with FileLock(root / f"finished-{kind}.lock"):
+            if not (folder / "report.html").is_file():
+                small_runs.run_train(*small_runs.OVERRIDES[kind], "backbone.width=8", f"run_dir={folder}")
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Small trainings of every task, complete or interrupted."""
 
+import logging
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, seed_everything
+from omegaconf import DictConfig
 
 from backbones.resnet import ResNet
 from datamodules.base.datamodule import DataModule
@@ -18,6 +21,7 @@ from heads.rcnn import RCNN
 from heads.unet import UNet
 from resmet.callbacks.checkpoint import Saving
 from resmet.checkpoints.resume import recall
+from resmet.commands import train as train_command
 from resmet.engine.fit import train
 from resmet.engine.trainer import make_trainer
 from tasks.audio import Audio
@@ -28,13 +32,18 @@ from tasks.joint import Joint
 from tasks.optim.recipe import Recipe
 from tasks.segmentation import Segmentation
 
+ROOT = Path(__file__).parents[2]
+
 SMALL_RCNN = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
 SMALL_UNET = partial(UNet, widths=(16, 16, 16, 16, 16))
 
 
-def digits(count: int = 40, batch_size: int = 8, random_crop: int = 0, **options: Any) -> Digits:
+SHIFT_AND_ROTATE = Augment(shift=0.2, rotate=10.0)
+
+
+def digits(count: int = 40, **options: Any) -> Digits:
     """The first `count` digits of every split, augmented."""
-    data = Digits(batch_size=batch_size, augment=Augment(shift=0.2, rotate=10.0, crop=random_crop), **options)
+    data = Digits(**{"batch_size": 8, "augment": SHIFT_AND_ROTATE} | options)
     read = data.read
     data.read = lambda: {split: items[:count] for split, items in read().items()}  # type: ignore[method-assign]
     return data
@@ -142,3 +151,39 @@ def train_small(
     saving = Saving(every=checkpoint_every)
     train(task, data, folder, lambda: None, engine, [*callbacks, saving], None, 0, resume, time_budget)
     return folder
+
+
+RCNN_OVERRIDES = ("head.width=32", "head.hidden=32", "head.sampled=16", "head.proposals=30")
+UNET_OVERRIDES = ("head.widths=[16,16,16,16,16]",)
+OVERRIDES: dict[str, tuple[str, ...]] = {
+    "classification": ("task=classification",),
+    "multilabel": ("task=classification", "data=multilabel", "data.count=10", "data.size=48"),
+    "detection": ("task=detection", "data.count=10", "data.size=64", *(f"task.{key}" for key in RCNN_OVERRIDES)),
+    "segmentation": ("task=segmentation", "data.count=10", "data.size=48", *(f"task.{key}" for key in UNET_OVERRIDES)),
+    "audio": ("task=audio", "data.count=10", "data.batch_size=4"),
+    "joint": (
+        *("task=joint", "data.parts.shapes.count=10", "data.parts.regions.count=10", "data.parts.shapes.size=48"),
+        *(f"task.tasks.shapes.{key}" for key in RCNN_OVERRIDES),
+        *(f"task.tasks.regions.{key}" for key in UNET_OVERRIDES),
+    ),
+}
+"""The words after ``train.py`` that make data and head of a task small."""
+
+
+def compose_small(*overrides: str) -> DictConfig:
+    """Returns the config of ``train.py`` for two steps on CPU."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", ["trainer=cpu", "trainer.limit=2", "trainer.max_epochs=1", *overrides])
+
+
+def run_train(*overrides: str) -> None:
+    """Does what ``python train.py OVERRIDES`` does, in this process, and takes its log handlers away again."""
+    logger = logging.getLogger("resmet")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    try:
+        train_command.run(compose_small(*overrides))
+    finally:
+        for handler in set(logger.handlers) - set(handlers):
+            handler.close()
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from small_runs import Kill, Killed, digits, make_task, train_small
 
 from datamodules.synthetic import Digits, Scenes
+from datamodules.transforms.augment import Augment
 from resmet.assembly import load_task
 from tasks.optim.freezing import Plan
 from tasks.optim.recipe import Recipe
@@ -19,7 +20,7 @@ SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 DATA = {
     "classification": partial(digits, batch_size=15),  # 40 items: the last batch is smaller
-    "cut-outs": partial(digits, batch_size=15, random_crop=16),
+    "cut-outs": partial(digits, batch_size=15, augment=Augment(shift=0.2, rotate=10.0, crop=16)),
     "segmentation": partial(Scenes, "mask", 12, 48),
 }
 
