@@ -25,9 +25,10 @@ from resmet.commands import train
 ROOT = Path(__file__).parent.parent
 QUIET = ("callbacks.pictures=null",)  # they are drawn after the training
 STILL = tuple(
-    f"data.augment.{change}=0" for change in ("flip", "flip_vertical", "rotate", "scale", "shift", "color_jitter")
+    f"data.augment.{change}=0"
+    for change in ("horizontal_flip", "vertical_flip", "degrees", "scale", "translate", "color_jitter")
 )
-STILL_SOUND = tuple(f"data.augment.{change}=0" for change in ("shift", "gain", "noise", "mask"))
+STILL_SOUND = tuple(f"data.augment.{change}=0" for change in ("shift", "gain", "noise", "time_mask"))
 
 
 def compose(words: Sequence[str]) -> DictConfig:

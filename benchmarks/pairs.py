@@ -91,7 +91,7 @@ def detector_sizes(cfg: Any, data: Any, task: Any) -> dict[str, Any]:
 
 
 def segmenter(root: Path, cfg: Any, data: Any, task: Any) -> Tutorial:
-    return segmentation(root, cfg.data.augment.crop, cfg.data.batch_size)
+    return segmentation(root, cfg.data.augment.random_crop, cfg.data.batch_size)
 
 
 def listener(root: Path, cfg: Any, data: Any, task: Any) -> Tutorial:
@@ -125,7 +125,7 @@ PAIRS = {
     "segmentation": Pair(
         "membrane",
         subsets.masks,
-        ("task=segmentation", "data=mask_folder", VALUES, "data.augment.crop=256"),
+        ("task=segmentation", "data=mask_folder", VALUES, "data.augment.random_crop=256"),
         segmenter,
         items=48,
         few=4,

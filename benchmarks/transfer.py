@@ -73,7 +73,7 @@ PIXELS = (
     "data=mask_folder",
     "backbone.width=16",
     "task.head.widths=[64,32,16,16,16]",
-    "data.augment.crop=128",
+    "data.augment.random_crop=128",
 )
 NUCLEI = Source(
     "nuclei_fluo", (*PIXELS, f"data.root={DATA / 'nuclei_fluo'}", "trainer.max_epochs=12", "trainer.every=4")
@@ -97,7 +97,7 @@ def comparisons(runs: Path, weights: Path) -> Iterator[Comparison]:
                 "data=image_folder",
                 f"data.root={root}",
                 "data.batch_size=16",
-                "data.augment.flip=0",
+                "data.augment.horizontal_flip=0",
                 "backbone=resnet20",
             ),
             DIGITS.weights(runs),

@@ -17,7 +17,7 @@ from datamodules.base.dataset import Sample
 from datamodules.decoding.image import statistics
 from datamodules.decoding.resize import apply, place
 from datamodules.splits.splits import Item, Splits
-from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import InputError, Spec
 
 SPLITS = ("train", "val", "test")
@@ -210,7 +210,7 @@ class Tones(Drawn):
         noise: float = 0.3,
         batch_size: int = 32,
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = SoundAugment(),
+        augment: Callable[[Tensor, Any, Generator], Sample] = AudioAugment(),
     ) -> None:
         super().__init__(count, batch_size, seed, augment)
         self.noise = noise

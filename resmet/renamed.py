@@ -23,14 +23,15 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "data.workers": "data.num_workers",
     "data.on_bad": "data.on_error",
     # pending: "data.nearby": "data.shuffle_shards",
-    # pending: "data.augment.flip": "data.augment.horizontal_flip",
-    # pending: "data.augment.flip_vertical": "data.augment.vertical_flip",
+    "data.augment.flip": "data.augment.horizontal_flip",
+    "data.augment.flip_vertical": "data.augment.vertical_flip",
     "data.augment.colour": "data.augment.color_jitter",
-    # pending: "data.augment.policy": "data.augment.auto_augment",
-    # pending: "data.augment.erase": "data.augment.random_erasing",
-    # pending: "data.augment.rotate": "data.augment.degrees",
-    # pending: "data.augment.shift": "data.augment.translate",
-    # pending: "data.augment.crop": "data.augment.random_crop",
+    "data.augment.policy": "data.augment.auto_augment",
+    "data.augment.erase": "data.augment.random_erasing",
+    "data.augment.rotate": "data.augment.degrees",
+    "data.augment.shift": "data.augment.translate",
+    "data.augment.crop": "data.augment.random_crop",
+    "data.augment.mask": "data.augment.time_mask",
     # pending: "recipe.floor": "recipe.min_lr_ratio",
     # pending: "recipe.clip": "recipe.gradient_clip_norm",
     # pending: "recipe.stage_decay": "recipe.layer_decay",
@@ -62,20 +63,20 @@ KEYS: dict[str, str | tuple[str, ...]] = {
 }
 """{old key: new key, or all of them where it was split}."""
 
-ONLY: dict[str, str] = {}
+ONLY: dict[str, str] = {"data.augment.shift": "Augment"}
 """{old key: name of the class whose key it was}, where other classes of the same group still have a key of that name."""
 
 NODES: dict[str, str] = {}
 """{new node: its ``_target_``}, for nodes that old configs do not have."""
 
-VALUES: dict[str, dict[Any, Any]] = {}
+VALUES: dict[str, dict[Any, Any]] = {"data.augment.auto_augment": {"trivial": "trivialaugment"}}
 """{new key: {old value: new value}}, for values that are written differently now."""
 
 TARGETS = {
     "datamodules.audio_csv.AudioCsv": "datamodules.formats.audio_csv.AudioCsv",
     "datamodules.audio_folder.AudioFolder": "datamodules.formats.audio_folder.AudioFolder",
     "datamodules.augment.Augment": "datamodules.transforms.augment.Augment",
-    "datamodules.augment.SoundAugment": "datamodules.transforms.augment.SoundAugment",
+    "datamodules.augment.SoundAugment": "datamodules.transforms.augment.AudioAugment",
     "datamodules.coco.Coco": "datamodules.formats.coco.Coco",
     "datamodules.house.Digits": "datamodules.synthetic.Digits",
     "datamodules.house.Scenes": "datamodules.synthetic.Scenes",

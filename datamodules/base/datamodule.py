@@ -132,8 +132,8 @@ class DataModule(Checked, ABC):
                 f"the checkpoint knows {list(self.given.class_names)} in {self.given.channels} channels, "
                 f"this data has {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
             )
-        if hasattr(self.augment, "suits"):
-            self.augment.suits(self.spec)
+        if hasattr(self.augment, "check_spec"):
+            self.augment.check_spec(self.spec)
         self.check()
         if self.skipped:
             self.require(required, list(self.splits))
@@ -148,7 +148,7 @@ class DataModule(Checked, ABC):
     @property
     def can_disable_augmentation(self) -> bool:
         """Whether items can do without random changes: a random cut-out is also what makes a large picture small enough."""
-        return not getattr(self.augment, "crop", 0)
+        return not getattr(self.augment, "random_crop", 0)
 
     def describe(self) -> str:
         """Counts by split and the classes, in one line."""
@@ -177,7 +177,7 @@ class DataModule(Checked, ABC):
         processes = self.trainer.num_devices if self.trainer else 1
         gpu = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
         concurrent_loaders = self.concurrent_loaders * max(1, processes)
-        by_batch = split != "train" or getattr(self.augment, "by_batch", False)
+        by_batch = split != "train" or getattr(self.augment, "batched", False)
         size = batch_bytes(self.splits[split], self.batch_size) if self.num_workers or gpu or not self.whole else 0
         num_workers = self.num_workers
         if num_workers is None:
@@ -200,7 +200,7 @@ class DataModule(Checked, ABC):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Lightning calls this with every batch: make the changes that were drawn for its items."""
         if (changes := batch.pop(CHANGES, None)) is not None:
-            self.augment.make(batch, changes)  # type: ignore[attr-defined]  # only a Change draws any
+            self.augment.transform(batch, changes)  # type: ignore[attr-defined]  # only a RandomTransform makes any
         return batch
 
     def teardown(self, stage: str) -> None:

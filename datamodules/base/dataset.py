@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from datamodules.cache.cache import Kept
 from datamodules.loading.sampler import Draw
 from datamodules.splits.splits import Item
-from datamodules.transforms.base import Change
+from datamodules.transforms.base import RandomTransform
 from foundation.structures import IGNORE, InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Sample = tuple[Tensor, Any]
 """An input in raw units and its target, both at their final size."""
 
 Found = tuple[Tensor, Any, str, int, Sequence[float] | None]
-"""Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `Change`)."""
+"""Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `RandomTransform`)."""
 
 
 class ItemDataset(Dataset):
@@ -69,8 +69,8 @@ class ItemDataset(Dataset):
         row, change = None, self.data.augment
         if self.random and epoch >= self.data.no_augment_epochs:
             generator.manual_seed(seed_of(self.data.seed, epoch, index))
-            if isinstance(change, Change) and change.by_batch:
-                signal, target, row = change.draw(signal, target, generator)
+            if isinstance(change, RandomTransform) and change.batched:
+                signal, target, row = change.make_params(signal, target, generator)
             else:
                 signal, target = change(signal, target, generator)
         return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1), row

@@ -10,7 +10,7 @@ from datamodules.base.audio import AudioDataModule
 from datamodules.base.csv_table import Table, read_classes
 from datamodules.base.dataset import Sample
 from datamodules.splits.splits import Item, Splits
-from datamodules.transforms.augment import SoundAugment
+from datamodules.transforms.augment import AudioAugment
 
 
 class AudioCsv(AudioDataModule):
@@ -48,7 +48,7 @@ class AudioCsv(AudioDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = SoundAugment(),
+        augment: Callable[[Tensor, Any, Generator], Sample] = AudioAugment(),
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:

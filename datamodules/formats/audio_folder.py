@@ -11,7 +11,7 @@ from datamodules.base.class_folders import read_class_folders
 from datamodules.base.dataset import Sample
 from datamodules.decoding.audio import SUFFIXES
 from datamodules.splits.splits import Item, Splits
-from datamodules.transforms.augment import SoundAugment
+from datamodules.transforms.augment import AudioAugment
 
 
 class AudioFolder(AudioDataModule):
@@ -45,7 +45,7 @@ class AudioFolder(AudioDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = SoundAugment(),
+        augment: Callable[[Tensor, Any, Generator], Sample] = AudioAugment(),
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:

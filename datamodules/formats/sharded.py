@@ -28,7 +28,7 @@ from datamodules.shards.manifest import FILE, Shard, read_manifest
 from datamodules.shards.remote import find_source
 from datamodules.shards.sampler import ShardBatches
 from datamodules.splits.splits import Item
-from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import InputError, Spec, first_line
 
 LARGEST_MANIFEST = 256 << 20
@@ -158,7 +158,7 @@ class Sharded(DataModule):
         self.notes.extend(self.manifest.notes)
         if type(self.augment) is Augment and self.ndim != 2:
             raise InputError(f"{self.root} holds sound: say data=sharded_audio")
-        if isinstance(self.augment, SoundAugment) and self.ndim != 1:
+        if isinstance(self.augment, AudioAugment) and self.ndim != 1:
             raise InputError(f"{self.root} holds images: say data=sharded")
         return {split: ShardedItems(self.usable(shards)) for split, shards in self.manifest.splits.items()}
 

@@ -1,4 +1,4 @@
-"""How training items are changed: what becomes of each is drawn alone, and made of a whole batch at once."""
+"""The interface of random transforms: parameters are drawn per item, most of the work is done on a whole batch."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from datamodules.loading.collate import CHANGES, join
 from foundation.structures import Batch, Spec
 
-Drawn = tuple[Tensor, Any, Sequence[float] | None]
-"""An input, its target, and the numbers of what is still to be made of them; None where that is nothing."""
+Params = tuple[Tensor, Any, Sequence[float] | None]
+"""An input, its target, and the parameters of what `RandomTransform.transform` has still to do; None if that is nothing."""
 
 
-class Change(ABC):
-    """Random changes of items, the same whatever company an item is in.
+class RandomTransform(ABC):
+    """Random transforms of items; an item's result does not depend on the batch it is in.
 
-    `draw` makes the choices, from the item's own generator, in whatever process loads. `make` works on the batch where it is used: on
-    a GPU where there is one, and with less to say for every item.
+    As in torchvision v2, `make_params` draws the parameters and `transform` applies them. Parameters come from the item's own generator, in
+    the process that loads it. `transform` runs on the batch where it is used: on the GPU if there is one, and with less overhead per item.
     """
 
     @property
-    def by_batch(self) -> bool:
-        """Whether `draw` and `make` are all of it; else an item is changed by calling this."""
+    def batched(self) -> bool:
+        """Whether `make_params` and `transform` are the whole transform; otherwise call this object on every item."""
         return True
 
     @abstractmethod
-    def draw(self, signal: Tensor, target: Any, generator: Generator) -> Drawn:
-        """Cut-outs and boxes are dealt with at once, the rest is said in numbers for `make`."""
+    def make_params(self, signal: Tensor, target: Any, generator: Generator) -> Params:
+        """Draws the parameters of an item; crops and boxes are transformed at once, since they change sizes and counts."""
 
     @abstractmethod
-    def make(self, batch: Batch, changes: Tensor) -> None:
-        """Change a batch in place, by a row of numbers an item, float64 (N, K) in the computer's own memory."""
+    def transform(self, batch: Batch, params: Tensor) -> None:
+        """Transforms a batch in place; `params` has one row per item, float64 (N, K) on the CPU."""
 
     @abstractmethod
-    def suits(self, spec: Spec) -> None:
-        """Refuse data that can't be changed so.
+    def check_spec(self, spec: Spec) -> None:
+        """Refuses data that this can't be applied to.
 
         Raises:
-            InputError: If there is a change that would make input and target disagree.
+            InputError: If input and target would no longer agree.
         """
 
     def __call__(self, signal: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
-        """A changed copy of one item."""
-        signal, target, row = self.draw(signal, target, generator)
-        if row is None:
+        """Returns a transformed copy of one item."""
+        signal, target, params = self.make_params(signal, target, generator)
+        if params is None:
             return signal, target
-        batch: Any = join([(signal, target, "", 0, row)])
-        self.make(batch, batch.pop(CHANGES))
-        alone = isinstance(target, Tensor) and target.ndim > 1
-        return batch["input"][0], batch["target"][0] if alone else target
+        is_mask = isinstance(target, Tensor) and target.ndim == 2
+        batch: Any = {"input": signal[None].clone(), "sizes": [tuple(signal.shape[1:])]}
+        batch["target"] = target[None].clone() if is_mask else [target]
+        self.transform(batch, torch.tensor([params], dtype=torch.float64))
+        return batch["input"][0], batch["target"][0]
 
 
-def numbers(generator: Generator, *ranges: tuple[float, float]) -> list[float]:
-    """One number from each (low, high), drawn at once: one call costs less than ten."""
+def uniform(generator: Generator, *ranges: tuple[float, float]) -> list[float]:
+    """Draws one number from each (low, high) by a single call of the generator, which costs less than one call each."""
     shares = torch.rand(len(ranges), generator=generator, dtype=torch.float64).tolist()
     return [low + (high - low) * share for (low, high), share in zip(ranges, shares, strict=True)]

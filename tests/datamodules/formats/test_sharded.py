@@ -22,7 +22,7 @@ from datamodules.shards import download
 from datamodules.shards.download import ShardError
 from datamodules.shards.writer import pack
 from datamodules.synthetic import Digits, Scenes, Tones
-from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import InputError, Spec
 
 TINY = ("backbone.width=8", "trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "data.batch_size=64")
@@ -103,7 +103,7 @@ def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_workers_change_nothing(digits: Path, split: str) -> None:
-    data = prepared(digits, batch_size=100, seed=1, augment=Augment(flip=0.5, rotate=20))
+    data = prepared(digits, batch_size=100, seed=1, augment=Augment(horizontal_flip=0.5, degrees=20))
     alone = content(data, split)
     data.num_workers = 2
     assert content(data, split) == alone
@@ -165,7 +165,7 @@ def test_a_checkpoint_of_other_data_is_refused(digits: Path) -> None:
 
 def test_images_and_sounds_have_changes_of_their_own(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds images: say data=sharded$"):
-        prepared(digits, augment=SoundAugment())
+        prepared(digits, augment=AudioAugment())
     pack(Tones(count=20), str(tmp_path / "tones"), 5, 0)
     with pytest.raises(InputError, match="holds sound: say data=sharded_audio"):
         prepared(tmp_path / "tones")

@@ -116,7 +116,7 @@ def test_bytes_of_a_batch(image_folder: Path, mask_folder: Path) -> None:
     data.prepare()
     assert batch_bytes(data.splits["train"], 4) == 4 * 3 * 32 * 32
     assert batch_bytes(data.splits["train"], 1000) == len(data.splits["train"]) * 3 * 32 * 32
-    cut = Digits(augment=Augment(crop=10))
+    cut = Digits(augment=Augment(random_crop=10))
     cut.prepare()
     assert batch_bytes(cut.splits["train"], 10) == 10 * 10 * 10
     masks = MaskFolder(str(mask_folder), batch_size=2)

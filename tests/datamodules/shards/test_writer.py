@@ -23,7 +23,7 @@ from datamodules.shards import writer
 from datamodules.shards.manifest import read_manifest
 from datamodules.shards.writer import pack
 from datamodules.synthetic import Digits, Scenes, Tones
-from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -61,7 +61,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def reader(folder: Path, ndim: int = 2, **arguments: Any) -> Sharded:
-    return Sharded(str(folder), augment=Augment() if ndim == 2 else SoundAugment(), num_workers=0, **arguments)
+    return Sharded(str(folder), augment=Augment() if ndim == 2 else AudioAugment(), num_workers=0, **arguments)
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

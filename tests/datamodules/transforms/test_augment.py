@@ -8,7 +8,7 @@ from torch import Generator
 
 from datamodules.decoding.resize import place
 from datamodules.synthetic import Scenes
-from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import IGNORE, InputError, Spec
 
 SHARE = st.floats(0, 0.5)
@@ -55,23 +55,28 @@ def test_the_same_generator_the_same_change() -> None:
 
 def test_sound() -> None:
     wave = torch.sin(torch.arange(1000) / 5).unsqueeze(0)
-    change = SoundAugment(0.2, 6, 0.1)
+    change = AudioAugment(0.2, 6, 0.1)
     first, second = (change(wave, 1, Generator().manual_seed(3))[0] for _ in range(2))
     assert torch.equal(first, second)
     assert first.shape == wave.shape
     assert torch.isfinite(first).all()
-    assert torch.equal(SoundAugment()(wave, 1, Generator())[0], wave)
+    assert torch.equal(AudioAugment()(wave, 1, Generator())[0], wave)
 
 
 IMAGES = st.tuples(st.sampled_from([1, 3]), st.integers(8, 70), st.integers(8, 70))
 
 
 @settings(deadline=None, max_examples=60)
-@given(IMAGES, st.integers(0, 10**6), st.sampled_from(["none", "randaugment", "trivial"]), st.sampled_from([0.0, 1.0]))
+@given(
+    IMAGES,
+    st.integers(0, 10**6),
+    st.sampled_from(["none", "randaugment", "trivialaugment"]),
+    st.sampled_from([0.0, 1.0]),
+)
 def test_policies_keep_a_picture_a_picture(shape: tuple[int, int, int], seed: int, policy: str, erase: float) -> None:
     image = torch.randint(0, 256, shape, dtype=torch.uint8, generator=Generator().manual_seed(seed))
     before = image.clone()
-    change = Augment(policy=policy, erase=erase)
+    change = Augment(auto_augment=policy, random_erasing=erase)
     state = torch.get_rng_state()
     moved, label = change(image, 3, Generator().manual_seed(seed))
     assert (moved.shape, moved.dtype, label) == (image.shape, torch.uint8, 3)
@@ -82,10 +87,10 @@ def test_policies_keep_a_picture_a_picture(shape: tuple[int, int, int], seed: in
     torch.set_rng_state(state)
 
 
-@pytest.mark.parametrize("policy", ["randaugment", "trivial"])
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
 def test_policies_do_something(policy: str) -> None:
     image = scene()[0]
-    change = Augment(policy=policy)
+    change = Augment(auto_augment=policy)
     said = [change(image, 0, Generator().manual_seed(seed))[0] for seed in range(20)]
     assert len({tuple(moved.flatten().tolist()) for moved in said}) > 10
 
@@ -94,7 +99,7 @@ def test_erasing_blackens_one_box() -> None:
     image = torch.full((3, 40, 60), 200, dtype=torch.uint8)
     hit = 0
     for seed in range(20):
-        moved = Augment(erase=0.5)(image, 0, Generator().manual_seed(seed))[0]
+        moved = Augment(random_erasing=0.5)(image, 0, Generator().manual_seed(seed))[0]
         black = (moved == 0).all(0)
         assert ((moved == 200).all(0) | black).all()
         if black.any():
@@ -141,7 +146,7 @@ def test_sound_stays_finite_and_as_long(
 ) -> None:
     wave = torch.randn(1, length, generator=Generator().manual_seed(seed)).clamp(-1, 1)
     before = wave.clone()
-    moved = SoundAugment(shift, gain, noise, mask)(wave, 1, Generator().manual_seed(seed))[0]
+    moved = AudioAugment(shift, gain, noise, mask)(wave, 1, Generator().manual_seed(seed))[0]
     assert moved.shape == wave.shape
     assert torch.isfinite(moved).all()
     assert torch.equal(wave, before)
@@ -151,7 +156,7 @@ def test_a_masked_stretch_is_one_and_not_too_long() -> None:
     wave = torch.ones(1, 1000)
     lengths = []
     for seed in range(50):
-        quiet = (SoundAugment(mask=0.3)(wave, 1, Generator().manual_seed(seed))[0][0] == 0).nonzero().flatten()
+        quiet = (AudioAugment(time_mask=0.3)(wave, 1, Generator().manual_seed(seed))[0][0] == 0).nonzero().flatten()
         lengths.append(len(quiet))
         assert not len(quiet) or quiet[-1] - quiet[0] + 1 == len(quiet)
     assert max(lengths) <= 300
@@ -162,36 +167,43 @@ def test_a_masked_stretch_is_one_and_not_too_long() -> None:
     ("target", "channels", "good"),
     [("label", 3, True), ("labels", 1, True), ("boxes", 3, False), ("mask", 1, False), ("label", 4, False)],
 )
-@pytest.mark.parametrize("change", [Augment(policy="trivial"), Augment(erase=0.5)])
+@pytest.mark.parametrize("change", [Augment(auto_augment="trivialaugment"), Augment(random_erasing=0.5)])
 def test_policies_are_for_labelled_pictures(change: Augment, target: str, channels: int, good: bool) -> None:
     spec = Spec(2, channels, ("a", "b"), target=target)
-    Augment(flip=0.5, rotate=3).suits(spec)
+    Augment(horizontal_flip=0.5, degrees=3).check_spec(spec)
     if good:
-        change.suits(spec)
+        change.check_spec(spec)
     else:
-        with pytest.raises(InputError, match=r"data\.augment\.(policy|erase) changes the picture alone"):
-            change.suits(spec)
+        with pytest.raises(InputError, match=r"data\.augment\.(auto_augment|random_erasing) changes the picture alone"):
+            change.check_spec(spec)
 
 
 def test_unsuited_data_is_refused_before_training() -> None:
-    data = Scenes("boxes", 10, 48, augment=Augment(policy="randaugment"))
+    data = Scenes("boxes", 10, 48, augment=Augment(auto_augment="randaugment"))
     with pytest.raises(InputError, match="takes grey or RGB pictures with labels; this data has 3 channels with boxes"):
         data.prepare()
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"flip": 1.5}, {"rotate": -1.0}, {"crop": -1}, {"scale": -0.1}, {"erase": 2.0}, {"policy": "autoaugment"}],
+    [
+        {"horizontal_flip": 1.5},
+        {"degrees": -1.0},
+        {"random_crop": -1},
+        {"scale": -0.1},
+        {"random_erasing": 2.0},
+        {"auto_augment": "autoaugment"},
+    ],
 )
 def test_refusals(wrong: dict) -> None:
     with pytest.raises(InputError, match=r"data\.augment"):
         Augment(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"shift": 2.0}, {"mask": -0.1}, {"gain": -1.0}, {"noise": -1.0}])
+@pytest.mark.parametrize("wrong", [{"shift": 2.0}, {"time_mask": -0.1}, {"gain": -1.0}, {"noise": -1.0}])
 def test_sound_refusals(wrong: dict) -> None:
     with pytest.raises(InputError, match=r"data\.augment"):
-        SoundAugment(**wrong)
+        AudioAugment(**wrong)
 
 
 @settings(deadline=None)

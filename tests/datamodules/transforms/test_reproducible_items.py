@@ -20,12 +20,12 @@ from datamodules.formats.image_folder import ImageFolder
 from datamodules.joint import JointDataModule
 from datamodules.loading.collate import CHANGES, collate
 from datamodules.synthetic import Digits, Scenes, Tones
-from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import IGNORE
 
 ROOT = Path(__file__).parents[3]
 ALL = Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)
-SOUND = SoundAugment(0.3, 6.0, 0.2, 0.3)
+SOUND = AudioAugment(0.3, 6.0, 0.2, 0.3)
 
 
 def made(data: DataModule, split: str = "train", epoch: int = 0) -> Iterator[Any]:
@@ -51,8 +51,10 @@ KINDS: dict[str, Callable[..., DataModule]] = {
     "grey pictures": partial(Digits, augment=ALL),
     "turned about": partial(Digits, augment=Augment(0.5, 0.5)),
     "tinted": partial(Digits, channels=3, augment=Augment(color_jitter=0.4)),
-    "cut out": partial(Digits, augment=Augment(rotate=9.0, crop=17)),
-    "policies": partial(Digits, channels=3, augment=Augment(flip=0.5, policy="trivial", erase=0.5)),
+    "cut out": partial(Digits, augment=Augment(degrees=9.0, random_crop=17)),
+    "policies": partial(
+        Digits, channels=3, augment=Augment(horizontal_flip=0.5, auto_augment="trivialaugment", random_erasing=0.5)
+    ),
     "masks": partial(Scenes, "mask", 40, 96, augment=ALL),
     "boxes": partial(Scenes, "boxes", 40, 96, augment=ALL),
     "any number of labels": partial(Scenes, "labels", 40, 96, augment=ALL),
@@ -83,13 +85,13 @@ def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
 
 DIGEST = """
 import hashlib, sys, torch
-from datamodules.transforms.augment import Augment, SoundAugment
+from datamodules.transforms.augment import Augment, AudioAugment
 from datamodules.synthetic import Scenes, Tones
 torch.set_num_threads(int(sys.argv[1]))
 said = hashlib.sha256()
 for data in (
     Scenes("mask", 24, 128, batch_size=24, augment=Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)),
-    Tones(24, augment=SoundAugment(0.3, 6.0, 0.2, 0.3)),
+    Tones(24, augment=AudioAugment(0.3, 6.0, 0.2, 0.3)),
 ):
     data.prepare()
     for batch in data.loader("train"):
@@ -123,7 +125,10 @@ def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
     data.prepare()
     items = data.splits["train"]
     batch = data.on_after_batch_transfer(collate(items.__getitems__([(1, i) for i in range(10)])), 0)
-    data.augment, drawn = lambda *sample: ALL(*sample), batch  # no Change: every item is changed where it is loaded
+    data.augment, drawn = (
+        lambda *sample: ALL(*sample),
+        batch,
+    )  # no RandomTransform: every item is changed where it is loaded
     again = collate(items.__getitems__([(1, i) for i in range(10)]))
     assert CHANGES not in again
     assert torch.equal(drawn["input"], again["input"])
@@ -136,10 +141,10 @@ def test_padding_stays_and_says_nothing() -> None:
         for seed, (height, width) in enumerate(shapes):
             image = torch.full((3, height, width), 100 + seed, dtype=torch.uint8)
             mask = torch.randint(0, 3, (height, width), generator=Generator().manual_seed(seed), dtype=torch.uint8)
-            image, mask, row = ALL.draw(image, mask, Generator().manual_seed(seed))
+            image, mask, row = ALL.make_params(image, mask, Generator().manual_seed(seed))
             found.append((image, mask, "", 0, row))
         joined = collate(found)
-        ALL.make(joined, joined.pop(CHANGES))
+        ALL.transform(joined, joined.pop(CHANGES))
         return joined
 
     company = batch((30, 40), (50, 20), (50, 20), (9, 9))
@@ -184,7 +189,7 @@ def test_pictures_move_as_torchvision_moves_them(
     inside = theirs(torch.ones(1, height, width), InterpolationMode.BILINEAR, 0.0)[0] == 1
     expected = theirs(image, InterpolationMode.BILINEAR, 0.0)
     difference = (moved.float() - expected.float()).abs()[:, inside]
-    if change.moves and inside.any():
+    if change.is_affine and inside.any():
         assert difference.max() <= 1
         assert difference.mean() < 0.05
     expected_mask = theirs(mask[None], InterpolationMode.NEAREST, float(IGNORE))[0]
@@ -203,7 +208,7 @@ def test_colours_change_about_as_torchvisions() -> None:
 
 def test_gaps_have_the_pictures_own_mean() -> None:
     image = torch.cat([torch.full((1, 40, 40), value, dtype=torch.uint8) for value in (10, 100, 250)])
-    changed = Augment(rotate=45.0, scale=0.5, shift=0.5)(image, 0, Generator().manual_seed(1))[0]
+    changed = Augment(degrees=45.0, scale=0.5, translate=0.5)(image, 0, Generator().manual_seed(1))[0]
     assert torch.equal(changed, image)
 
 
@@ -237,7 +242,7 @@ def test_training_items_are_judged_as_they_are(joint: bool) -> None:
 
 
 def test_nothing_is_drawn_where_nothing_changes() -> None:
-    data = Digits(augment=Augment(crop=20))
+    data = Digits(augment=Augment(random_crop=20))
     data.prepare()
     data.no_augment_epochs = 1
     assert next(iter(data.loader("train"))).keys() == {"input", "target", "sizes", "names", "seeds"}
