@@ -38,7 +38,7 @@ SMALL_RCNN = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
 SMALL_UNET = partial(UNet, widths=(16, 16, 16, 16, 16))
 
 
-SHIFT_AND_ROTATE = Augment(shift=0.2, rotate=10.0)
+SHIFT_AND_ROTATE = Augment(translate=0.2, degrees=10.0)
 
 
 def digits(count: int = 40, **options: Any) -> Digits:

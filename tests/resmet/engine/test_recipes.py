@@ -20,7 +20,7 @@ SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 DATA = {
     "classification": partial(digits, batch_size=15),  # 40 items: the last batch is smaller
-    "cut-outs": partial(digits, batch_size=15, augment=Augment(shift=0.2, rotate=10.0, crop=16)),
+    "cut-outs": partial(digits, batch_size=15, augment=Augment(translate=0.2, degrees=10.0, random_crop=16)),
     "segmentation": partial(Scenes, "mask", 12, 48),
 }
 
