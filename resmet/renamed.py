@@ -57,9 +57,13 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     # pending: "task.head.sampled": "task.head.batch_size_per_image",
     # pending: "task.head.threshold": "task.head.score_threshold",
     # pending: "task.head.pool": "task.head.extra_pool_level",
-    # pending: "sweep.launcher.cards": "sweep.launcher.gpus",
-    # pending: "sweep.startup": "sweep.startup_trials",
-    # pending: "sweep.warmup": "sweep.warmup_epochs",
+    "sweep.launcher.cards": "sweep.launcher.gpus",
+    "sweep.launcher.partition": "sweep.launcher.sbatch.partition",
+    "sweep.launcher.account": "sweep.launcher.sbatch.account",
+    "sweep.launcher.qos": "sweep.launcher.sbatch.qos",
+    "sweep.launcher.constraint": "sweep.launcher.sbatch.constraint",
+    "sweep.startup": "sweep.startup_trials",
+    "sweep.warmup": "sweep.warmup_epochs",
 }
 """{old key: new key, or all of them where it was split}."""
 
@@ -91,8 +95,8 @@ TARGETS = {
     "datamodules.voc.Voc": "datamodules.formats.voc.Voc",
     "datamodules.yolo.Yolo": "datamodules.formats.yolo.Yolo",
     "runs.guard.Guard": "resmet.callbacks.nan_guard.Guard",
-    "runs.launching.Local": "resmet.sweeps.launchers.Local",
-    "runs.launching.Slurm": "resmet.sweeps.launchers.Slurm",
+    "runs.launching.Local": "resmet.sweeps.launchers.LocalLauncher",
+    "runs.launching.Slurm": "resmet.sweeps.launchers.SlurmLauncher",
     "runs.loggers.mlflow": "resmet.engine.loggers.mlflow",
     "runs.loggers.tensorboard": "resmet.engine.loggers.tensorboard",
     "runs.loggers.wandb": "resmet.engine.loggers.wandb",

@@ -54,6 +54,6 @@ def main() -> NoReturn:
 
 def sweep_if_requested(argv: Sequence[str]) -> int | None:
     """Runs the sweep that `argv` asks for and returns its exit code; None where it asks for a single run."""
-    from resmet.sweeps.command import asked, sweep
+    from resmet.sweeps.command import is_sweep, sweep
 
-    return sweep(argv) if asked(argv[1:]) else None
+    return sweep(argv) if is_sweep(argv[1:]) else None

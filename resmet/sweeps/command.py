@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -22,166 +20,161 @@ from foundation.parallel.rank_zero import started_externally
 from foundation.storage.atomic import write_text
 from foundation.structures import InputError
 from resmet.cli.conf_files import CONF, load
-from resmet.cli.config_dir import check_config_dir
+from resmet.cli.config_dir import check_config_dir, config_dirs, search_path_of
 from resmet.cli.console_log import start_log
-from resmet.cli.hydra_state import to_plain
+from resmet.cli.hydra_state import hide_shared_files, to_plain
 from resmet.cli.messages import translate
+from resmet.cli.options import CONFIG_DIR, MULTIRUN, marked
 from resmet.cli.validate import check
-from resmet.sweeps.scheduler import Loop
+from resmet.sweeps.scheduler import Scheduler
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space, read_space
-from resmet.sweeps.sweep_dir import Request, Said, describe, find_folder, read_said, refuse_programs
-from resmet.sweeps.trial import read_trials
+from resmet.sweeps.study import SweepStudy
+from resmet.sweeps.sweep_dir import (
+    Request,
+    describe,
+    find_sweep_dir,
+    locked,
+    read_sweep_config,
+    refuse_programs,
+)
 
-SWEEP = ("-m", "--multirun")
-PLACES = ("-cd", "--config-dir")
-MOST = 100
+MOST_COMPOSED = 100
 """Of more combinations than these, not every one is composed beforehand (a tenth of a second each), but every value is."""
 
 
-def asked(words: Sequence[str]) -> bool:
-    """Whether a command line is a sweep's; ``-m --help`` and its like are Hydra's."""
-    flags = {word.split("=")[0] for word in words if word.startswith("-")}
-    if flags - {*SWEEP, *PLACES}:
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for a sweep; ``-m --help`` and its like are Hydra's."""
+    options = {argument.split("=")[0] for argument in arguments if argument.startswith("-")}
+    if options - {*MULTIRUN, *CONFIG_DIR}:
         return False
-    about = any(word.split("=")[0].split(".")[0].split("/")[0] == "sweep" for word in words)
-    return bool(flags & set(SWEEP)) or about or bool(old_sweeps(words))
+    return bool(options & set(MULTIRUN)) or any(map(is_of_sweep, arguments)) or bool(resumed_sweeps(arguments))
 
 
-def old_sweeps(words: Sequence[str]) -> list[Path]:
-    """Folders of sweeps that are to be gone on with."""
-    named = [Path(word[7:].strip("'\"")) for word in words if word.startswith("resume=")]
+def is_of_sweep(override: str) -> bool:
+    """Whether an override is of the sweep itself, rather than of its trials: ``sweep=``, ``sweep.jobs=``, ``sweep/launcher=``."""
+    return override.split("=")[0].split(".")[0].split("/")[0] == "sweep"
+
+
+def resumed_sweeps(arguments: Sequence[str]) -> list[Path]:
+    """Returns the folders of sweeps that ``resume=`` names."""
+    named = [Path(argument[7:].strip("'\"")) for argument in arguments if argument.startswith("resume=")]
     return [folder for folder in named if (folder / "sweep.yaml").is_file()]
 
 
 def sweep(argv: Sequence[str]) -> int:
-    """Run the sweep that the command line `argv`, with its script, asks for; returns its exit code.
+    """Runs the sweep that the command line `argv`, with its script, asks for; returns its exit code.
 
-    0 all trials are done (or pruned); 1 a trial failed; 2 trials were refused and none failed; 130 and 143 after a signal.
+    0 all trials are done or pruned; 1 a trial failed; 2 trials were refused and none failed; 130 and 143 after a signal.
 
     Raises:
-        InputError: If some trial could not run, or the folder holds something else. Nothing has been made then.
+        InputError: If some trial could not run, or the folder holds something else. Nothing has been written then.
     """
     if started_externally():
         raise InputError(
-            "a sweep starts the processes of its trials itself: start it once, not by torchrun, srun or with several tasks"
+            "sweep.launched_in_parallel",
+            "a sweep starts the processes of its trials itself: start it once, not by torchrun, srun or with several tasks",
         )
     program = [sys.executable, str(Path(argv[0]).resolve())]
-    words = again(list(argv[1:]))
-    flags = [word for i, word in enumerate(words) if word.startswith("-") or (i and words[i - 1] in PLACES)]
-    rest = [word for word in words if word not in flags]
-    places = [word.partition("=")[2] or words[words.index(word) + 1] for word in flags if word.split("=")[0] in PLACES]
-    check_config_dir([word for word in words if word not in SWEEP], "train")
-    search_path = [f"hydra.searchpath=[{','.join(f'file://{Path(place).resolve()}' for place in places)}]"]
+    arguments = with_saved(list(argv[1:]))
+    check_config_dir([argument for argument in arguments if argument not in MULTIRUN], "train")
+    hide_shared_files()
+    options = [argument for argument, is_option in marked(arguments) if is_option and argument not in MULTIRUN]
+    overrides = [argument for argument, is_option in marked(arguments) if not is_option]
+    folders = config_dirs(arguments)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        request = read(rest, [word for word in flags if word not in SWEEP])
+        request = read_request(overrides, options)
         search = build_search(request.sweep)
-        search.refuse(request.space)
-        cfg = check_trials(request.space, search_path if places else [])
-    said = describe(request, search, program)
-    folder, old = find_folder(request, said, search)
-    return run(folder, old, said, program + request.flags, request.space, search, cfg)
+        search.check(request.space)
+        cfg = check_trials(request.space, [search_path_of(folders)] if folders else [])
+    config = describe(request, search, program)
+    folder = find_sweep_dir(request, config)
+    with locked(folder) as lock:
+        epochs = cfg.trainer.get("max_epochs") or 1
+        study = SweepStudy(folder, request.space, search, cfg.seed if isinstance(cfg.seed, int) else 0, epochs)
+        write_text(folder / "sweep.yaml", yaml.safe_dump(config, sort_keys=False, width=10_000))
+        start_log(folder / "sweep.log")
+        return Scheduler(folder, program + request.options, study, lock).run()
 
 
-def again(words: list[str]) -> list[str]:
-    """`words`, with those that a sweep was started with where no others are given but its folder and ``sweep...``.
+def with_saved(arguments: list[str]) -> list[str]:
+    """Returns `arguments`, with those of the resumed sweep if only its folder and overrides of the sweep are given.
 
     Raises:
-        InputError: If words of a sweep are said without ``-m``.
+        InputError: If a sweep is asked for without ``-m``.
     """
-    old = old_sweeps(words)
-    own = [word for word in words if not word.startswith(("resume=", "run_dir=", "sweep.", "sweep=", "sweep/", "-"))]
-    if old and not own:
-        said = read_said(old[0])
-        refuse_programs(said, old[0])
-        return [*said["flags"], *said["words"], *said["chosen"], *words]
-    if not any(word in SWEEP for word in words):
-        raise InputError("sweep, or the folder of a sweep, is said of many runs at once: say -m too")
-    return words
+    resumed = resumed_sweeps(arguments)
+    own = [a for a in arguments if not (a.startswith(("resume=", "run_dir=", "-")) or is_of_sweep(a))]
+    if resumed and not own:
+        config = read_sweep_config(resumed[0])
+        refuse_programs(config, resumed[0])
+        return [*config["flags"], *config["words"], *config["chosen"], *arguments]
+    if not any(argument in MULTIRUN for argument in arguments):
+        text = "sweep=..., or resume= with the folder of a sweep, is for many runs: add -m"
+        raise InputError("sweep.needs_multirun", text)
+    return arguments
 
 
-def read(words: list[str], flags: list[str]) -> Request:
-    """Tell apart what is said of the trials, of the sweep, and of the folder.
+def read_request(arguments: list[str], options: list[str]) -> Request:
+    """Tells apart overrides of the trials, of the sweep, and of the folder.
 
     Raises:
-        HydraException: If a word is not of Hydra's grammar.
-        InputError: If the folder is to vary, or there is nothing to choose from.
+        HydraException: If an override is not of Hydra's grammar.
+        InputError: If the folder varies, or an axis is empty.
     """
     own: dict[str, str | None] = {"run_dir": None, "resume": None}
     trial: list[Override] = []
-    manner: dict[str, str] = {}
-    for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words):
+    of_sweep: dict[str, str] = {}
+    for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(arguments):
         key, line = override.key_or_group, str(override.input_line)
         if key in own:
             if override.is_sweep_override():
-                raise InputError(f"{line}: a sweep has one folder, with a folder for each trial in it")
-            value: Any = override.value()
-            own[key] = None if value is None else str(value)
-        elif key.split(".")[0].split("/")[0] == "sweep":
-            group = key in ("sweep.launcher", "sweep/launcher")  # a choice, said either way
-            manner["launcher" if group else key] = (
-                f"sweep/launcher={override.get_value_element_as_str()}" if group else line
-            )
+                text = f"{line}: a sweep has one folder, with a folder for each trial in it"
+                raise InputError("sweep.several_folders", text)
+            own[key] = None if override.value() is None else str(override.value())
+        elif key in ("sweep.launcher", "sweep/launcher"):  # a choice, written either way
+            of_sweep["launcher"] = f"sweep/launcher={override.get_value_element_as_str()}"
+        elif is_of_sweep(key):
+            of_sweep[key] = line
         else:
             trial.append(override)
-    return Request(read_space(trial), list(manner.values()), flags, own["run_dir"], own["resume"])
+    return Request(read_space(trial), list(of_sweep.values()), options, own["run_dir"], own["resume"])
 
 
-def build_search(words: list[str]) -> Search:
-    """The search that ``conf/sweep/`` and `words` describe."""
+def build_search(overrides: list[str]) -> Search:
+    """Returns the search that ``conf/sweep/`` and `overrides` describe."""
     try:
-        cfg = compose("sweep", words)
+        cfg = compose("sweep", overrides)
         check(to_plain(cfg), "sweep")
     except (HydraException, OmegaConfBaseException) as error:
         raise translate(error, "sweep") from error
     ours = {load(file).get("_target_") for file in (CONF / "sweep").rglob("*.yaml")}
     for node in (cfg.sweep, cfg.sweep.launcher):
         if node._target_ not in ours:
-            raise InputError(f"a sweep may not build {node._target_}: choose from conf/sweep/")
+            text = f"a sweep may not instantiate {node._target_}: choose from conf/sweep/"
+            raise InputError("sweep.forbidden_target", text)
     try:
         return instantiate(cfg.sweep, _convert_="all")
     except InstantiationException as error:
-        raise error.__cause__ or error from None  # what the constructor itself said
+        raise error.__cause__ or error from None  # what the constructor itself raised
 
 
-def check_trials(space: Space, more: list[str]) -> DictConfig:
-    """Compose and check every trial, or every value where combinations are too many; returns the first one's config.
+def check_trials(space: Space, search_path: list[str]) -> DictConfig:
+    """Composes and checks every trial, or every value if combinations are too many; returns the first one's config.
 
     Raises:
-        InputError: For the first that can't run, naming it.
+        InputError: For the first trial that can't run, naming it.
     """
-    countable = all(axis.values for axis in space.axes) and space.count() <= MOST
+    countable = all(axis.values for axis in space.axes) and space.count() <= MOST_COMPOSED
     points: Iterable[dict[str, str]] = space.grid() if countable else space.probes()
     configs: list[DictConfig] = []
     for values in points:
         try:
-            cfg = compose("train", [*more, *space.line(values)])
+            cfg = compose("train", [*search_path, *space.overrides_of(values)])
             check(to_plain(cfg), "train")
         except (HydraException, OmegaConfBaseException, InputError) as error:
-            named = " ".join(f"{key}={value}" for key, value in values.items())
-            text, code = str(translate(error, "train")), translate(error, "train").code
-            raise InputError(code, text if text.startswith(named) else f"trial {named}: {text}") from error
+            named, coded = " ".join(f"{key}={value}" for key, value in values.items()), translate(error, "train")
+            text = str(coded) if str(coded).startswith(named) else f"trial {named}: {coded}"
+            raise InputError(coded.code, text) from error
         configs = configs or [cfg]
     return configs[0]
-
-
-def run(folder: Path, old: bool, said: Said, program: list[str], space: Space, search: Search, cfg: DictConfig) -> int:
-    """Make the folder, lock it, and go through the trials."""
-    try:
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise InputError(f"run_dir={folder} can't be written ({error.strerror}): name another folder") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"run_dir={folder} is in use: the sweep is at work, or trials of it are that it left behind; wait for them"
-            ) from error
-        trials = read_trials(folder, {axis.key for axis in space.axes}) if old else []
-        write_text(folder / "sweep.yaml", yaml.safe_dump(said, sort_keys=False, width=10_000))
-        start_log(folder / "sweep.log")
-        epochs = cfg.trainer.get("max_epochs") or 1
-        search.begin(space, folder, cfg.seed if isinstance(cfg.seed, int) else 0, epochs, trials)
-        return Loop(folder, program, space, search, trials, lock.fileno()).run()

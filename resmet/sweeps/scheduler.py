@@ -1,4 +1,4 @@
-"""The loop of a sweep: start trials, watch them, end the hopeless ones, keep the books."""
+"""The loop of a sweep: starts trials, watches them, prunes them, and stores how each ended."""
 
 from __future__ import annotations
 
@@ -9,226 +9,219 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from resmet.callbacks import signals
+from resmet.callbacks.signals import requeue
 from resmet.checkpoints.layout import has_checkpoint
-from resmet.cli import exit_codes
+from resmet.cli.exit_codes import FAILURE, INTERRUPTED, INVALID_REQUEST, SUCCESS, TERMINATED
 from resmet.sweeps.launchers import Handle
-from resmet.sweeps.plots import show, write_chart
-from resmet.sweeps.search import Search
-from resmet.sweeps.search_space import Space
-from resmet.sweeps.trial import (
-    DONE,
-    FAILED,
-    PRUNED,
-    REFUSED,
-    RUNNING,
-    STOPPED,
-    Trial,
-    scores,
-    unseen_seconds,
-    write_trials,
-)
+from resmet.sweeps.plots import print_table, write_plots
+from resmet.sweeps.study import SweepStudy
+from resmet.sweeps.trial import Status, Trial, read_metrics, validation_scores, with_results, write_csv
 
-POLL = 0.2  # seconds
+POLL_SECONDS = 0.2
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-STOPS = {exit_codes.INTERRUPTED, signals.TERMINATED, -signal.SIGTERM, -signal.SIGINT}
-"""Exit codes of a trial that somebody ended."""
+STOPPED_CODES = {INTERRUPTED, TERMINATED, -signal.SIGTERM, -signal.SIGINT}
+"""Exit codes of a trial that a signal ended."""
 
 log = logging.getLogger("resmet")
 
 
-class Loop:
-    """Go through the trials of a sweep.
+class RunningTrial:
+    """A trial that runs.
 
     Args:
-        folder: The sweep's; trial k writes to ``folder/k``, what it says goes to ``folder/logs/k.err``.
-        program: The command of a trial, which its words follow.
-        space: What varies.
-        search: Which trial comes next.
-        trials: Those that an earlier part of the sweep has begun.
-        lock: The file that trials on this machine hold open.
+        trial: As it was when it started.
+        handle: Its process or job.
+        folder: Its run folder.
     """
 
-    def __init__(
-        self, folder: Path, program: list[str], space: Space, search: Search, trials: list[Trial], lock: int
-    ) -> None:
-        self.folder, self.program, self.space, self.search, self.lock = folder, program, space, search, lock
-        self.trials, self.total = trials, max(search.total(space), len(trials))
-        self.cut = [trial for trial in trials if not trial.ended]  # these come first
-        self.running: dict[int, Handle] = {}
-        self.began: dict[int, tuple[float, int]] = {}  # when, and after how many epochs
-        self.judged: dict[int, int] = {}  # the last epoch that the search has seen
-        self.hopeless: set[int] = set()
+    def __init__(self, trial: Trial, handle: Handle, folder: Path) -> None:
+        self.trial, self.handle, self.folder = trial, handle, folder
+        self.started, self.reported_epoch, self.pruned = time.monotonic(), 0, False
+
+    def new_scores(self) -> list[tuple[int, float]]:
+        """Returns (epoch, score) of the epochs that were validated since the last call."""
+        scores = [(epoch, score) for epoch, score in validation_scores(self.folder) if epoch > self.reported_epoch]
+        self.reported_epoch = max([epoch for epoch, _ in scores], default=self.reported_epoch)
+        return scores
+
+    def prune(self) -> None:
+        self.pruned = True
+        self.handle.stop(signal.SIGTERM)
+
+    def ended(self, code: int, status: Status, log_file: Path) -> Trial:
+        """Returns the trial as it ended."""
+        seconds = self.trial.seconds + time.monotonic() - self.started
+        message = "" if status in ("done", "pruned") else self.handle.message or last_line(log_file)
+        return with_results(
+            replace(self.trial, status=status, code=code, seconds=seconds, message=message), self.folder
+        )
+
+
+class Scheduler:
+    """Runs the trials of a sweep.
+
+    Args:
+        folder: The sweep's; trial k writes to ``folder/k``, its output goes to ``folder/logs``.
+        program: The command of a trial, which its overrides follow.
+        study: The trials, and which comes next.
+        lock: The file descriptor that trials on this machine keep open.
+    """
+
+    def __init__(self, folder: Path, program: list[str], study: SweepStudy, lock: int) -> None:
+        self.folder, self.program, self.study, self.lock = folder, program, study, lock
+        self.search, self.logs = study.search, folder / "logs"
+        self.trials = {trial.number: trial for trial in study.trials()}
+        self.total = max(self.search.total(study.space), len(self.trials))
+        self.unfinished = [trial for trial in self.trials.values() if not trial.ended]  # these come first
+        self.running: dict[int, RunningTrial] = {}
         self.signals: list[int] = []
         self.forwarded = 0
 
     def run(self) -> int:
         """Returns the sweep's exit code."""
-        log.info(
-            f"sweep: {self.folder}, {self.total} trials, {sum(trial.ended for trial in self.trials)} of them ended"
-        )
-        before = {number: signal.signal(number, self.note) for number in SIGNALS}
+        ended = sum(trial.ended for trial in self.trials.values())
+        log.info(f"sweep: {self.folder}, {self.total} trials, {ended} of them ended")
+        before = {number: signal.signal(number, self.on_signal) for number in SIGNALS}
         try:
-            while True:
-                self.forward()
-                if not self.signals:
-                    self.fill()
-                if not self.running:
-                    break
+            while self.start_trials() or self.running:
                 self.watch()
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
+                self.forward_signals()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        self.keep()
-        show(self.trials, self.folder)
-        if self.signals:
-            log.info(f"stopped by a signal; go on with resume={self.folder}")
-            if self.signals[0] == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
-                signals.requeue()
-            return exit_codes.INTERRUPTED if self.signals[0] == signal.SIGINT else signals.TERMINATED
-        return exit_code(self.trials)
+        trials = list(self.trials.values())
+        self.write_results()
+        print_table(trials, self.folder)
+        if not self.signals:
+            return exit_code(trials)
+        log.info(f"stopped by a signal; resume with resume={self.folder}")
+        if self.signals[0] == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
+            requeue()
+        return INTERRUPTED if self.signals[0] == signal.SIGINT else TERMINATED
 
-    def note(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signals.append(number)
 
-    def forward(self) -> None:
-        """Hand a signal on to the trials, so that they save and end; the second one ends them at once."""
+    def forward_signals(self) -> None:
+        """Forwards a signal to the trials, so that they save and end; the second one ends them at once."""
         if len(self.signals) == self.forwarded:
             return
         first = self.forwarded == 0
         self.forwarded = len(self.signals)
-        log.info("a signal: the running trials save and end" if first else "a second signal: the trials are ended")
-        for handle in self.running.values():
+        log.info("a signal: the running trials save and end" if first else "a second signal: the trials are killed")
+        for running in self.running.values():
             if first:
-                handle.stop(signal.SIGINT if self.signals[0] == signal.SIGINT else signal.SIGTERM)
+                running.handle.stop(signal.SIGINT if self.signals[0] == signal.SIGINT else signal.SIGTERM)
             else:
-                handle.kill()
+                running.handle.kill()
 
-    def fill(self) -> None:
-        """Start as many trials as may run at a time."""
+    def start_trials(self) -> bool:
+        """Starts as many trials as may run at a time; returns whether it started one."""
+        started = False
         while len(self.running) < self.search.jobs and not self.signals:
-            if self.cut:
-                self.go_on(self.cut.pop(0))
+            if self.unfinished:
+                self.resume(self.unfinished.pop(0))
             elif len(self.trials) < self.total:
-                number = len(self.trials)
-                trial = Trial(number, self.search.propose(number))
-                self.trials.append(trial)
-                self.start(trial, self.anew(trial))
+                self.start(self.study.ask(len(self.trials)))
             else:
-                return
+                break
+            started = True
+        return started
 
-    def go_on(self, trial: Trial) -> None:
-        """Take up a trial that was cut short: it may be done by now, or still in the queue."""
+    def resume(self, trial: Trial) -> None:
+        """Resumes a trial that did not end: it may be done by now, or still in the queue."""
         folder = self.folder / str(trial.number)
-        left = trial.state == RUNNING  # the sweep died, not the trial
-        handle = self.search.launcher.find(trial.job, self.folder / "logs", trial.number) if left else None
+        survived = trial.status == "running"  # the sweep died, not the trial
+        handle = self.search.launcher.find(trial.job, self.logs, trial.number) if survived else None
         if (folder / "metrics.json").is_file():
-            trial.seconds += unseen_seconds(folder) if left else 0.0
-            self.end(trial, DONE, 0)
-        elif handle and handle.poll() not in STOPS:
+            seconds = float(read_metrics(folder).get("seconds") or 0.0) if survived else 0.0
+            done = replace(trial, status="done", code=SUCCESS, message="", seconds=trial.seconds + seconds)
+            self.end(with_results(done, folder))
+        elif handle and handle.poll() not in STOPPED_CODES:
             self.follow(trial, handle)
         elif has_checkpoint(folder) and (folder / "config.yaml").is_file():
             self.start(trial, [f"resume={quoted(folder)}"])
         else:
-            shutil.rmtree(folder, ignore_errors=True)  # it died before its first checkpoint
-            self.start(trial, self.anew(trial))
+            shutil.rmtree(folder, ignore_errors=True)  # it ended before its first checkpoint
+            self.start(trial)
 
-    def anew(self, trial: Trial) -> list[str]:
-        return [*self.space.line(trial.values), f"run_dir={quoted(self.folder / str(trial.number))}"]
-
-    def start(self, trial: Trial, words: Sequence[str]) -> None:
-        line, beside = [*self.program, *words], list(self.running.values())
-        self.follow(trial, self.search.launcher.start(line, self.folder / "logs", trial.number, self.lock, beside))
+    def start(self, trial: Trial, overrides: Sequence[str] = ()) -> None:
+        """Starts a trial with its values, or with other `overrides`."""
+        own = [*self.study.space.overrides_of(trial.values), f"run_dir={quoted(self.folder / str(trial.number))}"]
+        command, others = [*self.program, *(overrides or own)], [running.handle for running in self.running.values()]
+        self.follow(trial, self.search.launcher.start(command, self.logs, trial.number, self.lock, others))
 
     def follow(self, trial: Trial, handle: Handle) -> None:
-        trial.state, trial.code, trial.said, trial.job = RUNNING, None, "", handle.job
-        trial.read(self.folder / str(trial.number))
-        self.running[trial.number] = handle
-        self.began[trial.number] = time.monotonic(), trial.epochs
-        self.judged[trial.number] = 0
-        log.info(f"trial {trial.number} of {self.total} starts: {trial.words} -> {self.folder / str(trial.number)}")
-        write_trials(self.folder, self.trials)
+        folder = self.folder / str(trial.number)
+        trial = with_results(replace(trial, status="running", code=None, message="", job=handle.job), folder)
+        self.running[trial.number] = RunningTrial(trial, handle, folder)
+        log.info(f"trial {trial.number} of {self.total} starts: {trial.overrides} -> {folder}")
+        self.save(trial)
 
     def watch(self) -> None:
-        """Look at every running trial once."""
-        for number, handle in list(self.running.items()):
-            code, trial = handle.poll(), self.trials[number]
-            self.judge(trial, handle)  # after the end, too: others are compared with what it came to
-            if code is None:
-                continue
-            del self.running[number]
-            began, epochs = self.began.pop(number)
-            trial.seconds += time.monotonic() - began
-            trial.said = handle.said or last_words(self.folder / "logs" / f"{number}.err")
-            self.end(trial, self.state_of(trial, code), code)
-            if trial.state == STOPPED and self.search.launcher.goes_on and not self.signals and trial.epochs > epochs:
-                self.cut.append(trial)
+        """Polls every running trial once."""
+        for number, running in list(self.running.items()):
+            code = running.handle.poll()
+            for epoch, score in running.new_scores():  # also after its end: other trials are compared with it
+                if self.study.report(number, epoch, score) and code is None and not running.pruned:
+                    log.info(f"trial {number}: pruned, score {score:.4f} after {epoch} epochs")
+                    running.prune()
+            if code is not None:
+                del self.running[number]
+                trial = running.ended(code, self.status_of(running, code), self.logs / f"{number}.err")
+                self.end(trial)
+                if trial.status == "stopped" and self.search.launcher.requeues and not self.signals:
+                    self.unfinished += [trial] if trial.epochs > running.trial.epochs else []
 
-    def judge(self, trial: Trial, handle: Handle) -> None:
-        """Report new epochs to the search, and ask a hopeless trial to end."""
-        if trial.number in self.hopeless:
-            return
-        for epoch, score in scores(self.folder / str(trial.number)):
-            if epoch <= self.judged[trial.number]:
-                continue
-            self.judged[trial.number] = epoch
-            if self.search.hopeless(trial.number, epoch, score) and handle.poll() is None:
-                log.info(f"trial {trial.number}: ended as hopeless, score {score:.4f} after {epoch} epochs")
-                self.hopeless.add(trial.number)
-                handle.stop(signal.SIGTERM)
-                return
+    def status_of(self, running: RunningTrial, code: int) -> Status:
+        """Returns the status of a trial that ended with `code`."""
+        if code == SUCCESS:
+            return "done"
+        if running.pruned:
+            return "pruned"
+        if self.signals or code in STOPPED_CODES:
+            return "stopped"
+        return "refused" if code == INVALID_REQUEST else "failed"
 
-    def state_of(self, trial: Trial, code: int) -> str:
-        """How a trial stands that has left with `code`."""
-        if code == exit_codes.SUCCESS:
-            return DONE
-        if trial.number in self.hopeless:
-            return PRUNED
-        if self.signals or code in STOPS:
-            return STOPPED
-        return REFUSED if code == exit_codes.INVALID_REQUEST else FAILED
-
-    def end(self, trial: Trial, state: str, code: int) -> None:
-        trial.state, trial.code = state, code
-        trial.read(self.folder / str(trial.number))
-        if state in (DONE, PRUNED):
-            trial.said = ""
-        if trial.ended:
-            self.search.tell(trial)
+    def end(self, trial: Trial) -> None:
         score = "no score" if trial.score is None else f"score {trial.score:.4f}"
-        log.info(
-            f"trial {trial.number}: {state}, {score}, {trial.epochs} epochs, {trial.seconds:.0f} s"
-            + (f" (exit code {code}: {trial.said})" if state in (FAILED, REFUSED) else "")
-        )
-        self.keep()
+        reason = f" (exit code {trial.code}: {trial.message})" if trial.status in ("failed", "refused") else ""
+        log.info(f"trial {trial.number}: {trial.status}, {score}, {trial.epochs} epochs, {trial.seconds:.0f} s{reason}")
+        self.save(trial)
+        self.write_results()
 
-    def keep(self) -> None:
-        write_trials(self.folder, self.trials)
-        write_chart(self.folder, self.trials, self.space)
+    def save(self, trial: Trial) -> None:
+        self.trials[trial.number] = trial
+        self.study.save(trial)
+
+    def write_results(self) -> None:
+        write_csv(self.folder, list(self.trials.values()))
+        write_plots(self.folder, self.study.study)
 
 
 def exit_code(trials: Sequence[Trial]) -> int:
-    """Of a sweep whose trials have ended so."""
-    states = {trial.state for trial in trials}
-    if states & {FAILED, STOPPED, RUNNING}:
-        return exit_codes.FAILURE
-    return exit_codes.INVALID_REQUEST if REFUSED in states else exit_codes.SUCCESS
+    """Returns the exit code of a sweep whose trials ended so."""
+    statuses = {trial.status for trial in trials}
+    if statuses & {"failed", "stopped", "running"}:
+        return FAILURE
+    return INVALID_REQUEST if "refused" in statuses else SUCCESS
 
 
 def quoted(path: Path) -> str:
-    """A path as a value of Hydra's grammar."""
+    """Returns a path as a value in Hydra's grammar."""
     text = str(path)
     if re.fullmatch(r"[\w./+@%-]+", text):
         return text
     return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
 
 
-def last_words(path: Path) -> str:
-    """The last line that a trial wrote to its standard error."""
+def last_line(path: Path) -> str:
+    """Returns the last line of a file, shortened to 400 characters."""
     if not path.is_file():
         return ""
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]

@@ -1,190 +1,140 @@
-"""Which trial comes next: every combination in turn, or what Optuna draws from the trials so far."""
+"""Searches: which values the next trial has, every combination in turn or those that Optuna samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from foundation.structures import InputError
-from resmet.sweeps.launchers import Local, Slurm
-from resmet.sweeps.search_space import Axis, Space, number
-from resmet.sweeps.trial import DONE, PRUNED, Trial
-
-STUDY = "sweep"
+from resmet.sweeps.launchers import LocalLauncher, SlurmLauncher
+from resmet.sweeps.search_space import Space
 
 
 class Search:
-    """What a sweep asks of a search. Trials are numbered from 0 on; scores are the greater the better.
+    """What a sweep needs to know of a search. Trials are numbered from 0; greater scores are better.
+
+    Args:
+        launcher: Where trials run.
+        jobs: Trials at a time.
 
     Raises:
         InputError: If a number is out of range.
     """
 
-    def __init__(self, jobs: int, launcher: Local | Slurm) -> None:
-        if jobs < 1:
-            raise InputError(f"sweep.jobs must be at least 1, got {jobs}")
-        self.jobs, self.launcher = jobs, launcher
+    def __init__(self, launcher: LocalLauncher | SlurmLauncher, jobs: int = 1) -> None:
+        require_at_least(1, jobs=jobs)
+        self.launcher, self.jobs = launcher, jobs
 
     def settings(self) -> dict[str, Any]:
-        """What makes it another search, and so must not differ when a sweep goes on."""
+        """Returns what must not change when a sweep is resumed."""
         return {}
 
-    def refuse(self, space: Space) -> None:
-        """Raise InputError where this search can't go through `space`."""
+    def check(self, space: Space) -> None:
+        """Raises InputError if this search can't be used on `space`."""
 
     def total(self, space: Space) -> int:
-        """How many trials there will be."""
+        """Returns the number of trials."""
         raise NotImplementedError
 
-    def begin(self, space: Space, folder: Path, seed: int, epochs: int, trials: Sequence[Trial]) -> None:
-        """Before the first proposal: `trials` are those that an earlier part of the sweep has begun."""
+    def fixed_values(self, space: Space, number: int) -> dict[str, str] | None:
+        """Returns the values of trial `number`; None if they are sampled."""
+        return None
+
+    def sampler(self, seed: int, number: int) -> Any:
+        """Returns the Optuna sampler for trial `number`."""
         raise NotImplementedError
 
-    def propose(self, place: int) -> dict[str, str]:
-        """The values of trial `place` by key."""
-        raise NotImplementedError
+    def pruner(self, epochs: int) -> Any:
+        """Returns the Optuna pruner for trials of at most `epochs` epochs."""
+        from optuna.pruners import NopPruner
 
-    def hopeless(self, place: int, epoch: int, score: float) -> bool:
-        """Take note of the score of one epoch; whether the trial had better end."""
-        return False
-
-    def tell(self, trial: Trial) -> None:
-        """Take note of how a trial ended."""
+        return NopPruner()
 
 
 class Grid(Search):
-    """Every combination, `jobs` at a time."""
+    """Every combination, the last key fastest."""
 
-    def __init__(self, launcher: Local | Slurm, jobs: int = 1) -> None:
-        super().__init__(jobs, launcher)
-
-    def refuse(self, space: Space) -> None:
+    def check(self, space: Space) -> None:
         for axis in space.axes:
             if not axis.values:
                 raise InputError(
-                    f"{axis.key}={axis.text}: an interval has no end of values: say sweep=optuna, "
-                    f"or name the values ({axis.key}=a,b,c) or their steps ({axis.key}=range(from,to,step))"
+                    "sweep.interval_in_grid",
+                    f"{axis.key}={axis.text}: an interval has no list of values: choose sweep=optuna, "
+                    f"or give the values ({axis.key}=a,b,c) or a range ({axis.key}=range(from,to,step))",
                 )
 
     def total(self, space: Space) -> int:
         return space.count()
 
-    def begin(self, space: Space, folder: Path, seed: int, epochs: int, trials: Sequence[Trial]) -> None:
-        self.points = list(space.grid())
+    def fixed_values(self, space: Space, number: int) -> dict[str, str]:
+        return list(space.grid())[number]
 
-    def propose(self, place: int) -> dict[str, str]:
-        return self.points[place]
+    def sampler(self, seed: int, number: int) -> Any:
+        from optuna.samplers import (
+            RandomSampler,  # samples nothing: all values are fixed. GridSampler ends the study itself
+        )
+
+        return RandomSampler(seed)
 
 
 class Optuna(Search):
     """Tree-structured Parzen estimator, with pruning. Source: Bergstra et al., 2011; Akiba et al., 2019 (arXiv:1907.10902).
 
-    The study lies in the sweep's folder. Trial k is drawn by (seed, k) and what the trials before it came to, so that
-    a sweep that goes on draws what it would have drawn; with several jobs that depends on which trial ends first.
+    Trial k is sampled with the seed (seed, k) and the results of earlier trials, so that a resumed sweep samples what the
+    uninterrupted one would have. With several jobs that depends on which trial ends first.
 
     Args:
         launcher: Where trials run.
         jobs: Trials at a time.
         trials: How many in all.
-        pruner: ``median`` ends a trial that is worse than the median of the others at the same epoch, ``hyperband``
+        pruner: ``median`` prunes a trial that is worse than the median of the others at the same epoch, ``hyperband``
             gives many trials few epochs and the best of them more (Li et al., 2016, arXiv:1603.06560).
-        startup: Trials drawn at random; the pruner too waits for them.
-        warmup: Epochs in which no trial is ended.
+        startup_trials: Trials sampled at random; the median pruner waits for them, too.
+        warmup_epochs: Epochs of a trial in which it is not pruned.
     """
 
     def __init__(
         self,
-        launcher: Local | Slurm,
+        launcher: LocalLauncher | SlurmLauncher,
         jobs: int = 1,
         trials: int = 20,
         pruner: Literal["median", "hyperband", "none"] = "median",
-        startup: int = 5,
-        warmup: int = 1,
+        startup_trials: int = 5,
+        warmup_epochs: int = 1,
     ) -> None:
-        super().__init__(jobs, launcher)
-        for key, value, least in (("trials", trials, 1), ("startup", startup, 1), ("warmup", warmup, 0)):
-            if value < least:
-                raise InputError(f"sweep.{key} must be at least {least}, got {value}")
-        self.trials, self.pruner, self.startup, self.warmup = trials, pruner, startup, warmup
-        try:
-            import optuna
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"sweep=optuna needs its package ({error}): pip install -c constraints.txt -e '.[optuna]', or choose sweep=grid"
-            ) from error
-        self.optuna = optuna
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        super().__init__(launcher, jobs)
+        require_at_least(1, trials=trials, startup_trials=startup_trials)
+        require_at_least(0, warmup_epochs=warmup_epochs)
+        self.trials, self.pruning = trials, pruner
+        self.startup_trials, self.warmup_epochs = startup_trials, warmup_epochs
 
     def settings(self) -> dict[str, Any]:
-        return {"pruner": self.pruner, "startup": self.startup, "warmup": self.warmup}
+        return {"pruner": self.pruning, "startup_trials": self.startup_trials, "warmup_epochs": self.warmup_epochs}
 
-    def refuse(self, space: Space) -> None:
+    def check(self, space: Space) -> None:
         if not space.axes:
-            raise InputError("sweep=optuna has nothing to search: say key=a,b or key=interval(a,b), see --help")
+            text = "sweep=optuna has nothing to search: give key=a,b or key=interval(a,b), see --help"
+            raise InputError("sweep.nothing_to_search", text)
 
     def total(self, space: Space) -> int:
         return self.trials
 
-    def begin(self, space: Space, folder: Path, seed: int, epochs: int, trials: Sequence[Trial]) -> None:
-        from optuna.storages.journal import JournalFileBackend
+    def sampler(self, seed: int, number: int) -> Any:
+        from optuna.samplers import TPESampler
 
-        self.storage = self.optuna.storages.JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
-        self.study = self.optuna.create_study(
-            study_name=STUDY,
-            storage=self.storage,
-            direction="maximize",
-            pruner=self.make_pruner(epochs),
-            load_if_exists=True,
-        )
-        self.seed, self.places = seed, {axis.key: self.distribution(axis) for axis in space.axes}
-        for trial in trials:
-            if trial.ended:
-                self.tell(trial)  # it may have been cut off between the two files
+        own = (seed * 1_000_003 + number) % 2**32
+        return TPESampler(seed=own, n_startup_trials=self.startup_trials, constant_liar=self.jobs > 1)
 
-    def make_pruner(self, epochs: int) -> Any:
-        pruners = self.optuna.pruners
-        if self.pruner == "none":
-            return pruners.NopPruner()
-        if self.pruner == "hyperband":
-            return pruners.HyperbandPruner(min_resource=max(1, self.warmup), max_resource=max(epochs, 2))
-        return pruners.MedianPruner(n_startup_trials=self.startup, n_warmup_steps=self.warmup + 1)
+    def pruner(self, epochs: int) -> Any:
+        from optuna.pruners import HyperbandPruner, MedianPruner
 
-    def distribution(self, axis: Axis) -> Any:
-        """Optuna's word for what may be drawn."""
-        kinds = self.optuna.distributions
-        if not axis.numeric:
-            return kinds.CategoricalDistribution(axis.values)
-        whole = isinstance(axis.low, int) and isinstance(axis.high, int)
-        if whole:
-            return kinds.IntDistribution(axis.low, axis.high, log=axis.log, step=int(axis.step) or 1)
-        return kinds.FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step or None)
+        if self.pruning == "hyperband":
+            return HyperbandPruner(min_resource=max(1, self.warmup_epochs), max_resource=max(epochs, 2))
+        if self.pruning == "median":
+            return MedianPruner(n_startup_trials=self.startup_trials, n_warmup_steps=self.warmup_epochs + 1)
+        return super().pruner(epochs)
 
-    def propose(self, place: int) -> dict[str, str]:
-        known = self.study.get_trials(deepcopy=False)
-        if place < len(known):  # drawn, but the sweep was cut off before it took note
-            drawn = known[place].params
-        else:
-            self.study.sampler = self.optuna.samplers.TPESampler(
-                seed=(self.seed * 1_000_003 + place) % 2**32,
-                n_startup_trials=self.startup,
-                constant_liar=self.jobs > 1,
-            )
-            drawn = self.study.ask(self.places).params
-        return {key: value if isinstance(value, str) else number(value) for key, value in drawn.items()}
 
-    def hopeless(self, place: int, epoch: int, score: float) -> bool:
-        study = self.storage.get_study_id_from_name(STUDY)
-        identity = self.storage.get_trial_id_from_study_id_trial_number(study, place)
-        trial = self.optuna.trial.Trial(self.study, identity)
-        if epoch not in self.storage.get_trial(identity).intermediate_values:  # a trial that goes on reports once more
-            trial.report(score, epoch)
-        return self.pruner != "none" and trial.should_prune()
-
-    def tell(self, trial: Trial) -> None:
-        states = self.optuna.trial.TrialState
-        if trial.state == DONE and trial.score is not None:
-            self.study.tell(trial.number, trial.score, skip_if_finished=True)
-        else:
-            state = states.PRUNED if trial.state == PRUNED else states.FAIL
-            self.study.tell(trial.number, state=state, skip_if_finished=True)
+def require_at_least(least: int, **values: int) -> None:
+    for key, value in values.items():
+        if value < least:
+            raise InputError("sweep.out_of_range", f"sweep.{key} must be at least {least}, got {value}")

@@ -1,4 +1,4 @@
-"""What a sweep's command line asks for: the words that every trial has, and the keys that vary, in Hydra's grammar."""
+"""The search space of a sweep: the overrides that every trial has, and the keys that vary, in Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from foundation.structures import InputError
 
 @dataclass(frozen=True)
 class Axis:
-    """One key that varies.
+    """A key that varies.
 
     Attributes:
         key: As on the command line, with a leading ``+`` and a group's package.
-        text: What the command line said, e.g. ``resnet18,resnet34`` or ``tag(log, interval(1e-4, 1e-1))``.
-        values: What can be counted, as text of Hydra's grammar; empty for an interval.
+        text: Its value there, e.g. ``resnet18,resnet34`` or ``tag(log, interval(1e-4, 1e-1))``.
+        values: The values, as text in Hydra's grammar; empty for an interval.
         low: The least value of an interval, or of a range that grows.
         high: The greatest, included.
-        step: Between the values of a range, 0 where any value will do.
-        log: Whether small values are to be told apart as finely as great ones.
-        numeric: Whether `low` and `high` say something.
+        step: Between the values of a range, 0 for an interval.
+        log: Whether an interval is sampled on a logarithmic scale.
+        numeric: Whether `low` and `high` are given.
     """
 
     key: str
@@ -41,27 +41,27 @@ class Axis:
 
 @dataclass(frozen=True)
 class Space:
-    """`words` has every trial's words in the order in which they were typed, by key; those of an axis are replaced."""
+    """The overrides of every trial in the order in which they were typed, by key; those of the axes are replaced."""
 
-    words: dict[str, str]
+    overrides: dict[str, str]
     axes: tuple[Axis, ...]
 
-    def line(self, values: dict[str, str]) -> list[str]:
-        """The words of the trial that has these values."""
-        return [f"{key}={values[key]}" if key in values else word for key, word in self.words.items()]
+    def overrides_of(self, values: dict[str, str]) -> list[str]:
+        """Returns the overrides of the trial with these values."""
+        return [f"{key}={values[key]}" if key in values else override for key, override in self.overrides.items()]
 
     def count(self) -> int:
-        """How many combinations there are, of what can be counted."""
+        """Returns the number of combinations of the axes that have values."""
         return prod(len(axis.values) for axis in self.axes)
 
     def grid(self) -> Iterator[dict[str, str]]:
-        """Every combination, the last axis fastest, as Hydra has it."""
+        """Yields every combination, the last axis fastest, as Hydra does."""
         keys = [axis.key for axis in self.axes]
         return (dict(zip(keys, values, strict=True)) for values in product(*(axis.values for axis in self.axes)))
 
     def probes(self) -> Iterator[dict[str, str]]:
-        """Every value of every axis at least once (the ends of an interval), the others at their first."""
-        ends = {axis.key: axis.values or (number(axis.low), number(axis.high)) for axis in self.axes}
+        """Yields combinations with every value of every axis at least once (the ends of an interval)."""
+        ends = {axis.key: axis.values or (as_text(axis.low), as_text(axis.high)) for axis in self.axes}
         first = {key: values[0] for key, values in ends.items()}
         yield first
         for key, values in ends.items():
@@ -69,15 +69,15 @@ class Space:
 
 
 def read_space(overrides: Sequence[Override]) -> Space:
-    """Words and axes of parsed overrides; of a key that is said twice the last counts, as in Hydra.
+    """Returns the space of parsed overrides; the last one of a key counts, as in Hydra.
 
     Raises:
-        InputError: If what is to vary is empty or can't be drawn from.
+        InputError: If an axis is empty or can't be sampled.
     """
-    random.seed(0)  # shuffle() draws from it: a sweep that goes on must find the same order
-    chosen = {override.get_key_element(): override for override in overrides}
-    words = {key: str(override.input_line) for key, override in chosen.items()}
-    return Space(words, tuple(read_axis(o) for o in chosen.values() if o.is_sweep_override()))
+    random.seed(0)  # Hydra's shuffle() uses it: a resumed sweep must get the same order
+    by_key = {override.get_key_element(): override for override in overrides}
+    texts = {key: str(override.input_line) for key, override in by_key.items()}
+    return Space(texts, tuple(read_axis(override) for override in by_key.values() if override.is_sweep_override()))
 
 
 def read_axis(override: Override) -> Axis:
@@ -85,29 +85,28 @@ def read_axis(override: Override) -> Axis:
     text, value = line.partition("=")[2], override.value()
     log = "log" in getattr(value, "tags", ())
     if override.is_interval_sweep():
-        return interval(Axis(key, text, (), value.start, value.end, 0, log, True), line)  # type: ignore[union-attr, arg-type]
+        return check_interval(Axis(key, text, (), value.start, value.end, 0, log, True), line)  # type: ignore[union-attr, arg-type]
     values = tuple(override.sweep_string_iterator())
     if not values:
-        raise InputError(f"{line}: there is nothing to choose from")
+        raise InputError("sweep.empty_axis", f"{line}: there is nothing to choose from")
     if override.is_range_sweep() and not log and not value.shuffle and value.step > 0:  # type: ignore[union-attr]
-        low, high = plain(values[0]), plain(values[-1])
+        low, high = as_number(values[0]), as_number(values[-1])
         return Axis(key, text, values, low, high, value.step, False, True)  # type: ignore[union-attr]
     return Axis(key, text, values)
 
 
-def interval(axis: Axis, line: str) -> Axis:
-    """`axis`, where it can be drawn from."""
+def check_interval(axis: Axis, line: str) -> Axis:
     if axis.low >= axis.high:
-        raise InputError(f"{line}: an interval goes from the lesser to the greater")
+        raise InputError("sweep.invalid_interval", f"{line}: the first number of an interval must be the smaller one")
     if axis.log and axis.low <= 0:
-        raise InputError(f"{line}: with tag(log, ...) an interval starts above 0")
+        raise InputError("sweep.invalid_interval", f"{line}: with tag(log, ...) an interval must start above 0")
     return axis
 
 
-def plain(text: str) -> Any:
+def as_number(text: str) -> Any:
     return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-def number(value: float) -> str:
-    """A number as Hydra reads it back, without the dust of binary fractions."""
+def as_text(value: float) -> str:
+    """Returns a number as Hydra reads it back, rounded to 12 digits."""
     return repr(value) if isinstance(value, int) else repr(float(f"{value:.12g}"))

@@ -1,4 +1,4 @@
-"""A trial as a job of a queue: run its command, end it when asked to, leave its exit code in a file."""
+"""A trial as a job of a queue: runs its command, ends it when asked to, leaves its exit code in a file."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pathlib import Path
 
 from foundation.storage.atomic import write_text
 
-POLL = 0.5  # seconds
+POLL_SECONDS = 0.5
 NOTICES = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""What a queue says before it takes the machine away."""
+"""Signals by which a queue announces that it takes the machine away."""
 
 
-def attempt(line: Sequence[str], logs: str, number: int) -> int:
-    """Run `line`; its output goes to ``logs/<number>.out`` and ``.err``, its exit code to ``logs/<number>.exit``.
+def run_trial(command: Sequence[str], logs: str, number: int) -> int:
+    """Runs `command`; its output goes to ``logs/<number>.out`` and ``.err``, its exit code to ``logs/<number>.exit``.
 
-    A file ``logs/<number>.stop`` ends it with SIGTERM, wherever in the cluster this is, and so does a notice of the queue.
-    Of several processes the first writes the exit code.
+    A file ``logs/<number>.stop`` ends it with SIGTERM, on any machine of the cluster, and so does a notice of the queue.
+    Of several processes rank 0 writes the exit code.
     """
     folder, rank = Path(logs), int(os.environ.get("SLURM_PROCID") or os.environ.get("SUBMITIT_LOCAL_GLOBALID") or 0)
     name = str(number) if rank == 0 else f"{number}.{rank}"
-    noticed: list[int] = []
-    before = {notice: signal.signal(notice, lambda sent, frame: noticed.append(sent)) for notice in NOTICES}
+    notices: list[int] = []
+    before = {notice: signal.signal(notice, lambda sent, frame: notices.append(sent)) for notice in NOTICES}
     with (folder / f"{name}.out").open("ab") as out, (folder / f"{name}.err").open("ab") as err:
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
-        asked = False
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+        stopped = False
         while process.poll() is None:
-            if not asked and (noticed or (folder / f"{number}.stop").exists()):
+            if not stopped and (notices or (folder / f"{number}.stop").exists()):
                 process.send_signal(signal.SIGTERM)
-                asked = True
-            time.sleep(POLL)
+                stopped = True
+            time.sleep(POLL_SECONDS)
     for notice, handler in before.items():
         signal.signal(notice, handler)
     if rank == 0:

@@ -1,112 +1,152 @@
-"""The folder of a sweep: which one it is, and whether what it holds is this sweep or another."""
+"""The folder of a sweep: which one it is, and whether it holds this sweep or another."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from foundation.storage.locks import LOCK
 from foundation.storage.safe_load import read_yaml
 from foundation.structures import InputError
-from resmet.cli.free_dir import unused
+from resmet.cli.free_dir import OUTPUTS, TIME_FORMAT, entries, unused
 from resmet.cli.saved_config import AUTO
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space
-from resmet.sweeps.trial import read_trials
+from resmet.sweeps.study import JOURNAL
 
-Said = dict[str, Any]
-"""``sweep.yaml``: what was asked for."""
+SweepConfig = dict[str, Any]
+"""``sweep.yaml``: what the command line asked for."""
+
+LISTS = ("words", "flags", "chosen")
+"""Keys of ``sweep.yaml`` that hold arguments of a command: overrides of the trials, options, and overrides of the sweep."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: words of the trials, words of the sweep, and where."""
+    """What a command line asks for: overrides of the trials, overrides of the sweep, and where."""
 
     space: Space
     sweep: list[str]
-    flags: list[str]  # --config-dir and its folder, for every trial
+    options: list[str]  # --config-dir and its folder, for every trial
     run_dir: str | None
     resume: str | None
 
 
-def describe(request: Request, search: Search, program: list[str]) -> Said:
-    """``sweep.yaml``: the words, and apart from them what makes it this sweep rather than another."""
-    kind = type(search).__name__.lower()
-    same = {
+def describe(request: Request, search: Search, program: list[str]) -> SweepConfig:
+    """Returns the content of ``sweep.yaml``. Everything but ``chosen`` makes it this sweep rather than another."""
+    return {
         "script": Path(program[1]).name,
-        "search": kind,
+        "search": type(search).__name__.lower(),
         **search.settings(),
-        "flags": request.flags,
-        "words": list(request.space.words.values()),
+        "flags": request.options,
+        "words": list(request.space.overrides.values()),
+        "chosen": request.sweep,
     }
-    return {**same, "chosen": request.sweep}
 
 
-def read_said(folder: Path) -> Said:
-    said: Said = read_yaml(folder / "sweep.yaml")
-    lists = [said.get(key) for key in ("words", "flags", "chosen")] if isinstance(said, dict) else [None]
-    if not all(isinstance(words, list) and all(isinstance(word, str) for word in words) for words in lists):
-        raise InputError(f"{folder}/sweep.yaml can't be read: sweep into another run_dir")
-    return said
-
-
-def refuse_programs(said: Said, folder: Path) -> None:
-    """Refuse to take words from a folder that could start a program, or look up what is on this machine.
+def read_sweep_config(folder: Path) -> SweepConfig:
+    """Reads ``sweep.yaml``.
 
     Raises:
-        InputError: Naming the word, and how a sweep that has it is gone on with.
+        InputError: If it holds anything but lists of texts where arguments are expected.
     """
-    for word in [*said["words"], *said["flags"], *said["chosen"]]:
-        if re.match(r"[+~]*hydra\b", word) or re.search(r"_target_|\bsetup\b|\$\{", word):
+    config: SweepConfig = read_yaml(folder / "sweep.yaml")
+    lists = [config.get(key) for key in LISTS] if isinstance(config, dict) else [None]
+    if not all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists):
+        raise InputError("sweep.unreadable", f"{folder}/sweep.yaml can't be read: use another run_dir")
+    return config
+
+
+def refuse_programs(config: SweepConfig, folder: Path) -> None:
+    """Refuses to take arguments from a folder that could start a program, or look up something on this machine.
+
+    Raises:
+        InputError: Naming the argument, and how such a sweep is resumed.
+    """
+    for argument in [argument for key in LISTS for argument in config[key]]:
+        if re.match(r"[+~]*hydra\b", argument) or re.search(r"_target_|\bsetup\b|\$\{", argument):
             raise InputError(
-                f"{folder}/sweep.yaml says {word}, which could run a program: where that is wanted, say all its words again, "
-                f"-m ... {word} resume={folder}"
+                "sweep.program_in_folder",
+                f"{folder}/sweep.yaml has {argument}, which could run a program: if you want that, repeat all its arguments, "
+                f"-m ... {argument} resume={folder}",
             )
 
 
-def find_folder(request: Request, said: Said, search: Search) -> tuple[Path, bool]:
-    """The sweep's folder, and whether it holds this very sweep already.
+def find_sweep_dir(request: Request, config: SweepConfig) -> Path:
+    """Returns the sweep's folder: a free one, or that of this sweep if it is resumed.
 
     Raises:
         InputError: If the folder holds something else, or what is to be resumed is no sweep.
     """
-    fresh = unused(Path("outputs") / "sweeps" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    if request.resume == AUTO:
-        folder = Path(request.run_dir) if request.run_dir else latest(said, search.total(request.space)) or fresh
-    elif request.resume:
+    folder = choose_dir(request, config)
+    present = set(entries(folder))
+    if not present - {"logs"}:
+        return folder
+    if "sweep.yaml" not in present:
+        listed = ", ".join(sorted(present)[:4])
+        raise InputError("run_dir.not_empty", f"run_dir={folder} already holds {listed}: name another folder")
+    old = read_sweep_config(folder)
+    differing = [key for key in config if key != "chosen" and old.get(key) != config[key]]
+    if differing or ("sweep.json" in present and JOURNAL not in present):  # the first build had no journal for a grid
+        changes = "; ".join(f"{key} was {show(old.get(key))}, is {show(config[key])}" for key in differing)
+        text = f"run_dir={folder} holds another sweep: {changes or 'of an earlier version'}. Name another folder"
+        raise InputError("sweep.other_sweep", text)
+    if not request.resume:
+        text = f"run_dir={folder} already holds this sweep: resume it with resume={folder}, or resume=auto"
+        raise InputError("sweep.exists", text)
+    return folder
+
+
+def choose_dir(request: Request, config: SweepConfig) -> Path:
+    """Returns the folder that was asked for; a new time-stamped one if none was."""
+    if request.resume and request.resume != AUTO:
         folder = Path(request.resume)
         if not (folder / "sweep.yaml").is_file():
-            raise InputError(f"resume={folder} is no folder of a sweep: it has no sweep.yaml")
-    else:
-        folder = Path(request.run_dir) if request.run_dir else fresh
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"run_dir={folder} is a file: name a folder")
-    held = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
-    if not set(held) - {".lock", "logs"}:
-        return folder, False
-    if "sweep.yaml" not in held:
-        raise InputError(f"run_dir={folder} already holds {', '.join(held[:4])}: name another folder")
-    old = read_said(folder)
-    differ = [key for key in said if key != "chosen" and old.get(key) != said[key]]
-    if differ:
-        told = "; ".join(f"{key} was {show(old.get(key))}, is {show(said[key])}" for key in differ)
-        raise InputError(f"run_dir={folder} holds another sweep: {told}. Name another folder")
-    if not request.resume:
-        raise InputError(f"run_dir={folder} already holds this sweep: go on with it by resume={folder}, or resume=auto")
-    return folder, True
+            raise InputError("sweep.not_a_sweep", f"resume={folder} is no folder of a sweep: it has no sweep.yaml")
+        return folder
+    if request.run_dir:
+        return Path(request.run_dir)
+    latest = latest_dir(config) if request.resume == AUTO else None
+    return latest or unused(OUTPUTS / "sweeps" / datetime.now().strftime(TIME_FORMAT))
 
 
 def show(value: Any) -> str:
     return " ".join(value) if isinstance(value, list) else str(value)
 
 
-def latest(said: Said, total: int) -> Path | None:
-    """The newest unfinished sweep below ``outputs/sweeps`` that was started with the same words."""
-    for path in sorted(Path("outputs/sweeps").glob("*/sweep.yaml"), reverse=True):
-        old = read_said(path.parent)
-        if all(old.get(key) == value for key, value in said.items() if key != "chosen"):
-            trials = read_trials(path.parent)
-            return path.parent if sum(trial.ended for trial in trials) < total else None
+def latest_dir(config: SweepConfig) -> Path | None:
+    """Returns the newest sweep below ``outputs/sweeps`` that was started with the same arguments."""
+    for path in sorted((OUTPUTS / "sweeps").glob("*/sweep.yaml"), reverse=True):
+        old = read_sweep_config(path.parent)
+        if all(old.get(key) == value for key, value in config.items() if key != "chosen"):
+            return path.parent
     return None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Creates and locks a sweep's folder; yields the file descriptor that keeps the lock as long as a trial has it open.
+
+    Raises:
+        InputError: If the folder can't be written, or a sweep or a trial that it left behind holds the lock.
+    """
+    import fcntl  # not on Windows, where train.py without a sweep works
+
+    try:
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+")
+    except OSError as error:
+        text = f"run_dir={folder} can't be written ({error.strerror}): name another folder"
+        raise InputError("run_dir.not_writable", text) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            text = f"run_dir={folder} is in use by this sweep, or by trials that it left behind: wait until they end"
+            raise InputError("run_dir.locked", text) from error
+        yield lock.fileno()

@@ -1,4 +1,4 @@
-"""One trial of a sweep: what it was given, how it stands, what came of it; and the files that keep that."""
+"""One trial of a sweep: its values, its status and its results; and ``sweep.csv``, a row a trial."""
 
 from __future__ import annotations
 
@@ -6,44 +6,40 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from foundation.storage.atomic import write_json, write_text
-from foundation.structures import InputError, first_line
+from foundation.storage.atomic import write_text
 
-RUNNING, DONE, PRUNED, FAILED, REFUSED, STOPPED = "running", "done", "pruned", "failed", "refused", "stopped"
-
-
-STATES = {RUNNING, DONE, PRUNED, FAILED, REFUSED, STOPPED}
+Status = Literal["running", "done", "pruned", "failed", "refused", "stopped"]
+STATUSES = get_args(Status)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trial:
-    """A row of a sweep.
+    """A trial.
 
     Attributes:
-        number: From 0 on; also its folder's name.
-        values: What was chosen for every swept key, as text of Hydra's grammar.
-        state: ``running``; ``done``; ``pruned``, ended as hopeless; ``failed``; ``refused`` (what was asked can't be
-            done); ``stopped`` by a signal, to go on with.
+        number: From 0; also its folder's name.
+        values: The value of every swept key, as text in Hydra's grammar.
+        status: ``running``; ``done``; ``pruned``; ``failed``; ``refused`` (exit code 2: what was asked can't be done);
+            ``stopped`` by a signal, to be resumed.
         code: Its exit code, negative for a signal's number; None before its end.
-        said: The last thing that it said, where it went wrong.
-        score: The best validation score (the run's only score where there is no validation), None where there is none.
+        message: The last line of its standard error, if it failed.
+        score: The best validation score (the run's only score if there is no validation), None if there is none.
         test: The test score. Nothing is chosen by it.
         epochs: That it finished.
-        seconds: That it ran, all parts together.
-        job: Its number in the queue, where there is one.
+        seconds: That it ran, over all starts.
+        job: Its number in the queue, if it was queued.
     """
 
     number: int
-    values: dict[str, str] = field(default_factory=dict)
-    state: str = RUNNING
+    values: dict[str, str]
+    status: Status = "running"
     code: int | None = None
-    said: str = ""
+    message: str = ""
     score: float | None = None
     test: float | None = None
     epochs: int = 0
@@ -52,27 +48,36 @@ class Trial:
 
     @property
     def ended(self) -> bool:
-        return self.state not in (RUNNING, STOPPED)
+        return self.status not in ("running", "stopped")
 
     @property
-    def words(self) -> str:
+    def overrides(self) -> str:
         return " ".join(f"{key}={value}" for key, value in self.values.items())
 
-    def read(self, folder: Path) -> None:
-        """Take scores and epochs from what the run left in its folder so far."""
-        rows = scores(folder)
-        self.epochs = max([epoch for epoch, _ in rows], default=0)
-        self.score = max([score for _, score in rows if math.isfinite(score)], default=None)
-        if (folder / "metrics.json").is_file():
-            result = json.loads((folder / "metrics.json").read_text())
-            self.epochs = result.get("epochs") or self.epochs
-            kept = (result.get("val") or {}).get("score")
-            self.score = result.get("score") if kept is None else kept
-            self.test = (result.get("test") or {}).get("score")
+
+def with_results(trial: Trial, folder: Path) -> Trial:
+    """Returns `trial` with the scores and epochs that its run has left in `folder` so far."""
+    rows = validation_scores(folder)
+    epochs = max([epoch for epoch, _ in rows], default=0)
+    score = max([score for _, score in rows if math.isfinite(score)], default=None)
+    if not (folder / "metrics.json").is_file():
+        return replace(trial, epochs=epochs, score=score)
+    metrics = read_metrics(folder)
+    best = (metrics.get("val") or {}).get("score")
+    return replace(
+        trial,
+        epochs=metrics.get("epochs") or epochs,
+        score=metrics.get("score") if best is None else best,
+        test=(metrics.get("test") or {}).get("score"),
+    )
 
 
-def scores(folder: Path) -> list[tuple[int, float]]:
-    """(epoch, validation score) of every judged epoch in ``metrics.csv``."""
+def read_metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def validation_scores(folder: Path) -> list[tuple[int, float]]:
+    """Returns (epoch, score) of every validated epoch in ``metrics.csv``."""
     path = folder / "metrics.csv"
     if not path.is_file():
         return []
@@ -80,68 +85,24 @@ def scores(folder: Path) -> list[tuple[int, float]]:
         return [(int(row["epoch"]), float(row["val/score"])) for row in csv.DictReader(file) if row.get("val/score")]
 
 
-def unseen_seconds(folder: Path) -> float:
-    """How long a run took, by its own word, whose end no sweep saw."""
-    return float(json.loads((folder / "metrics.json").read_text()).get("seconds") or 0.0)
-
-
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """The finished trial with the greatest score; the first of equals."""
-    judged = [trial for trial in trials if trial.state == DONE and trial.score is not None]
-    return max(judged, key=lambda trial: (trial.score, -trial.number), default=None)
+    """Returns the finished trial with the greatest score; the first of equals."""
+    scored = [trial for trial in trials if trial.status == "done" and trial.score is not None]
+    return max(scored, key=lambda trial: (trial.score, -trial.number), default=None)
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Best first; what has no score, or did not finish, comes last."""
-    return sorted(trials, key=lambda t: (t.state != DONE, t.score is None, -(t.score or 0.0), t.number))
+    """Returns the trials, best first; those without a score, or unfinished, come last."""
+    return sorted(trials, key=lambda t: (t.status != "done", t.score is None, -(t.score or 0.0), t.number))
 
 
-def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
-    """``sweep.json``, from which a sweep goes on, and ``sweep.csv``."""
-    chosen = best(trials)
-    counts = {state: sum(trial.state == state for trial in trials) for state in dict.fromkeys(t.state for t in trials)}
-    content: dict[str, Any] = {"best": None, "counts": counts, "trials": [asdict(trial) for trial in trials]}
-    if chosen:
-        content["best"] = asdict(chosen) | {"folder": str(folder / str(chosen.number))}
-    write_json(folder / "sweep.json", content)
-    write_text(folder / "sweep.csv", table(trials))
-
-
-def table(trials: Sequence[Trial]) -> str:
-    """A row a trial, in the order of their numbers."""
+def write_csv(folder: Path, trials: Sequence[Trial]) -> None:
+    """Writes ``sweep.csv``, in the order of the trials' numbers."""
     keys = list(dict.fromkeys(key for trial in trials for key in trial.values))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["number", "state", "score", "test", "epochs", "seconds", *keys, "code", "said"])
+    writer.writerow(["number", "state", "score", "test", "epochs", "seconds", *keys, "code", "message"])
     for trial in trials:
-        row = [trial.number, trial.state, trial.score, trial.test, trial.epochs, round(trial.seconds, 1)]
-        writer.writerow([*row, *(trial.values.get(key, "") for key in keys), trial.code, trial.said])
-    return buffer.getvalue()
-
-
-def read_trials(folder: Path, keys: set[str] | None = None) -> list[Trial]:
-    """The trials that a sweep has begun; each has values for `keys`, where they are given.
-
-    Raises:
-        InputError: If ``sweep.json`` can't be read.
-    """
-    path = folder / "sweep.json"
-    if not path.is_file():
-        return []
-    try:
-        trials = [Trial(**row) for row in json.loads(path.read_text())["trials"]]
-        for place, trial in enumerate(trials):
-            refuse_odd(trial, place, keys)
-        return trials
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} can't be read ({first_line(error)}): sweep into another run_dir") from error
-
-
-def refuse_odd(trial: Trial, place: int, keys: set[str] | None) -> None:
-    """Raise ValueError for what no sweep writes: a number names a folder, which may be removed, and values are words of a command."""
-    if type(trial.number) is not int or trial.number != place:
-        raise ValueError(f"trial {place} has the number {trial.number!r}")
-    if trial.state not in STATES or not isinstance(trial.job, str | None) or not re.fullmatch(r"\w*", trial.job or ""):
-        raise ValueError(f"trial {place} has the state {trial.state!r}, the job {trial.job!r}")
-    if (keys is not None and set(trial.values) != keys) or not all(isinstance(v, str) for v in trial.values.values()):
-        raise ValueError(f"trial {place} has values of {sorted(trial.values)}, the sweep is over {sorted(keys or ())}")
+        row = [trial.number, trial.status, trial.score, trial.test, trial.epochs, round(trial.seconds, 1)]
+        writer.writerow([*row, *(trial.values.get(key, "") for key in keys), trial.code, trial.message])
+    write_text(folder / "sweep.csv", buffer.getvalue())

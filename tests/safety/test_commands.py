@@ -1,7 +1,5 @@
 """A folder of configs, or of a sweep, from a stranger: it chooses values, and starts no program."""
 
-import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,21 +7,22 @@ from typing import Any
 import pytest
 import yaml
 from hydra.errors import HydraException
+from pickles import Payload
 from refusals import refused
 
 from foundation.structures import InputError
 from resmet.cli.config_dir import check_config_dir
 from resmet.cli.validate import check_node
-from resmet.sweeps.command import again
-from resmet.sweeps.sweep_dir import read_said, refuse_programs
-from resmet.sweeps.trial import read_trials
+from resmet.sweeps.command import with_saved
+from resmet.sweeps.launchers import SlurmLauncher
+from resmet.sweeps.sweep_dir import read_sweep_config, refuse_programs
 
-PROGRAM = "{_target_: resmet.sweeps.slurm_job.attempt, line: [mkdir, MARK], logs: HOME, number: 0}"
+PROGRAM = "{_target_: resmet.sweeps.slurm_job.run_trial, command: [mkdir, MARK], logs: HOME, number: 0}"
 EVIL = {
     "callbacks": f"# @package _global_\nhydra: {{callbacks: {{x: {PROGRAM}}}}}",
     "package": f"# @package hydra.callbacks.x\n{PROGRAM}",
-    "launcher": "# @package hydra.launcher\n_target_: resmet.sweeps.slurm_job.attempt",
-    "sweeper": "# @package hydra.sweeper\n_target_: resmet.sweeps.slurm_job.attempt",
+    "launcher": "# @package hydra.launcher\n_target_: resmet.sweeps.slurm_job.run_trial",
+    "sweeper": "# @package hydra.sweeper\n_target_: resmet.sweeps.slurm_job.run_trial",
     "handler": "# @package hydra.job_logging\nversion: 1\nhandlers: {x: {class: subprocess.Popen, args: [mkdir, MARK]}}",
     "environment": "# @package _global_\nhydra: {job: {env_set: {LD_PRELOAD: x.so}}}",
     "choice": "# @package _global_\ndefaults: [/data@hydra.callbacks.x: folder]",
@@ -78,15 +77,15 @@ def test_where_a_logger_writes_is_not_a_config_s_to_say() -> None:
 
 def write_sweep(folder: Path, **change: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    said = {"script": "train.py", "search": "grid", "flags": [], "words": ["seed=1,2"], "chosen": []} | change
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(said))
+    config = {"script": "train.py", "search": "grid", "flags": [], "words": ["seed=1,2"], "chosen": []} | change
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 
 WORDS = {
     "shell lines": {"chosen": ["sweep/launcher=slurm", "sweep.launcher.setup=[mkdir x]"]},
     "as a mapping": {"chosen": ["sweep.launcher={setup: [mkdir x]}"]},
-    "a callback": {"words": ["+hydra.callbacks.x._target_=resmet.sweeps.slurm_job.attempt"]},
+    "a callback": {"words": ["+hydra.callbacks.x._target_=resmet.sweeps.slurm_job.run_trial"]},
     "a launcher": {"words": ["hydra/launcher=x"]},
     "a target": {"words": ["+data.x={_target_: os.mkdir}"]},
     "the environment": {"words": ["data.root=${oc.env:HOME}"]},
@@ -97,10 +96,10 @@ WORDS = {
 @pytest.mark.parametrize("change", WORDS.values(), ids=WORDS)
 def test_words_of_a_sweep_s_folder_start_no_program(change: dict[str, Any], tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", **change)
-    with pytest.raises(InputError, match="which could run a program: where that is wanted, say all its words again"):
-        again([f"resume={folder}"])
+    with refused("sweep.program_in_folder"):
+        with_saved([f"resume={folder}"])
     said_again = ["-m", "seed=1,2", f"resume={folder}"]
-    assert again(said_again) == said_again
+    assert with_saved(said_again) == said_again
 
 
 @pytest.mark.parametrize(
@@ -108,80 +107,31 @@ def test_words_of_a_sweep_s_folder_start_no_program(change: dict[str, Any], tmp_
 )
 def test_a_sweep_s_words_are_plain(text: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(text)
-    with pytest.raises(InputError, match="sweep.yaml can't be read"):
-        read_said(tmp_path)
+    with pytest.raises(InputError, match="sweep.yaml"):  # by the reader of YAML, or for its content
+        read_sweep_config(tmp_path)
 
 
 def test_a_sweep_of_ours_goes_on(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep")
-    refuse_programs(read_said(folder), folder)
-    assert again([f"resume={folder}"]) == ["seed=1,2", f"resume={folder}"]
+    refuse_programs(read_sweep_config(folder), folder)
+    assert with_saved([f"resume={folder}"]) == ["seed=1,2", f"resume={folder}"]
 
 
-ROW = {"number": 0, "values": {"seed": "1"}, "state": "stopped"}
-ROWS = {
-    "a folder that would be removed": {"number": "../../home"},
-    "another folder": {"number": 1},
-    "no number": {"number": True},
-    "an option": {"values": {"--config-dir": "x"}},
-    "another key": {"values": {"seed": "1", "hydra.callbacks.x": "y"}},
-    "no text": {"values": {"seed": ["1"]}},
-    "no mapping": {"values": 3},
-    "a job": {"job": "1; mkdir x"},
-    "a job as an option": {"job": "--me"},
-    "a state": {"state": "odd"},
-}
-
-
-@pytest.mark.parametrize("change", ROWS.values(), ids=ROWS)
-def test_a_sweep_s_trials_are_what_a_sweep_writes(change: dict[str, Any], tmp_path: Path) -> None:
-    """The folder of a trial that died early is removed, by its number."""
-    (tmp_path / "sweep.json").write_text(json.dumps({"trials": [ROW]}))
-    assert read_trials(tmp_path, {"seed"})[0].number == 0
-    (tmp_path / "sweep.json").write_text(json.dumps({"trials": [ROW | change]}))
-    with pytest.raises(InputError, match="sweep.json can't be read"):
-        read_trials(tmp_path, {"seed"})
-
-
-@pytest.mark.parametrize("key", ["partition", "account", "qos", "constraint"])
-def test_no_word_for_sbatch_is_two_lines(key: str) -> None:
-    from resmet.sweeps.launchers import Slurm
-
-    with pytest.raises(InputError, match=f"sweep.launcher.{key}=.* is no word that sbatch takes"):
-        Slurm(**{key: "gpu\nmkdir x", "cluster": "local"})
-
-
-class Payload:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.mark),)
+@pytest.mark.parametrize("option", [{"partition": "gpu\nmkdir x"}, {"account": "a b"}, {"a\nmkdir x": "y"}])
+def test_options_of_sbatch_are_single_words(option: dict[str, str]) -> None:
+    with refused("sweep.invalid_sbatch"):
+        SlurmLauncher(option, cluster="local")
 
 
 def test_jobs_of_a_sweep_s_folder_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """submitit pickles what it submits and what comes back; of an old job only its state is asked, and its exit code read."""
-    from resmet.sweeps.launchers import Slurm
-
+    """submitit pickles what it submits and what comes back; of an old job only its state is queried, and its exit code read."""
     logs = tmp_path / "logs"
     (logs / "submitit").mkdir(parents=True)
     for name in ("7_submitted.pkl", "7_0_result.pkl", "7_result.pkl"):
         (logs / "submitit" / name).write_bytes(pickle.dumps(Payload(tmp_path / "mark")))
     monkeypatch.setattr("shutil.which", lambda name: "/bin/false")
-    handle = Slurm().find("7", logs, 0)
+    handle = SlurmLauncher().find("7", logs, 0)
     assert handle is not None
     (logs / "0.exit").write_text("0")
     assert handle.poll() == 0
-    assert not (tmp_path / "mark").exists()
-
-
-def test_a_study_s_journal_is_json(tmp_path: Path) -> None:
-    from resmet.sweeps.launchers import Local
-    from resmet.sweeps.search import Optuna
-    from resmet.sweeps.search_space import Space
-
-    (tmp_path / "optuna.log").write_bytes(pickle.dumps(Payload(tmp_path / "mark")) + b"\n")
-    (tmp_path / "optuna.log.snapshot").write_bytes(pickle.dumps(Payload(tmp_path / "mark")))
-    with pytest.raises(Exception, match="."):
-        Optuna(Local()).begin(Space({}, ()), tmp_path, 0, 1, [])
     assert not (tmp_path / "mark").exists()
