@@ -72,9 +72,9 @@ def require_range(
     raise InputError(f"{key} must be {words}, got {value}")
 
 
-def pluralize(number: int, one: str) -> str:
-    """``1 item``, ``2 items``."""
-    return f"{number:,} {one}{'' if number == 1 else 's'}"
+def pluralize(number: int, one: str, many: str = "") -> str:
+    """``1 item``, ``2 items``; `many` is the plural of words that do not take an s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def first_line(error: Exception, limit: int = 120) -> str:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = (
-    ("foundation.structures", "foundation.durations", "foundation.hardware", "resmet.renamed"),
+    ("foundation.structures", "foundation.durations", "foundation.hardware", "foundation.overrides", "resmet.renamed"),
     ("foundation.visualization.overlays",),
     ("foundation.contracts", "foundation.targets", "foundation.storage", "foundation.parallel"),
     ("foundation.visualization",),

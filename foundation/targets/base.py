@@ -38,7 +38,7 @@ class TargetKind(ABC):
 
     Attributes:
         name: The kind in `Spec.target`.
-        unit: What `counts` counts.
+        units: What `counts` counts, in plural.
         whole_item: Whether a target describes an item as a whole, rather than places in it.
         has_boxes: Whether a target has the ``boxes`` and ``labels`` that anchors are fitted to.
         max_imbalance: How many times the commonest class may outnumber the rarest before training suffers.
@@ -46,7 +46,7 @@ class TargetKind(ABC):
     """
 
     name: ClassVar[str]
-    unit: ClassVar[str] = "item"
+    units: ClassVar[str] = "items"
     whole_item: ClassVar[bool] = True
     has_boxes: ClassVar[bool] = False
     max_imbalance: ClassVar[int] = 20

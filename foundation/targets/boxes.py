@@ -17,7 +17,7 @@ class BoxesTarget(TargetKind):
     """Objects: ``boxes`` float (K, 4) as x1, y1, x2, y2 in pixels, and ``labels`` int64 (K,). Batched as a list of these."""
 
     name = "boxes"
-    unit = "box"
+    units = "boxes"
     whole_item = False
     has_boxes = True
     empty = "no box"

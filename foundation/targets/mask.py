@@ -16,7 +16,7 @@ class MaskTarget(TargetKind):
     """A class for every pixel: (H, W) of class numbers and `IGNORE`. Batched (N, H, W), padded with `IGNORE`."""
 
     name = "mask"
-    unit = "pixel"
+    units = "pixels"
     whole_item = False
     max_imbalance = 50
     empty = "nothing but background"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import signal
 import time
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from foundation.overrides import format_value
 from resmet.callbacks.signals import requeue
 from resmet.checkpoints.layout import has_checkpoint
 from resmet.cli.exit_codes import FAILURE, INTERRUPTED, INVALID_REQUEST, SUCCESS, TERMINATED
@@ -145,14 +145,17 @@ class Scheduler:
         elif handle and handle.poll() not in STOPPED_CODES:
             self.follow(trial, handle)
         elif has_checkpoint(folder) and (folder / "config.yaml").is_file():
-            self.start(trial, [f"resume={quoted(folder)}"])
+            self.start(trial, [f"resume={format_value(str(folder))}"])
         else:
             shutil.rmtree(folder, ignore_errors=True)  # it ended before its first checkpoint
             self.start(trial)
 
     def start(self, trial: Trial, overrides: Sequence[str] = ()) -> None:
         """Starts a trial with its values, or with other `overrides`."""
-        own = [*self.study.space.overrides_of(trial.values), f"run_dir={quoted(self.folder / str(trial.number))}"]
+        own = [
+            *self.study.space.overrides_of(trial.values),
+            f"run_dir={format_value(str(self.folder / str(trial.number)))}",
+        ]
         command, others = [*self.program, *(overrides or own)], [running.handle for running in self.running.values()]
         self.follow(trial, self.search.launcher.start(command, self.logs, trial.number, self.lock, others))
 
@@ -210,14 +213,6 @@ def exit_code(trials: Sequence[Trial]) -> int:
     if statuses & {"failed", "stopped", "running"}:
         return FAILURE
     return INVALID_REQUEST if "refused" in statuses else SUCCESS
-
-
-def quoted(path: Path) -> str:
-    """Returns a path as a value in Hydra's grammar."""
-    text = str(path)
-    if re.fullmatch(r"[\w./+@%-]+", text):
-        return text
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
 
 
 def last_line(path: Path) -> str:

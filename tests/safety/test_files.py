@@ -33,7 +33,7 @@ from foundation.storage.safe_load import printable
 from foundation.structures import InputError
 from foundation.visualization.plots import confusion
 from resmet.cli.console_log import PrintableFormatter
-from resmet.data_checks.checks.videos import file_facts
+from resmet.data_checks.checks.videos import header_facts
 from resmet.deploy.predictor import picture_name
 from resmet.engine.report import write_report
 
@@ -308,8 +308,8 @@ def test_a_clip_is_no_playlist(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile real.avi\n")
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert container.streams.video, "it works where nothing forbids it"
-    assert file_facts(tmp_path / "real.avi")["size"] == [32, 32]
-    assert file_facts(tmp_path / "a.mp4") == {}
+    assert header_facts(tmp_path / "real.avi")["size"] == [32, 32]
+    assert header_facts(tmp_path / "a.mp4") == {}
 
 
 EVIL = '<script>alert(1)</script>\x1b]0;title\x07\x1b[31m"onload=x $\\frac$\u202e\n'

@@ -1,4 +1,4 @@
-"""Sounds: what a file says of itself, and what a person should know about all of them."""
+"""Checks of audio: silence, clipping, sample rates, channels, durations."""
 
 from __future__ import annotations
 
@@ -11,86 +11,91 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from resmet.data_checks.model.context import Chart
-from resmet.data_checks.model.finding import Finding, count, frequent
-from resmet.data_checks.run.result_cache import Facts
+from foundation.structures import pluralize
+from resmet.data_checks.model.context import CheckContext
+from resmet.data_checks.model.facts import Facts
+from resmet.data_checks.model.finding import Finding, most_common
 
-FULL = 0.999  # of full scale: samples at it are taken as cut off
-CUT = 0.01  # share of such samples from which a clip sounds distorted
-FAINT = 1e-3  # loudness (RMS) of a clip that is as good as silent: -60 dB of full scale
-UNEVEN = 20  # times that the longest clip is longer than the usual one
+FULL_SCALE = 0.999  # samples from here on count as clipped
+MAX_CLIPPED = 0.01  # share of clipped samples above which a clip is audibly distorted
+MIN_RMS = 1e-3  # a clip below it (-60 dB of full scale) is practically silent
+MAX_DURATION_RATIO = 20  # of a clip to the median
 
 
-def file_facts(path: Path) -> Facts:
-    """What a sound file's header says."""
+def header_facts(path: Path) -> Facts:
+    """Reads the header of an audio file; nothing if it can't be read."""
     facts: Facts = {}
     with contextlib.suppress(OSError, soundfile.SoundFileError, TypeError):
         info = soundfile.info(str(path))
-        facts |= {"kind": info.format, "depth": info.subtype, "rate": info.samplerate, "channels": info.channels}
+        facts["file_format"], facts["mode"] = info.format, info.subtype
+        facts["sample_rate"], facts["channels"] = info.samplerate, info.channels
         facts["seconds"] = info.frames / max(1, info.samplerate)
     return facts
 
 
-def wave_facts(sound: Tensor) -> Facts:
-    """Of a decoded sound (C, T) in -1..1: loudness (RMS) where it is not padded, and the share of samples at full scale."""
-    heard = sound.abs().amax(0)
-    inside = heard[: int(heard.nonzero()[-1]) + 1] if heard.any() else heard
-    loudness = float((inside**2).mean().sqrt()) if len(inside) else 0.0
-    return {"loudness": loudness, "cut": float((inside >= FULL).float().mean()) if len(inside) else 0.0}
+def waveform_facts(waveform: Tensor) -> Facts:
+    """Measures a decoded waveform (C, T) in -1..1, without the silence (padding) at its end."""
+    amplitude = waveform.abs().amax(0)
+    audible = amplitude.nonzero()
+    if not len(audible):
+        return {"rms": 0.0, "clipped": 0.0}
+    amplitude = amplitude[: int(audible[-1]) + 1]
+    return {"rms": float((amplitude**2).mean().sqrt()), "clipped": float((amplitude >= FULL_SCALE).float().mean())}
 
 
-def describe(chart: Chart) -> list[str]:
-    """Lengths, rates, channels and kinds of file."""
-    facts = [facts for _, _, facts in chart.seen() if "seconds" in facts]
+def describe(context: CheckContext) -> list[str]:
+    """Describes durations, sample rates, channels and file formats."""
+    facts = [facts for _, _, facts in context.usable if "seconds" in facts]
     if not facts:
         return []
-    lengths = np.array([f["seconds"] for f in facts])
-    said = [
-        f"{lengths.min():.2f} to {lengths.max():.2f} s, median {np.median(lengths):.2f} s, {lengths.sum() / 60:.1f} minutes in all"
+    seconds = np.array([f["seconds"] for f in facts])
+    parts = [
+        f"{seconds.min():.2f} to {seconds.max():.2f} s, median {np.median(seconds):.2f} s, {seconds.sum() / 60:.1f} minutes in total",
+        most_common(f"{f['sample_rate']} Hz" for f in facts),
+        most_common({1: "mono", 2: "stereo"}.get(f["channels"], f"{f['channels']} channels") for f in facts),
+        most_common(f"{f['file_format']} {f['mode']}" for f in facts),
     ]
-    said.append(frequent(f"{f['rate']} Hz" for f in facts))
-    said.append(frequent({1: "mono", 2: "stereo"}.get(f["channels"], f"{f['channels']} channels") for f in facts))
-    said.append(frequent(f"{f['kind']} {f['depth']}" for f in facts))
-    return ["; ".join(said)]
+    return ["; ".join(parts)]
 
 
-def findings(chart: Chart) -> Iterator[Finding]:
-    """Faint and distorted clips, differing rates and channels, uneven lengths."""
-    seen = [(chart.shown(item.name), facts) for _, item, facts in chart.seen() if "seconds" in facts]
-    faint = tuple(name for name, facts in seen if facts["loudness"] < FAINT)
-    if faint:
+def check(context: CheckContext) -> Iterator[Finding]:
+    """Finds silent and clipped clips, mixed sample rates and channels, and clips of extreme duration."""
+    clips = [(context.relative(item.name), facts) for _, item, facts in context.usable if "seconds" in facts]
+    if silent := tuple(name for name, facts in clips if facts["rms"] < MIN_RMS):
         yield Finding(
+            "audio.silent",
             "warning",
-            f"{count(len(faint), 'clip is', 'clips are')} as good as silent (below -60 dB) in the part that is used",
-            faint,
-            "listen to them; say a longer data.seconds, or remove them",
+            f"{pluralize(len(silent), 'clip')} practically silent (RMS below -60 dB) in the part that is used",
+            silent,
+            "listen to them; use a longer data.seconds, or remove them",
         )
-    cut = tuple(name for name, facts in seen if facts["cut"] > CUT)
-    if cut:
+    if clipped := tuple(name for name, facts in clips if facts["clipped"] > MAX_CLIPPED):
         yield Finding(
+            "audio.clipped",
             "note",
-            f"{count(len(cut), 'clip is', 'clips are')} distorted: more than 1 of 100 samples at full scale",
-            cut,
+            f"{pluralize(len(clipped), 'clip')} distorted by clipping: more than 1 % of the samples at full scale",
+            clipped,
         )
-    for key, unit, words in (("rate", " Hz", "sample rates"), ("channels", "", "numbers of channels")):
-        found = Counter(facts[key] for _, facts in seen)
-        if len(found) > 1:
-            shown = ", ".join(f"{value}{unit} ({number:,})" for value, number in found.most_common(4))
-            usual = found.most_common(1)[0][0]
-            odd = tuple(name for name, facts in seen if facts[key] != usual)
-            yield Finding(
-                "note",
-                f"{words} differ: {shown}; all are brought to {'the most frequent' if key == 'rate' else 'one'}",
-                odd,
-            )
-    lengths = np.array([facts["seconds"] for _, facts in seen])
-    if len(lengths) and lengths.max() > UNEVEN * np.median(lengths):
-        longest = tuple(
-            name for (name, _), length in zip(seen, lengths, strict=True) if length > UNEVEN * np.median(lengths)
-        )
+    rates = {name: f"{facts['sample_rate']} Hz" for name, facts in clips}
+    yield from mixed("audio.mixed_sample_rates", "sample rates", rates, "all are resampled to the most common one")
+    channels = {name: str(facts["channels"]) for name, facts in clips}
+    yield from mixed("audio.mixed_channels", "numbers of channels", channels, "all are mixed down to mono")
+    seconds = {name: facts["seconds"] for name, facts in clips}
+    limit = MAX_DURATION_RATIO * float(np.median([*seconds.values()])) if seconds else 0.0
+    if long := tuple(name for name, duration in seconds.items() if duration > limit):
         yield Finding(
+            "audio.long_clips",
             "warning",
-            f"{count(len(longest), 'clip is', 'clips are')} more than {UNEVEN} times as long as the median: only the middle is used",
-            longest,
-            "cut them into pieces, or say data.seconds=...",
+            f"{pluralize(len(long), 'clip')} more than {MAX_DURATION_RATIO} times as long as the median: only the middle is used",
+            long,
+            "cut them into pieces, or set data.seconds",
         )
+
+
+def mixed(code: str, what: str, values: dict[str, str], consequence: str) -> Iterator[Finding]:
+    """Finds clips whose value differs from the most common one."""
+    counts = Counter(values.values())
+    if len(counts) > 1:
+        usual = counts.most_common(1)[0][0]
+        where = tuple(name for name, value in values.items() if value != usual)
+        yield Finding(code, "note", f"mixed {what}: {most_common(values.values())}; {consequence}", where)

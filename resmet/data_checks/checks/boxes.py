@@ -1,4 +1,4 @@
-"""Boxes: how many a picture, how large, drawn twice."""
+"""Checks of bounding boxes: number, size, duplicates."""
 
 from __future__ import annotations
 
@@ -8,52 +8,62 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from resmet.data_checks.model.context import Chart
-from resmet.data_checks.model.finding import Finding, count
+from foundation.structures import pluralize
+from resmet.data_checks.model.context import CheckContext
+from resmet.data_checks.model.finding import Finding
 
-SMALL = 4.0  # pixels: a side below it leaves nothing on the finest level of a feature pyramid
+MIN_SIDE = 4.0  # pixels: a box with a shorter side has no cell of its own on the finest level of a feature pyramid
 
 
-def describe(chart: Chart) -> list[str]:
-    """Boxes a picture and their sides."""
-    targets = [item.target for _, item, _ in chart.seen()]
-    numbers = torch.tensor([len(target["boxes"]) for target in targets])
-    boxes = torch.cat([target["boxes"].reshape(-1, 4) for target in targets]) if targets else torch.zeros(0, 4)
-    if not len(boxes):
+def describe(context: CheckContext) -> list[str]:
+    """Describes the boxes per image and their sides."""
+    if context.kind is None or not context.kind.has_boxes:
         return []
-    sides = (boxes[:, 2:] - boxes[:, :2]).flatten()
-    middle = torch.quantile(sides[:1_000_000], 0.5)
+    boxes = [item.target["boxes"].reshape(-1, 4) for _, item, _ in context.usable]
+    numbers = torch.tensor([len(part) for part in boxes])
+    if not numbers.sum():
+        return []
+    sides = sides_of(torch.cat(boxes)).flatten()
+    median = torch.quantile(sides[:1_000_000], 0.5)
     return [
-        f"{count(len(boxes), 'box', 'boxes')}, {int(numbers.min())} to {int(numbers.max())} a picture, median {int(numbers.median())}; "
-        f"sides {tenth(sides.min())} to {tenth(sides.max())} pixels, median {tenth(middle)}"
+        f"{pluralize(int(numbers.sum()), 'box', 'boxes')}, {int(numbers.min())} to {int(numbers.max())} per image, "
+        f"median {int(numbers.median())}; sides {tenth(sides.min())} to {tenth(sides.max())} pixels, median {tenth(median)}"
     ]
 
 
-def tenth(pixels: Tensor) -> str:
-    """A length to a tenth of a pixel: what is left of shares of a side is no more exact."""
-    return f"{round(float(pixels), 1):g}"
-
-
-def findings(chart: Chart) -> Iterator[Finding]:
-    """Boxes drawn twice, boxes too small to find."""
-    twice, small = [], []
-    for _, item, _ in chart.seen():
-        boxes = item.target["boxes"].reshape(-1, 4)
-        rows = Counter((*box, label) for box, label in zip(boxes.tolist(), item.target["labels"].tolist(), strict=True))
-        twice += [chart.shown(item.name)] * sum(number - 1 for number in rows.values())
-        small += [chart.shown(item.name)] * int(
-            ((boxes[:, 2:] - boxes[:, :2]).amin(1) < SMALL).sum() if len(boxes) else 0
+def check(context: CheckContext) -> Iterator[Finding]:
+    """Finds boxes that are annotated twice and boxes too small to be detected."""
+    if context.kind is None or not context.kind.has_boxes:
+        return
+    duplicates, tiny = Counter[str](), Counter[str]()
+    for _, item, _ in context.usable:
+        name, boxes, labels = context.relative(item.name), item.target["boxes"].reshape(-1, 4), item.target["labels"]
+        duplicates[name] += len(boxes) - len(
+            {(*box, c) for box, c in zip(boxes.tolist(), labels.tolist(), strict=True)}
         )
-    if twice:
+        tiny[name] += int((sides_of(boxes) < MIN_SIDE).any(1).sum())
+    if number := duplicates.total():
         yield Finding(
+            "boxes.duplicates",
             "warning",
-            f"{count(len(twice), 'box is', 'boxes are')} drawn twice",
-            tuple(dict.fromkeys(twice)),
-            "remove the copies: one of each counts as a miss",
+            f"{pluralize(number, 'box', 'boxes')} annotated twice",
+            tuple(+duplicates),
+            "remove the duplicates: each counts as an object that is never found",
         )
-    if small:
+    if number := tiny.total():
         yield Finding(
+            "boxes.tiny",
             "note",
-            f"{count(len(small), 'box has', 'boxes have')} a side below {SMALL:g} pixels, too small to be found as {'it is' if len(small) == 1 else 'they are'}",
-            tuple(dict.fromkeys(small)),
+            f"{pluralize(number, 'box', 'boxes')} with a side below {MIN_SIDE:g} pixels, too small to be detected at this resolution",
+            tuple(+tiny),
         )
+
+
+def sides_of(boxes: Tensor) -> Tensor:
+    """Boxes (K, 4) as x1, y1, x2, y2 -> widths and heights (K, 2)."""
+    return boxes[:, 2:] - boxes[:, :2]
+
+
+def tenth(pixels: Tensor) -> str:
+    """Formats a length to a tenth of a pixel: relative coordinates are no more exact."""
+    return f"{round(float(pixels), 1):g}"

@@ -1,4 +1,4 @@
-"""Files as such: what can't be read, what is not what its name says, what nobody asks for."""
+"""Checks of files as such: unreadable ones, wrong suffixes, gaps in the numbering, empty class folders."""
 
 from __future__ import annotations
 
@@ -8,108 +8,103 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
-from resmet.data_checks.model.context import Chart
-from resmet.data_checks.model.finding import Finding, count
-from resmet.data_checks.scan.csv_columns import SPLITS
-from resmet.data_checks.scan.file_tree import JUNK
-from resmet.data_checks.scan.file_types import KINDS, family, lie
+from datamodules.splits.splits import split_name
+from foundation.structures import pluralize
+from resmet.data_checks.model.context import CheckContext
+from resmet.data_checks.model.finding import Finding
+from resmet.data_checks.scan.file_tree import SYSTEM_FILES
+from resmet.data_checks.scan.file_types import FILE_TYPES, mismatch, modality_of
 
-MOST_MISSING = 0.25  # of a numbered series; where more are missing, it was never meant to be whole
+MAX_MISSING = 0.25  # share of a numbered series; if more are missing, the series was never meant to be complete
+MIN_SERIES = 10  # files in a numbered series
 
 
-def findings(chart: Chart) -> Iterator[Finding]:
-    """Unreadable files, suffixes that lie, empty files, capitals, gaps in the numbering, empty class folders."""
-    if chart.refused:
-        yield Finding("error", chart.refused)
-    yield from unusable(chart)
-    yield from lies(chart)
-    capital = tuple(
-        name for name in chart.tree if family(name) and PurePosixPath(name).suffix != PurePosixPath(name).suffix.lower()
-    )
-    if capital:
+def check(context: CheckContext) -> Iterator[Finding]:
+    """Finds what the reader can't use, wrong and uppercase suffixes, gaps in the numbering and empty class folders."""
+    if error := context.read_error:
+        yield Finding(error.code, "error", str(error))
+    if messages := context.unusable:
         yield Finding(
-            "note",
-            f"{count(len(capital), 'suffix is', 'suffixes are')} in capitals; they are read all the same",
-            capital,
-        )
-    yield from gaps(chart)
-    yield from hollow(chart)
-
-
-def unusable(chart: Chart) -> Iterator[Finding]:
-    """What the reader can't use, one finding a kind of trouble."""
-    if messages := wrong(chart):
-        yield Finding(
+            "files.unusable_items",
             "error",
-            f"{count(len(messages), 'item')} can't be used",
+            f"{pluralize(len(messages), 'item')} can't be used",
             tuple(messages),
-            "mend or remove them, or train without them: data.on_error=skip",
+            "repair or remove them, or train without them: data.on_error=skip",
         )
-
-
-def wrong(chart: Chart) -> list[str]:
-    """What the reader said of every item that it can't use."""
-    messages = [facts["error"] for facts in chart.facts.values() if "error" in facts]
-    messages += chart.data.skipped if chart.data else []
-    return [message.replace(f"{chart.root}/", "") for message in messages]
-
-
-def lies(chart: Chart) -> Iterator[Finding]:
-    """Files whose first bytes say something else than their suffix, but for empty ones that were told of already."""
-    names = [name for name in chart.tree if family(name)]
-    with ThreadPoolExecutor() as pool:
-        truths = pool.map(lambda name: lie(chart.root / name), names)
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    told = "\n".join(wrong(chart))
-    for name, truth in zip(names, truths, strict=True):
-        if truth and not (truth == "empty" and name in told):
-            found[PurePosixPath(name).suffix, truth].append(name)
-    for (suffix, truth), members in sorted(found.items()):
-        readable = truth in KINDS
-        said = f"really {truth}" if readable else truth
+    yield from wrong_suffixes(context)
+    suffixes = {name: PurePosixPath(name).suffix for name in context.tree if modality_of(name)}
+    if upper := tuple(name for name, suffix in suffixes.items() if suffix != suffix.lower()):
         yield Finding(
-            "warning" if readable else "error",
-            f"{count(len(members), f'{suffix} file is', f'{suffix} files are')} {said}",
-            tuple(members),
-            "read by the content where that can be read; rename them so that other programs read them, too"
-            if readable
-            else "fetch the real files",
+            "files.uppercase_suffix",
+            "note",
+            f"{pluralize(len(upper), 'file')} with an uppercase suffix; they are read like the others",
+            upper,
         )
+    yield from numbering_gaps(context)
+    yield from empty_class_folders(context)
 
 
-def gaps(chart: Chart) -> Iterator[Finding]:
-    """Numbers missing where files are numbered through, all but a few; splits of one series are taken together."""
+def wrong_suffixes(context: CheckContext) -> Iterator[Finding]:
+    """Finds files whose signature contradicts their suffix, except empty ones that are reported as unusable."""
+    names = [name for name in context.tree if modality_of(name)]
+    with ThreadPoolExecutor() as pool:
+        types = pool.map(lambda name: mismatch(context.root / name), names)
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    reported = "\n".join(context.unusable)
+    for name, kind in zip(names, types, strict=True):
+        if kind and not (kind == "empty" and name in reported):
+            found[PurePosixPath(name).suffix, kind].append(name)
+    for (suffix, kind), members in sorted(found.items()):
+        number = pluralize(len(members), f"{suffix} file")
+        if kind in FILE_TYPES:
+            remedy = "they are read by their content; rename them for the sake of other programs"
+            yield Finding("files.wrong_suffix", "warning", f"{number} actually {kind}", tuple(members), remedy)
+        else:
+            yield Finding("files.not_media", "error", f"{number} actually {kind}", tuple(members), "get the real files")
+
+
+def numbering_gaps(context: CheckContext) -> Iterator[Finding]:
+    """Finds missing numbers in numbered series that are nearly complete; the splits of a series are taken together."""
     series: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for name in chart.tree:
-        path = PurePosixPath(name)
-        if family(name) and (match := re.fullmatch(r"(.*?)(\d{1,9})", path.stem)):
-            place = PurePosixPath(*(part for part in path.parts[:-1] if part.lower() not in SPLITS))
-            series[str(place), match[1]].add(int(match[2]))
+    for name in context.tree:
+        if modality_of(name) and (key := series_key(name)):
+            series[key[:2]].add(key[2])
     for (folder, prefix), numbers in sorted(series.items()):
         span = max(numbers) - min(numbers) + 1
         missing = span - len(numbers)
-        if len(numbers) >= 10 and 0 < missing <= MOST_MISSING * span:
-            inside = "" if folder == "." else f"{folder}/"
+        if len(numbers) >= MIN_SERIES and 0 < missing <= MAX_MISSING * span:
+            path = prefix if folder == "." else f"{folder}/{prefix}"
             yield Finding(
+                "files.numbering_gaps",
                 "note",
-                f"{missing} of {span} numbers {'is' if missing == 1 else 'are'} missing in {inside}{prefix}{min(numbers)} to {max(numbers)}: right where that was on purpose",
+                f"{missing} of {span} numbers missing in {path}{min(numbers)} to {max(numbers)}; fine if intended",
             )
 
 
-def hollow(chart: Chart) -> Iterator[Finding]:
-    """Folders beside those of the classes that hold nothing to read, and so make no class."""
-    if chart.guess.format not in ("image_folder", "audio_folder"):
+def series_key(name: str) -> tuple[str, str, int] | None:
+    """Returns a file's folder without split names, the prefix of its name and its number; None if it isn't numbered."""
+    path = PurePosixPath(name)
+    match = re.fullmatch(r"(.*?)(\d{1,9})", path.stem)
+    folder = PurePosixPath(*(part for part in path.parts[:-1] if not split_name(part)))
+    return (str(folder), match[1], int(match[2])) if match else None
+
+
+def empty_class_folders(context: CheckContext) -> Iterator[Finding]:
+    """Finds folders without a readable file beside the class folders: they make no class."""
+    parents = {PurePosixPath(context.relative(item.name)).parent for _, item, _ in context.usable}
+    if not parents or not {p.name for p in parents} <= set(context.class_names):
         return
-    held = {str(p) for name in chart.tree if family(name) == chart.guess.family for p in PurePosixPath(name).parents}
-    inside = [path for path in sorted(chart.root.iterdir()) if path.is_dir()]
-    splits = [path for path in inside if path.name.lower() in SPLITS]
-    classes = [path for split in splits for path in sorted(split.iterdir()) if path.is_dir()] if splits else inside
-    shown = [chart.shown(str(path)) for path in classes if path.name not in JUNK and not path.name.startswith(".")]
-    where = tuple(name for name in shown if name not in held)
-    if where:
+    media = {name for name in context.tree if modality_of(name) == context.modality}
+    used = {str(parent) for name in media for parent in PurePosixPath(name).parents}
+    beside = {str(parent.parent) for parent in parents}
+    folders = [path for folder in sorted(beside) for path in sorted((context.root / folder).iterdir()) if path.is_dir()]
+    visible = [path for path in folders if path.name not in SYSTEM_FILES and not path.name.startswith(".")]
+    names = (context.relative(str(path)) for path in visible)
+    if empty := tuple(name for name in names if name not in used):
         yield Finding(
+            "files.empty_class_folder",
             "warning",
-            f"{count(len(where), 'class folder is', 'class folders are')} without a {chart.guess.family}",
-            where,
-            "fill them, or remove them: they make no class",
+            f"{pluralize(len(empty), 'class folder')} without {context.modality} files",
+            empty,
+            "add files or remove the folder: it makes no class",
         )

@@ -1,124 +1,122 @@
-"""Labels of any kind: how many of each class there are, and where."""
+"""Checks of the class distribution and of the splits, for every kind of target."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 
-from resmet.data_checks.model.context import Chart, classes_of
-from resmet.data_checks.model.finding import Finding, count, listed
+from foundation.structures import pluralize
+from foundation.targets.base import TargetKind
+from resmet.data_checks.model.context import CheckContext
+from resmet.data_checks.model.finding import Finding, join_first
 
-UNEVEN = {"label": 10, "labels": 20, "boxes": 20, "mask": 50}
-"""How many times the commonest class may outnumber the rarest: heavy imbalance begins above it."""
-
-FEW = 5  # items of a class below which it can hardly be learned
+UNEVEN = 3  # ratio of the most to the least frequent class above which it is worth a note
+MIN_ITEMS = 5  # training items or boxes that a class needs to be learned at all
 
 
-def findings(chart: Chart) -> Iterator[Finding]:
-    """Imbalance, classes with few or no items, items without a label, splits that are made rather than published."""
-    if not chart.data or not chart.class_names or chart.guess.family == "video":
+def check(context: CheckContext) -> Iterator[Finding]:
+    """Finds missing splits, imbalance, classes with few or no items, and items without a label."""
+    if context.kind is None or not context.class_names or context.modality == "video":
         return
     for split in ("train", "val"):
-        if not chart.splits.get(split):
-            yield Finding("error", f"there is no item to use as {split}", todo="give more data, or another data.splits")
-    yield from imbalance(chart)
-    yield from absent(chart)
-    yield from unlabelled(chart)
-    made = [split for split in ("val", "test") if split in chart.splits and split not in chart.published]
-    if made:
-        numbers = ", ".join(f"{count(len(chart.splits[split]), 'item')} as {split}" for split in made)
-        yield Finding("note", f"the data has no split for {' and '.join(made)}: training takes {numbers}, by seed")
-    if "test" not in chart.splits:
-        yield Finding(
-            "note", "there is no test split: after training, the validation items are what the result is judged by"
-        )
+        if not context.splits.get(split):
+            message = f"no item in the {split} split"
+            yield Finding("labels.empty_split", "error", message, remedy="add data, or change data.splits")
+    yield from few_items(context, context.kind)
+    yield from imbalance(context, context.kind)
+    yield from missing_classes(context)
+    yield from unlabeled_items(context, context.kind)
+    yield from made_splits(context)
 
 
-def imbalance(chart: Chart) -> Iterator[Finding]:
-    kind = chart.data.kind if chart.data else "label"
-    numbers = numbers_of(chart)
-    what = {"boxes": "boxes", "mask": "pixels"}.get(kind, "items")
-    few = {name: number for name, number in numbers.items() if number < FEW and kind != "mask"}
-    if few:
-        said = listed([f"{name} {number}" for name, number in sorted(few.items(), key=lambda pair: pair[1])])
+def few_items(context: CheckContext, kind: TargetKind) -> Iterator[Finding]:
+    """Finds classes that have too few training items or boxes to be learned."""
+    few = sorted((number, name) for name, number in training_counts(context).items() if number < MIN_ITEMS)
+    if few and kind.units != "pixels":
+        shown = join_first([f"{name} ({number})" for number, name in few])
         yield Finding(
+            "labels.few_items",
             "warning",
-            f"{count(len(few), 'class has', 'classes have')} fewer than {FEW} training {what}: {said}",
-            todo="gather more, or leave these classes out",
+            f"{pluralize(len(few), 'class', 'classes')} with fewer than {MIN_ITEMS} training {kind.units}: {shown}",
+            remedy="collect more, or leave these classes out",
         )
-    if len(numbers) < 2:
+
+
+def imbalance(context: CheckContext, kind: TargetKind) -> Iterator[Finding]:
+    """Finds classes of very different frequency in the training split."""
+    counts = training_counts(context)
+    ratio = imbalance_ratio(counts)
+    if len(counts) < 2 or ratio <= UNEVEN:
         return
-    most, least = max(numbers, key=lambda name: numbers[name]), min(numbers, key=lambda name: numbers[name])
-    ratio = ratio_of(numbers)
-    said = f"{most} has {ratio:.0f} times the training {what} of {least} ({numbers[most]:,} and {numbers[least]:,})"
-    if ratio > UNEVEN[kind]:
-        yield Finding(
-            "warning",
-            f"heavy imbalance: {said}",
-            todo="judge by the figures of each class rather than by one number; gather more of the rare ones or weigh them"
-            + (", as the command below does" if kind == "label" else ""),
-        )
-    elif ratio > 3:
-        yield Finding("note", f"uneven classes: {said}")
-
-
-def numbers_of(chart: Chart) -> dict[str, int]:
-    """{class: training items, boxes or pixels of it}, the background left out."""
-    return {
-        chart.class_names[label]: number
-        for label, number in chart.classes().get("train", {}).items()
-        if label < len(chart.class_names) and chart.class_names[label] != "background"
-    }
-
-
-def ratio_of(numbers: dict[str, int]) -> float:
-    """How many times the commonest class outnumbers the rarest."""
-    return max(numbers.values(), default=1) / max(1, min(numbers.values(), default=1))
-
-
-def heavy(chart: Chart) -> bool:
-    """Whether one class outnumbers another so far that training should know."""
-    return chart.data is not None and ratio_of(numbers_of(chart)) > UNEVEN[chart.data.kind]
-
-
-def absent(chart: Chart) -> Iterator[Finding]:
-    """Classes that a split lacks."""
-    known = chart.classes().get("train", Counter())
-    for split, found in chart.classes().items():
-        names = [name for label, name in enumerate(chart.class_names) if split == "train" or known[label]]
-        lost = [name for name in names if not found[chart.class_names.index(name)] and name != "background"]
-        if lost and split == "train":
-            yield Finding(
-                "warning",
-                f"{count(len(lost), 'class is', 'classes are')} never seen in training: {listed(lost)}",
-                todo="add training items or take the class out",
-            )
-        elif lost:
-            yield Finding(
-                "warning",
-                f"{split} has no item of {listed(lost)}: nothing is known about how well {'it is' if len(lost) == 1 else 'they are'} learned",
-                todo=f"add items to {split}, or make the splits anew",
-            )
-
-
-def unlabelled(chart: Chart) -> Iterator[Finding]:
-    """Items that carry nothing: pictures without a box, masks of background alone, no class of several."""
-    if not chart.data or chart.data.kind == "label":
+    most, least = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+    numbers = f"{counts[most]:,} and {counts[least]:,} training {kind.units}"
+    message = f"{most} is {ratio:.0f} times as frequent as {least} ({numbers})"
+    if ratio <= kind.max_imbalance:
+        yield Finding("labels.uneven_classes", "note", f"uneven classes: {message}")
         return
-    background = {
-        label for label, name in enumerate(chart.class_names) if name == "background" and chart.data.kind == "mask"
-    }
-    empty = [
-        chart.shown(item.name)
-        for _, item, facts in chart.seen()
-        if not {label for label, number in classes_of(item.target, facts).items() if number} - background
-    ]
-    total = sum(1 for _ in chart.seen())
+    weighting = ", as the command below does" if kind.name == "label" else ""
+    yield Finding(
+        "labels.imbalance",
+        "warning",
+        f"heavy class imbalance: {message}",
+        remedy=f"evaluate by per-class metrics; collect more of the rare classes or weight them{weighting}",
+    )
+
+
+def training_counts(context: CheckContext) -> dict[str, int]:
+    """Returns {class: its training items, boxes or pixels} of the classes that occur, without the background."""
+    counts = context.class_counts.get("train", Counter())
+    return {context.class_names[c]: n for c, n in counts.items() if n and context.class_names[c] != "background"}
+
+
+def imbalance_ratio(counts: dict[str, int]) -> float:
+    """Returns the ratio of the most to the least frequent class."""
+    return max(counts.values(), default=1) / min(counts.values(), default=1)
+
+
+def is_heavily_imbalanced(context: CheckContext) -> bool:
+    """Whether the training classes are so uneven that the loss should be weighted."""
+    return context.kind is not None and imbalance_ratio(training_counts(context)) > context.kind.max_imbalance
+
+
+def missing_classes(context: CheckContext) -> Iterator[Finding]:
+    """Finds classes without an item in training, and classes that are trained but never evaluated."""
+    names = {label: name for label, name in enumerate(context.class_names) if name != "background"}
+    trained = context.class_counts.get("train", Counter())
+    for split, counts in context.class_counts.items():
+        missing = [name for c, name in names.items() if not counts[c] and (split == "train" or trained[c])]
+        if missing and split == "train":
+            message = f"{pluralize(len(missing), 'class', 'classes')} without a training item: {join_first(missing)}"
+            remedy = "add training items or remove the class"
+            yield Finding("labels.missing_class", "warning", message, remedy=remedy)
+        elif missing:
+            message = f"no {split} item of {join_first(missing)}: the {split} metrics say nothing about that"
+            remedy = f"add items to {split}, or split the data anew"
+            yield Finding("labels.missing_class_in_split", "warning", message, remedy=remedy)
+
+
+def unlabeled_items(context: CheckContext, kind: TargetKind) -> Iterator[Finding]:
+    """Finds images without boxes, masks of background only, and items of no class."""
+    background = context.class_names.index("background") if "background" in context.class_names else -1
+    background = background if kind.name == "mask" else -1
+    empty = tuple(
+        context.relative(item.name)
+        for _, item, facts in context.usable
+        if not any(number for c, number in facts["class_counts"].items() if c != background)
+    )
     if empty:
-        severity = "warning" if 2 * len(empty) > total else "note"
-        words = {"boxes": "no box", "mask": "nothing but background", "labels": "no class"}[chart.data.kind]
-        yield Finding(
-            severity,
-            f"{count(len(empty), 'item has', 'items have')} {words}: right where there is nothing to find, wrong where somebody forgot",
-            tuple(empty),
-        )
+        severity = "warning" if 2 * len(empty) > len(context.usable) else "note"
+        message = f"{pluralize(len(empty), 'item')} with {kind.empty}: fine if there is nothing to find, a fault if it was forgotten"
+        yield Finding("labels.unlabeled_items", severity, message, empty)
+
+
+def made_splits(context: CheckContext) -> Iterator[Finding]:
+    """Notes the splits that the data does not come with."""
+    made = [split for split in ("val", "test") if split in context.splits and split not in context.published]
+    if made:
+        numbers = ", ".join(f"{pluralize(len(context.splits[split]), 'item')} as {split}" for split in made)
+        message = f"the data has no {' and no '.join(made)} split: training takes {numbers}, chosen by the seed"
+        yield Finding("labels.made_splits", "note", message)
+    if "test" not in context.splits:
+        message = "no test split: the final result is measured on the validation items"
+        yield Finding("labels.no_test_split", "note", message)

@@ -1,4 +1,4 @@
-"""What the values of masks mean, as far as their frequency tells: which is the background, which the thing looked for."""
+"""Infers what the values of mask files mean from their frequency: which is the background, which the object."""
 
 from __future__ import annotations
 
@@ -7,168 +7,184 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+
+import numpy as np
 
 from datamodules.decoding.image import read_header, read_mask
-from datamodules.formats.mask_folder import ENDING
-from foundation.structures import InputError
-from resmet.data_checks.model.finding import Finding, count, listed
+from datamodules.formats.mask_folder import ENDING, IMAGES, MASKS
+from foundation.structures import IGNORE, InputError, pluralize
+from resmet.data_checks.model.finding import Finding, join_first
 from resmet.data_checks.scan.file_tree import Tree
-from resmet.data_checks.scan.file_types import family, sniff
-from resmet.data_checks.scan.formats import IMAGES, MASKS
+from resmet.data_checks.scan.file_types import modality_of, sniff
 
-MOST = 60  # more values than that are no classes
-MANY = 10  # masks from which a value that one alone holds is hardly a class
-SHARED = 0.02  # of the masks that hold a value, at least, where it is a class
+MAX_VALUES = 60  # of all masks together; more are no classes
+MIN_MASKS = 10  # from here on, a value that a single mask has is hardly a class
+MIN_SHARE = 0.02  # of the masks that a class occurs in
 LOSSY = {".jpg", ".jpeg", ".webp"}
-IGNORE = 255  # beside small numbers, by custom, what neither loss nor score looks at
+MAX_GAP = 10  # 255 above it, next to class numbers without gaps, is the ignored value by custom
+
+Values = dict[int | str, str]
+"""{mask value: class name}, as ``data.values`` takes it."""
 
 
-def settle(root: Path, tree: Tree) -> tuple[dict[str, Any], list[Finding]]:
-    """The setting ``values`` of a mask folder, and what a person should know about it."""
+def infer_values(root: Path, tree: Tree) -> tuple[Values, list[Finding]]:
+    """Returns the class names for the values of a folder's masks, empty if they can't be inferred, and what was found."""
     files = [
-        root / name for name in tree if family(name) == "picture" and PurePosixPath(name).parent.name.lower() in MASKS
+        root / name
+        for name in tree
+        if modality_of(name) == "image" and PurePosixPath(name).parent.name.lower() in MASKS
     ]
-    colours = any(needs_colours(file) for file in files[:50])
-    masks = count_values(files, colours)
+    is_color = any(needs_color(file) for file in files[:50])
+    counts = count_values(files, is_color)
     lossy = {file for file in files if file.suffix.lower() in LOSSY or sniff(file) == "JPEG"}
-    doubtful = lossy | of_odd_size(root, tree, files)
-    trusted = [held for path, held in masks.items() if path not in doubtful]
-    classes = shared(trusted or list(masks.values()))
-    found = sum(
-        (Counter({v: n for v, n in held.items() if v in classes}) for held in trusted or masks.values()), Counter[int]()
-    )
-    settings, findings = name_values(found, colours)
-    odd = {path: sorted(set(held) - classes) for path, held in masks.items() if set(held) - classes}
-    return settings, [*findings, *strays(root, odd, lossy, colours)]
+    doubtful = lossy | resized_masks(root, tree, files)
+    trusted = [own for path, own in counts.items() if path not in doubtful] or list(counts.values())
+    classes = common_values(trusted)
+    pixels = sum((Counter({v: n for v, n in own.items() if v in classes}) for own in trusted), Counter[int]())
+    values, findings = name_values(pixels, is_color)
+    stray = {path: sorted(set(own) - classes) for path, own in counts.items() if set(own) - classes}
+    return values, [*findings, *stray_values(root, stray, lossy, is_color)]
 
 
-def of_odd_size(root: Path, tree: Tree, files: Sequence[Path]) -> set[Path]:
-    """The masks of another size than the image that is called alike: whoever resized them may have mixed their values."""
-    images: dict[tuple[Path, str], Path] = {}
-    for name in tree:
-        path = root / name
-        if family(name) == "picture" and path.parent.name.lower() in IMAGES:
-            images[path.parent.parent, path.stem] = path
-
-    def odd(file: Path) -> bool:
-        stems = (file.stem, ENDING.sub("", file.stem))
-        image = next((images[file.parent.parent, stem] for stem in stems if (file.parent.parent, stem) in images), None)
-        if image is None:
-            return False
+def needs_color(path: Path) -> bool:
+    """Whether a mask is readable as a color image only."""
+    for color in (False, True):
         try:
-            return sorted(read_header(file).shown) != sorted(read_header(image).shown)  # turned is no other size
+            read_mask(path, color)
         except InputError:
-            return False  # opening the item says why
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return {file for file, is_odd in zip(files, pool.map(odd, files), strict=True) if is_odd}
-
-
-def shared(masks: Sequence[Counter[int]]) -> set[int]:
-    """The values that several masks hold; all of them where there are few masks, or where that would leave nothing to tell apart."""
-    times = Counter(value for held in masks for value in held)
-    if len(masks) < MANY:
-        return set(times)
-    classes = {value for value, number in times.items() if number >= max(2, SHARED * len(masks))}
-    return classes if len(classes) > 1 else set(times)
-
-
-def strays(root: Path, odd: dict[Path, list[int]], lossy: set[Path], colours: bool) -> Iterator[Finding]:
-    """Masks with values, those in `odd`, that hardly another mask has."""
-
-    def places(paths: Iterable[Path]) -> tuple[str, ...]:
-        return tuple(f"{path.relative_to(root)} ({listed([word(v, colours) for v in odd[path]], 3)})" for path in paths)
-
-    if spoilt := [path for path in odd if path in lossy]:
-        yield Finding(
-            "error",
-            f"{count(len(spoilt), 'mask was', 'masks were')} saved with loss (JPEG), which mixes values: no class is made of them",
-            places(spoilt),
-            "save them anew as PNG, from what they were made of",
-        )
-    if others := [path for path in odd if path not in lossy]:
-        yield Finding(
-            "warning",
-            f"{count(len(others), 'mask holds', 'masks hold')} values that hardly another mask has, which are taken for no classes",
-            places(others),
-            "resize masks to the nearest value and mend stray pixels, or name the values in data.values",
-        )
-
-
-def name_values(found: Counter[int], colours: bool) -> tuple[dict[str, Any], list[Finding]]:
-    """The setting ``values`` for the values `found`, with their pixels, and what a person should know about it."""
-    if len(found) < 2 or len(found) > MOST:
-        return {}, [strange(found)] if found else []
-    if len(found) == 2:
-        return two(found, colours)
-    shown = {
-        word(value, colours): f"class{value}" if not colours else f"class{i}" for i, value in enumerate(sorted(found))
-    }
-    background = 0 if 0 in found else max(found, key=lambda value: found[value])
-    shown[word(background, colours)] = "background"
-    if not colours and IGNORE in found and sorted(found)[-2] < len(found) + 10:
-        shown[IGNORE] = "ignore"
-    return {"values": shown}, [
-        Finding(
-            "warning",
-            f"the masks hold {len(found)} values, whose names nobody told: {flat(shown)}",
-            todo="put the real names into data.values of the command below",
-        )
-    ]
-
-
-def two(found: Counter[int], colours: bool) -> tuple[dict[str, Any], list[Finding]]:
-    """The rarer of two values is the object; worth a word where that is 0."""
-    (background, _), (thing, _) = found.most_common()
-    values = {word(value, colours): "object" if value == thing else "background" for value in sorted(found)}
-    if thing != 0:
-        return {"values": values}, []
-    share = found[thing] / found.total()
-    other = {word(value, colours): "background" if value == thing else "object" for value in sorted(found)}
-    said = f"mask value {word(thing, colours)} is the rarer one ({100 * share:.0f} % of the pixels), so it is likely the structure of interest and {word(background, colours)} the background"
-    return {"values": values}, [
-        Finding("warning", said, todo=f"if it is the other way round, say data.values='{{{flat(other)}}}'")
-    ]
-
-
-def strange(found: Counter[int]) -> Finding:
-    if len(found) < 2:
-        return Finding("error", f"all masks hold the one value {next(iter(found))}: there is nothing to tell apart")
-    return Finding(
-        "error",
-        f"the masks hold {len(found)} different values, too many to be classes: were they saved as JPEG, smoothed when resized, or are they no masks?",
-        todo="save them without loss, resized to the nearest value",
-    )
-
-
-def needs_colours(path: Path) -> bool:
-    """Whether a mask is a colour picture."""
-    try:
-        read_mask(path)
-    except InputError as error:
-        return "colour" in str(error)
+            continue
+        return color
     return False
 
 
-def count_values(files: Sequence[Path], colours: bool) -> dict[Path, Counter[int]]:
-    """How many pixels have which value, in every mask that can be read."""
+def count_values(files: Sequence[Path], is_color: bool) -> dict[Path, Counter[int]]:
+    """Returns {mask file: {value: pixels}}; unreadable files have none (loading the item reports them)."""
 
-    def values(path: Path) -> Counter[int]:
+    def count(path: Path) -> Counter[int]:
         try:
-            found, numbers = read_mask(path, colours).unique(return_counts=True)
+            mask = read_mask(path, is_color).numpy()
         except InputError:
-            return Counter()  # opening the item says why
+            return Counter()
+        if not is_color and mask.size and mask.min() >= 0 and mask.max() < 1 << 16:  # much faster than sorting
+            numbers = np.bincount(mask.ravel())
+            return Counter({int(value): int(numbers[value]) for value in numbers.nonzero()[0]})
+        found, numbers = np.unique(mask, return_counts=True)
         return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return dict(zip(files, pool.map(values, files), strict=True))
+        return dict(zip(files, pool.map(count, files), strict=True))
 
 
-def word(value: int, colours: bool) -> int | str:
-    """A value as ``data.values`` takes it."""
-    return "-".join(str(value >> shift & 255) for shift in (16, 8, 0)) if colours else value
+def resized_masks(root: Path, tree: Tree, masks: Sequence[Path]) -> set[Path]:
+    """Returns the masks whose size differs from that of their image: resizing may have mixed their values."""
+    images = {
+        (path.parent.parent, path.stem): path
+        for path in (root / name for name in tree if modality_of(name) == "image")
+        if path.parent.name.lower() in IMAGES
+    }
+
+    def is_resized(mask: Path) -> bool:
+        keys = ((mask.parent.parent, stem) for stem in (mask.stem, ENDING.sub("", mask.stem)))
+        image = next((images[key] for key in keys if key in images), None)
+        try:
+            return image is not None and sorted(read_header(mask).shown) != sorted(read_header(image).shown)
+        except InputError:
+            return False  # loading the item reports it
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return {mask for mask, resized in zip(masks, pool.map(is_resized, masks), strict=True) if resized}
 
 
-def flat(values: dict[Any, str]) -> str:
+def common_values(masks: Sequence[Counter[int]]) -> set[int]:
+    """Returns the values that several masks have; all of them if there are few masks, or if a single value would remain."""
+    occurrences = Counter(value for own in masks for value in own)
+    if len(masks) < MIN_MASKS:
+        return set(occurrences)
+    common = {value for value, number in occurrences.items() if number >= max(2, MIN_SHARE * len(masks))}
+    return common if len(common) > 1 else set(occurrences)
+
+
+def stray_values(root: Path, stray: dict[Path, list[int]], lossy: set[Path], is_color: bool) -> Iterator[Finding]:
+    """Reports the masks with values, those in `stray`, that hardly any other mask has."""
+
+    def places(paths: Iterable[Path]) -> tuple[str, ...]:
+        shown = {path: join_first([format_value(value, is_color) for value in stray[path]], 3) for path in paths}
+        return tuple(f"{path.relative_to(root)} ({values})" for path, values in shown.items())
+
+    if damaged := [path for path in stray if path in lossy]:
+        yield Finding(
+            "mask_values.lossy",
+            "error",
+            f"{pluralize(len(damaged), 'mask')} saved with lossy compression (JPEG), which alters values: those make no classes",
+            places(damaged),
+            "export them again as PNG, from their source",
+        )
+    if others := [path for path in stray if path not in lossy]:
+        yield Finding(
+            "mask_values.stray",
+            "warning",
+            f"{pluralize(len(others), 'mask')} with values that hardly any other mask has: those make no classes",
+            places(others),
+            "resize masks with nearest-neighbor interpolation, repair stray pixels, or name the values in data.values",
+        )
+
+
+def name_values(pixels: Counter[int], is_color: bool) -> tuple[Values, list[Finding]]:
+    """Names the values of masks, given their pixel counts, and reports what should be verified."""
+    if len(pixels) < 2 or len(pixels) > MAX_VALUES:
+        return {}, list(no_classes(pixels))
+    if len(pixels) == 2:
+        return name_two(pixels, is_color)
+    values: Values = {
+        format_value(value, is_color): f"class{index if is_color else value}"
+        for index, value in enumerate(sorted(pixels))
+    }
+    background = 0 if 0 in pixels else max(pixels, key=lambda value: pixels[value])
+    values[format_value(background, is_color)] = "background"
+    if not is_color and IGNORE in pixels and sorted(pixels)[-2] < len(pixels) + MAX_GAP:
+        values[IGNORE] = "ignore"
+    message = f"class names of the {len(pixels)} mask values are unknown: {format_values(values)}"
+    return values, [
+        Finding(
+            "mask_values.unnamed", "warning", message, remedy="set the real names in data.values of the command below"
+        )
+    ]
+
+
+def name_two(pixels: Counter[int], is_color: bool) -> tuple[Values, list[Finding]]:
+    """Names the rarer of two values the object; if that is 0, the polarity should be verified."""
+    (background, _), (rarer, number) = pixels.most_common()
+    names = {background: "background", rarer: "object"}
+    values: Values = {format_value(value, is_color): names[value] for value in sorted(pixels)}
+    if rarer != 0:
+        return values, []
+    swapped: Values = {value: "background" if name == "object" else "object" for value, name in values.items()}
+    message = (
+        f"mask value {format_value(rarer, is_color)} is the rarer one ({100 * number / pixels.total():.0f} % of the pixels), so it is "
+        f"taken as the object and {format_value(background, is_color)} as the background"
+    )
+    remedy = f"if it is the other way round, set data.values='{{{format_values(swapped)}}}'"
+    return values, [Finding("mask_values.polarity", "warning", message, remedy=remedy)]
+
+
+def no_classes(pixels: Counter[int]) -> Iterator[Finding]:
+    """Reports masks of a single value, or of too many."""
+    if len(pixels) == 1:
+        message = f"all masks have the single value {next(iter(pixels))}: there is nothing to segment"
+        yield Finding("mask_values.constant", "error", message)
+    elif pixels:
+        message = (
+            f"the masks have {len(pixels)} different values, too many to be classes: saved as JPEG, resized with interpolation, "
+            "or not masks at all?"
+        )
+        remedy = "export them without loss, resized with nearest-neighbor interpolation"
+        yield Finding("mask_values.too_many", "error", message, remedy=remedy)
+
+
+def format_value(value: int, is_color: bool) -> int | str:
+    """Returns a value as ``data.values`` takes it."""
+    return "-".join(str(value >> shift & 255) for shift in (16, 8, 0)) if is_color else value
+
+
+def format_values(values: Values) -> str:
     return ", ".join(f"{value}: {name}" for value, name in values.items())

@@ -1,4 +1,4 @@
-"""Annotation files beside the media: tags that point to nothing, texts without an image, files that nobody asks for."""
+"""Checks of files that belong together: annotations without an image, tags that refer to nothing, unused media files."""
 
 from __future__ import annotations
 
@@ -6,88 +6,90 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from resmet.data_checks.model.context import Chart
-from resmet.data_checks.model.finding import Finding, count
-from resmet.data_checks.run.inspect_items import target_files
-from resmet.data_checks.scan.file_types import family
-from resmet.data_checks.scan.formats import ANNOTATIONS, MASKS, PICTURES
+from datamodules.formats.mask_folder import MASKS
+from foundation.structures import pluralize
+from resmet.data_checks.model.context import CheckContext
+from resmet.data_checks.model.finding import Finding
+from resmet.data_checks.scan.file_types import modality_of
 
 TAGS = ("filename", "folder", "path")
+"""XML tags of Pascal VOC that refer to the image."""
+
+MIN_PAIRED = 0.5  # share of a folder's annotation files that have an image, from which all of them should
 
 
-def findings(chart: Chart) -> Iterator[Finding]:
-    """What annotations and media say about each other."""
-    if chart.guess.format == "voc":
-        yield from tags(chart)
-    if chart.guess.format == "yolo":
-        yield from lonely(chart)
-    yield from unused(chart)
+def check(context: CheckContext) -> Iterator[Finding]:
+    """Finds annotations without an image, XML tags that refer to nothing, and media files that belong to no item."""
+    if context.kind and context.kind.has_boxes:
+        yield from unresolved_tags(context)
+        yield from unpaired_annotations(context)
+    yield from unused_files(context)
 
 
-def tags(chart: Chart) -> Iterator[Finding]:
-    """Tags of Pascal VOC that name a file or a folder which is not there; the reader goes by the XML's own name."""
-    wrong: dict[str, list[str]] = {tag: [] for tag in TAGS}
-    for name in chart.tree:
-        path = PurePosixPath(name)
-        if path.parent.name not in ANNOTATIONS or path.suffix != ".xml":
+def unresolved_tags(context: CheckContext) -> Iterator[Finding]:
+    """Finds XML tags that name a file or folder that does not exist; the reader goes by the name of the XML file."""
+    unresolved: dict[str, list[str]] = {tag: [] for tag in TAGS}
+    names = {PurePosixPath(name).name for name in context.tree}
+    for name in context.tree:
+        if not name.endswith(".xml"):
             continue
-        text = (chart.root / name).read_text(errors="replace")
-        base = chart.root / path.parent.parent
+        text = (context.root / name).read_text(errors="replace")
+        base = (context.root / name).parent.parent
         for tag in TAGS:
             match = re.search(rf"<{tag}>(.*?)</{tag}>", text)
-            if match and not leads(base, tag, match[1].strip()):
-                wrong[tag].append(f"{name} ({match[1].strip()})")
-    for tag, where in wrong.items():
+            if match and not resolves(base, names, tag, match[1].strip()):
+                unresolved[tag].append(f"{name} ({match[1].strip()})")
+    for tag, where in unresolved.items():
         if where:
-            yield Finding(
-                "note",
-                f"the tag {tag} of {count(len(where), 'XML file')} points to nothing; it is not used",
-                tuple(where),
-            )
+            message = f"{pluralize(len(where), 'XML file')} whose tag {tag} refers to nothing; it is not used"
+            yield Finding("orphans.unresolved_tag", "note", message, tuple(where))
 
 
-def leads(base: Path, tag: str, value: str) -> bool:
-    """Whether what a tag says is there."""
+def resolves(base: Path, names: set[str], tag: str, value: str) -> bool:
+    """Whether a tag's value exists, below the folder `base` or among the `names` of all files."""
     if tag == "path":
         return (base / value).is_file()
     if tag == "folder":
         return (base / value).is_dir() or base.name == value
-    return any((base / folder / value).is_file() for folder in PICTURES)
+    return value in names
 
 
-def lonely(chart: Chart) -> Iterator[Finding]:
-    """Text files of YOLO whose image is missing."""
-    stems = {(path.stem, family(name)) for name in chart.tree for path in [PurePosixPath(name)]}
-    texts = [name for name in chart.tree if name.endswith(".txt") and "labels" in PurePosixPath(name).parts[:-1]]
-    where = tuple(name for name in texts if (PurePosixPath(name).stem, "picture") not in stems)
+def unpaired_annotations(context: CheckContext) -> Iterator[Finding]:
+    """Finds text files without an image in a folder of one annotation file per image."""
+    images = {PurePosixPath(name).stem for name in context.tree if modality_of(name) == "image"}
+    folders: dict[PurePosixPath, list[PurePosixPath]] = {}
+    for path in map(PurePosixPath, context.tree):
+        if path.suffix == ".txt":
+            folders.setdefault(path.parent, []).append(path)
+    unpaired = {folder: [path for path in paths if path.stem not in images] for folder, paths in folders.items()}
+    where = tuple(
+        str(path)
+        for folder, paths in unpaired.items()
+        if len(paths) < MIN_PAIRED * len(folders[folder])
+        for path in paths
+    )
     if where:
+        message = f"{pluralize(len(where), 'annotation file')} without an image"
         yield Finding(
-            "warning",
-            f"{count(len(where), 'text file has', 'text files have')} no image",
-            where,
-            "add the images or remove the texts",
+            "orphans.annotation_without_image", "warning", message, where, "add the images or remove the files"
         )
 
 
-def unused(chart: Chart) -> Iterator[Finding]:
-    """Pictures, sounds and clips that belong to no item."""
-    if not chart.data:
+def unused_files(context: CheckContext) -> Iterator[Finding]:
+    """Finds media files that belong to no item."""
+    if not context.data:
         return
-    items = [item for split in chart.splits.values() for item in split]
-    used = {str(path) for item in items for path in [Path(item.name), *target_files(item.target)]}
+    data, items = context.data, [item for split in context.splits.values() for item in split]
+    used = {context.relative(str(path)) for item in items for path in [Path(item.name), *data.files(item)]}
+    media = [name for name in context.tree if modality_of(name) == context.modality]
+    reported = " ".join(data.skipped)
     where = tuple(
         name
-        for name in chart.tree
-        if family(name) == chart.guess.family and str(chart.root / name) not in used and not elsewhere(chart, name)
+        for name in media
+        if name not in used
+        and PurePosixPath(name).parent.name.lower() not in MASKS  # masks of another format
+        and PurePosixPath(name).stem not in reported  # left out because of a fault
     )
-    if where and any(str(chart.root / name) in used for name in chart.tree):
-        words = {"picture": "picture", "sound": "sound file", "video": "video file"}[chart.guess.family]
-        yield Finding("note", f"{count(len(where), f'{words} belongs', f'{words}s belong')} to no item", where)
-
-
-def elsewhere(chart: Chart, name: str) -> bool:
-    """Whether a file is a mask of another format, or was left out because something is wrong with it, as is said already."""
-    path = PurePosixPath(name)
-    return path.parent.name.lower() in MASKS or any(
-        path.stem in said for said in (chart.data.skipped if chart.data else [])
-    )
+    if where and len(where) < len(media):
+        message = f"{pluralize(len(where), f'{context.modality} file')} belonging to no item"
+        yield Finding("orphans.unused_file", "note", message, where)

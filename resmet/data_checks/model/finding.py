@@ -1,76 +1,86 @@
-"""What was found: how bad, what, where, what to do."""
+"""A finding, the result of a check."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 SEVERITIES = ("error", "warning", "note")
-LONG = 40  # signs of a file's or folder's name that are shown whole
-SENTENCE = 5  # words from which a place is a sentence of its own
-SHOWN = 3  # places that are named; the JSON has all
+MAX_PART_LENGTH = 40  # characters of a file's or folder's name that are printed in full
+MAX_WORDS = 5  # a place of more words is a sentence, printed on a line of its own
+MAX_PLACES = 3  # places that the text names; the JSON has all of them
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should know.
+    """One thing about the data that a person should know.
 
     Attributes:
-        severity: ``error``, training can't go well; ``warning``, look at it; ``note``, good to know.
-        what: What it is, with the number where that says something.
-        where: Files or items concerned, all of them.
-        todo: What to do; empty where there is nothing to do.
+        code: Stable name, ``check.what``, such as ``labels.missing_class``; scripts and tests compare it.
+        severity: ``error``, training can't succeed; ``warning``, inspect it; ``note``, good to know.
+        message: What it is, with numbers.
+        where: The files or items concerned, all of them.
+        remedy: What to do; empty if there is nothing to do.
     """
 
+    code: str
     severity: str
-    what: str
+    message: str
     where: tuple[str, ...] = ()
-    todo: str = ""
+    remedy: str = ""
 
     @property
-    def cut(self) -> bool:
-        """Whether there are more places than the text names."""
-        return len(self.where) > SHOWN
+    def is_shortened(self) -> bool:
+        """Whether the text leaves places out."""
+        return len(self.where) > MAX_PLACES
 
     def lines(self) -> list[str]:
-        """As text: what it is with the first places, a line each where those are sentences, and what to do."""
-        places = [brief(place) for place in self.where[:SHOWN]]
-        more = [f"and {len(self.where) - SHOWN} more"] if self.cut else []
-        todo = [f"-> {self.todo}"] if self.todo else []
-        if any(len(place.split()) > SENTENCE for place in places):
-            return [f"{self.what}:", *(f"- {place}" for place in places), *more, *todo]
-        return [f"{self.what}: {' '.join([', '.join(places), *more])}" if places else self.what, *todo]
+        """Returns the text: message, first places (one per line if they are sentences) and remedy."""
+        places = [shorten(place) for place in self.where[:MAX_PLACES]]
+        more = [f"and {len(self.where) - MAX_PLACES} more"] if self.is_shortened else []
+        remedy = [f"-> {self.remedy}"] if self.remedy else []
+        message = f"{self.message} [{self.code}]"
+        if any(len(place.split()) > MAX_WORDS for place in places):
+            return [f"{message}:", *(f"- {place}" for place in places), *more, *remedy]
+        return [f"{message}: {' '.join([', '.join(places), *more])}" if places else message, *remedy]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"where": list(self.where), "count": len(self.where)}
+        """Returns plain values under the keys of the JSON report."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "what": self.message,
+            "where": list(self.where),
+            "count": len(self.where),
+            "todo": self.remedy,
+        }
 
 
-def brief(place: str) -> str:
-    """A place with the long parts of its path cut in the middle; sentences stay whole."""
+def shorten(place: str) -> str:
+    """Returns a path with its long parts cut in the middle; sentences stay whole."""
     if " " in place:
         return place
-    return "/".join(part if len(part) <= LONG else f"{part[:12]}...{part[-12:]}" for part in place.split("/"))
+    return "/".join(
+        part if len(part) <= MAX_PART_LENGTH else f"{part[:12]}...{part[-12:]}" for part in place.split("/")
+    )
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first."""
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Returns the findings with errors first, then warnings, then notes."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def count(number: int, one: str, many: str = "") -> str:
-    """``1 file``, ``2 files``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def join_first(values: Sequence[object], limit: int = 6) -> str:
+    """``a, b, c and 4 more``: the first `limit` values, and how many are left out."""
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(map(str, values[:limit])) + more
 
 
-def listed(words: Sequence[object], most: int = 6) -> str:
-    """The first words, and how many more there are."""
-    return ", ".join(map(str, words[:most])) + (f" and {len(words) - most} more" if len(words) > most else "")
-
-
-def frequent(values: Iterable[str], most: int = 4) -> str:
-    """The most frequent values with their numbers; a single one alone."""
-    found = Counter(values)
-    shown = ", ".join(f"{value} ({number:,})" for value, number in found.most_common(most))
-    return shown if len(found) > 1 else next(iter(found), "")
+def most_common(values: Iterable[str], limit: int = 4) -> str:
+    """``RGB (12), L (3)``: the most common values with their counts; a single value without a count."""
+    counts = Counter(values)
+    if len(counts) < 2:
+        return next(iter(counts), "")
+    return ", ".join(f"{value} ({number:,})" for value, number in counts.most_common(limit))

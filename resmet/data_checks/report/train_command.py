@@ -2,61 +2,59 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from resmet.data_checks.checks.images import narrower
-from resmet.data_checks.checks.labels import heavy
-from resmet.data_checks.checks.videos import Clips
-from resmet.data_checks.model.context import Chart
-from resmet.data_checks.run.arguments import quoted
-from resmet.data_checks.run.scan import Order
+from hydra.utils import get_class
 
-TASKS = {
-    ("label", 2): "classification",
-    ("labels", 2): "classification",
-    ("boxes", 2): "detection",
-    ("mask", 2): "segmentation",
-    ("label", 1): "audio",
-    ("labels", 1): "audio",
-}
+from foundation.overrides import format_value
+from foundation.storage.safe_load import read_yaml
+from resmet.assembly import ROOT
+from resmet.data_checks.checks.images import narrow_window
+from resmet.data_checks.checks.labels import is_heavily_imbalanced
+from resmet.data_checks.model.context import CheckContext
+from resmet.data_checks.model.options import DoctorOptions
+from tasks.base import Task
 
 
-PLAIN = re.compile(r"[\w./:@%+-]+")
-"""Text that needs no quotes in Hydra's grammar."""
+def train_command(options: DoctorOptions, context: CheckContext, settings: dict[str, Any]) -> str:
+    """Returns the command that trains on this data, for a POSIX shell; empty if there is none.
 
-
-def command_line(order: Order, chart: Chart, settings: dict[str, Any]) -> str:
-    """The command that trains on this data, to be pasted into a shell; "" where there is none."""
-    if not chart.data or isinstance(chart.data, Clips) or not any(True for _ in chart.seen()):
+    Args:
+        options: What the user asked for.
+        context: The folder.
+        settings: Keys of the reader that the folder needs.
+    """
+    task = find_task(context)
+    if not task or not context.usable:
         return ""
-    words = [f"task={task_of(chart)}", f"data={chart.guess.format}", f"data.root={flow(order.root)}"]
-    words += [f"data.{key}={flow(value)}" for key, value in settings.items()] + order.said
-    words += remedies(order, chart)
-    if any("error" in facts for facts in chart.facts.values()) or chart.data.skipped:
-        words += [] if any(word.startswith("data.on_error=") for word in order.said) else ["data.on_error=skip"]
-    return " ".join(["python", "train.py", *map(shlex.quote, words)])
+    overrides = [f"task={task}", f"data={context.guess.format}", f"data.root={format_value(options.root)}"]
+    overrides += [f"data.{key}={format_value(value)}" for key, value in settings.items()] + options.overrides
+    overrides += remedies(options, context)
+    return " ".join(["python", "train.py", *map(shlex.quote, overrides)])
 
 
-def remedies(order: Order, chart: Chart) -> Iterator[str]:
-    """What was found and a key can mend: a window that a few values stretch, classes of which one outnumbers another."""
-    window = narrower(chart) if chart.guess.family == "picture" else ()
-    if window and not any(word.startswith("data.window=") for word in order.said):
-        yield f"data.window=[{','.join(f'{value:g}' for value in window)}]"
-    if chart.data and chart.data.kind == "label" and heavy(chart):
+def find_task(context: CheckContext) -> str:
+    """Returns the task of conf/task for this kind of target and number of axes, the most specific one; else ""."""
+    if not context.data or not context.guess.format:
+        return ""
+    files = sorted((ROOT / "conf" / "task").glob("*.yaml"))
+    tasks: dict[str, type[Task]] = {file.stem: get_class(read_yaml(file)["_target_"]) for file in files}
+    fitting = {
+        name: len(task.axes)
+        for name, task in tasks.items()
+        if context.data.kind in task.targets and context.data.ndim in task.axes
+    }
+    return min(fitting, key=lambda name: fitting[name], default="")
+
+
+def remedies(options: DoctorOptions, context: CheckContext) -> Iterator[str]:
+    """Yields the keys that remedy findings: a window that few values stretch, heavy imbalance, unusable items."""
+    window = narrow_window(context) if context.modality == "image" else ()
+    if window and not options.sets("window"):
+        yield f"data.window={format_value(list(window))}"
+    if context.data and context.data.kind == "label" and is_heavily_imbalanced(context):
         yield "task.class_weights=balanced"
-
-
-def task_of(chart: Chart) -> str:
-    return TASKS[chart.data.kind, chart.data.ndim] if chart.data and chart.guess.format else ""
-
-
-def flow(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(flow, value)) + "]"
-    return quoted(value) if isinstance(value, str) and not PLAIN.fullmatch(value) else str(value)
+    if context.unusable and not options.sets("on_error"):
+        yield "data.on_error=skip"

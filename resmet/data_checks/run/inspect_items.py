@@ -1,88 +1,75 @@
-"""Opening every item once, on all cores; what was opened before and has not changed is remembered."""
+"""Opens every item once, on all cores, and measures it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from datamodules.base.datamodule import DataModule
 from datamodules.decoding.image import read_mask
 from datamodules.splits.splits import Item
+from foundation.hardware import cores
 from foundation.structures import InputError
+from foundation.targets.kinds import TARGETS
 from resmet.data_checks.checks import audio, images, masks, videos
-from resmet.data_checks.run.result_cache import Facts, Memory, own_state
-from resmet.data_checks.run.thumbnails import digest, thumb
-from resmet.data_checks.scan.file_tree import stamp
-from resmet.data_checks.scan.file_types import family
+from resmet.data_checks.model.facts import Facts
+from resmet.data_checks.run.thumbnails import digest, thumbnail
 
-Watch = Callable[[int, int], None]
-"""Told how many of how many items are done."""
+CHUNK = 32  # items per job: a job of its own for a small item costs more than to open it
+
+Progress = Callable[[int, int], None]
+"""Called with the number of items done, and of all."""
 
 
-def examine(data: DataModule, settings: str, memory: Memory, watch: Watch) -> dict[str, Facts]:
-    """The facts of all items of `data`, by name.
+def inspect_items(data: DataModule, items: Iterable[Item], progress: Progress) -> dict[str, Facts]:
+    """Returns {name: facts} of all items.
 
     Args:
-        data: A reader that has read its items.
-        settings: How it reads: facts found under other settings don't count.
-        memory: Where facts are remembered.
-        watch: Is told of the progress.
+        data: The reader of the items.
+        items: Items of all splits.
+        progress: Called after every chunk of items.
     """
-    items = {item.name: item for split in data.splits.values() for item in split.items}
-    prefix = f"{own_state()} {settings}"
-    states = {name: state for name, item in items.items() if (state := state_of(item, prefix))}
-    known = memory.facts(states)
-    waiting = [item for name, item in items.items() if name not in known]
-    objects = any(len(target_files(item.target)) > 1 for item in items.values())
-    found: dict[str, Facts] = {}
-    try:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for item, facts in zip(waiting, pool.map(lambda item: look(data, item, objects), waiting), strict=True):
-                found[item.name] = facts
-                watch(len(found), len(waiting))
-    finally:  # a look that was broken off goes on where it stopped
-        memory.keep_facts(found, states)
-    return known | found
+    unique = list({item.name: item for item in items}.values())
+    object_masks = data.kind == "mask" and any(len(data.files(item)) > 2 for item in unique)
+    chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
+    facts: dict[str, Facts] = {}
+    with ThreadPoolExecutor(cores()) as pool:
+        for chunk in pool.map(partial(inspect_chunk, data, object_masks), chunks):
+            facts |= chunk
+            progress(len(facts), len(unique))
+    return facts
 
 
-def state_of(item: Item, prefix: str) -> str:
-    """A word that changes with the item's files; "" where it has none of its own."""
-    stamps = [stamp(path) for path in [Path(item.name), *target_files(item.target)]]
-    return f"{prefix} {stamps}" if stamps[0] else ""
+def inspect_chunk(data: DataModule, object_masks: bool, items: list[Item]) -> dict[str, Facts]:
+    return {item.name: inspect_item(data, item, object_masks) for item in items}
 
 
-def target_files(target: Any) -> list[Path]:
-    """The files that hold an item's target; empty where it is known without opening one."""
-    if isinstance(target, Path):
-        return [target]
-    if isinstance(target, Sequence) and not isinstance(target, str):
-        return [part for part in target if isinstance(part, Path)]
-    return []
-
-
-def look(data: DataModule, item: Item, objects: bool) -> Facts:
-    """What one item shows when it is opened; ``error`` alone where it can't be used.
+def inspect_item(data: DataModule, item: Item, object_masks: bool) -> Facts:
+    """Opens one item and measures it; ``error`` is the only key if it can't be used.
 
     Args:
-        data: Its reader.
+        data: The reader of the item.
         item: The item.
-        objects: Whether a mask file holds one object.
+        object_masks: Whether every object has a mask file of its own.
     """
     try:
         signal, target = data.load(item)
     except InputError as error:
         return {"error": str(error)}
-    facts: Facts = {"digest": digest(signal), "thumb": thumb(signal).tobytes()}
     path = Path(item.name)
+    counts = TARGETS[data.kind].counts(target, data.spec.num_classes)
+    facts: Facts = {
+        "class_counts": Counter({label: number for label, number in enumerate(counts.tolist()) if number}),
+        "digest": digest(signal),
+        "thumbnail": thumbnail(signal),
+    }
     if data.ndim == 1:
-        return facts | audio.wave_facts(signal) | audio.file_facts(path)
+        return facts | audio.waveform_facts(signal) | audio.header_facts(path)
     facts |= images.pixel_facts(signal)
-    facts |= videos.file_facts(path) if family(path.name) == "video" else images.file_facts(path)
-    if data.kind == "mask":
-        facts |= masks.mask_facts(target)
-        if objects:
-            facts |= masks.object_facts([read_mask(file) for file in target_files(item.target)])
+    facts |= videos.header_facts(path) if data.ndim == 3 else images.header_facts(path)
+    if object_masks:
+        facts |= masks.object_facts([read_mask(file) for file in data.files(item)[1:]])
     return facts

@@ -1,97 +1,102 @@
-"""A visit to the doctor: find out, look, judge, say, remember."""
+"""Runs the doctor: scans a folder, checks it, prints the report, writes the contact sheet and the JSON."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from foundation.structures import InputError
+from foundation.storage.atomic import write_json
+from foundation.storage.safe_load import printable
+from foundation.structures import InputError, pluralize
 from resmet.data_checks.checks import audio, boxes, files, images, labels, leakage, masks, orphans, sequences, videos
-from resmet.data_checks.model.context import Chart
-from resmet.data_checks.model.finding import Finding, ordered
-from resmet.data_checks.report import contact_sheet, report
-from resmet.data_checks.report.train_command import command_line, task_of
-from resmet.data_checks.run.arguments import say
-from resmet.data_checks.run.result_cache import Memory, question, tree_state
-from resmet.data_checks.run.scan import Look, Make, Order, look
-from resmet.data_checks.scan.file_tree import stamp
+from resmet.data_checks.model.context import CheckContext
+from resmet.data_checks.model.finding import Finding, by_severity
+from resmet.data_checks.model.options import DoctorOptions
+from resmet.data_checks.report import contact_sheet
+from resmet.data_checks.report.report import Report
+from resmet.data_checks.report.train_command import find_task, train_command
+from resmet.data_checks.run.scan import MakeReader, Scan, scan
 
-WORRYING = re.compile(r"dropped:|cut there:|(were|was) left out")
-"""What in a reader's note says that it changed what it read."""
+DESCRIPTIONS = (images, audio, videos, boxes, masks)
+CHECKS = (images, audio, videos, boxes, masks, orphans, labels, leakage, sequences)
+"""Every check looks whether it applies."""
+
+CHANGED = re.compile(r"dropped:|cut there:|(were|was) left out")
+"""What the notes of a reader that changed the data have in common."""
 
 
-def visit(order: Order, make: Make) -> None:
-    """Examine a folder, print the report, write sheet and JSON.
+def examine(options: DoctorOptions, make_reader: MakeReader) -> None:
+    """Examines a folder, prints the report and writes the contact sheet and the JSON.
 
     Raises:
-        InputError: If there is no such folder, a file can't be written, or training can't go well on this data.
+        InputError: If there is no such folder, an output can't be written, or training can't succeed on this data.
     """
-    if not order.folder.is_dir():
-        raise InputError(f"{order.root}: there is no such folder: give the folder that holds the data")
-    memory = Memory(order.folder)
-    state = tree_state(order.folder, order.written())
-    seen = look(order, make, memory)
-    chart = seen.chart
-    described, findings = judge(seen, order)
-    drawn = draw(chart, order.sheet_path)
-    refusal = refuse(findings)
-    command = command_line(order, chart, seen.settings)
-    answer = {
-        "text": report.text(chart, task_of(chart), described, findings, drawn, command),
-        "data": report.values(chart, task_of(chart), described, findings, drawn, command),
-        "json": order.json or "",
-        "refusal": refusal,
-        "state": state,
-        "sheet": drawn,
-        "sheet_stamp": stamp(Path(drawn)) if drawn else [],
-        "written": [str(path) for path in order.written()],
-    }
-    try:
-        say(answer | {"refusal": ""})
-    except OSError as error:
-        raise InputError(f"json={order.json} can't be written ({error.strerror}): name another file") from error
-    memory.keep_answer(question(order.words), answer)
-    if refusal:
-        raise InputError(refusal)
+    if not options.folder.is_dir():
+        raise InputError(
+            "data.missing_folder", f"{options.root}: there is no such folder: give the folder that holds the data"
+        )
+    result = scan(options, make_reader)
+    context = result.context
+    description = [line for module in DESCRIPTIONS for line in module.describe(context)]
+    report = Report(
+        context,
+        find_task(context),
+        description,
+        by_severity([*find(context), *result.findings, *alternatives(options, result)]),
+        draw_sheet(context, options),
+        train_command(options, context, result.settings),
+    )
+    write_report(report, options)
+    if errors := report.count("error"):
+        raise InputError(
+            "data.errors_found",
+            f"training can't succeed on this data: fix the {pluralize(errors, 'error')} above first",
+        )
 
 
-def judge(seen: Look, order: Order) -> tuple[list[str], list[Finding]]:
-    """What the data is like, and what is wrong with it."""
-    chart, described = seen.chart, list[str]()
-    found = [*files.findings(chart), *seen.findings]
-    if chart.data and any(True for _ in chart.seen()):
-        rooms: list[Any] = [{"picture": images, "sound": audio, "video": videos}[chart.guess.family]]
-        rooms += [{"boxes": boxes, "mask": masks}[chart.data.kind]] if chart.data.kind in ("boxes", "mask") else []
-        for room in rooms:
-            described += room.describe(chart)
-            found += room.findings(chart)
-        found += orphans.findings(chart)
-        found += labels.findings(chart)
-        found += leakage.findings(chart)
-        found += sequences.findings(chart) if chart.guess.family == "picture" else []
-        found += [Finding("warning" if WORRYING.search(note) else "note", note) for note in chart.data.notes]
-    for other in seen.others:
-        say = f"python doctor.py {shlex.quote(order.root)} data={other.format}"
-        found.append(Finding("note", f"it could be read as {other.format} too ({other.because})", todo=say))
-    return described, ordered(found)
+def find(context: CheckContext) -> list[Finding]:
+    """Runs all checks that apply."""
+    findings = list(files.check(context))
+    if not context.data or not context.usable:
+        return findings
+    findings += [finding for module in CHECKS for finding in module.check(context)]
+    notes = [("warning" if CHANGED.search(note) else "note", note) for note in context.data.notes]
+    return findings + [Finding("reader.note", severity, note) for severity, note in notes]
 
 
-def draw(chart: Chart, path: Path) -> str:
-    """Draw the sheet, where there is something to draw; the path it lies at."""
-    if not any(True for _ in chart.seen()):
+def alternatives(options: DoctorOptions, result: Scan) -> list[Finding]:
+    """Notes the other formats that the folder could be read in."""
+    return [
+        Finding(
+            "format.alternative",
+            "note",
+            f"it could be read as {guess.format} too ({guess.because})",
+            remedy=f"python doctor.py {shlex.quote(options.root)} data={guess.format}",
+        )
+        for guess in result.alternatives
+    ]
+
+
+def draw_sheet(context: CheckContext, options: DoctorOptions) -> str:
+    """Draws the contact sheet if there is anything to draw, and returns its path."""
+    if not context.usable:
         return ""
     try:
-        contact_sheet.draw(chart, path)
+        contact_sheet.draw(context, options.sheet_path)
     except OSError as error:
-        raise InputError(f"sheet={path} can't be written ({error.strerror}): name another file") from error
-    return str(path)
+        message = f"sheet={options.sheet_path} can't be written ({error.strerror}): name another file"
+        raise InputError("output.not_writable", message) from error
+    return str(options.sheet_path)
 
 
-def refuse(findings: Sequence[Finding]) -> str:
-    errors = sum(finding.severity == "error" for finding in findings)
-    if not errors:
-        return ""
-    return f"training can't go well on this data: mend the {'error' if errors == 1 else f'{errors} errors'} above first"
+def write_report(report: Report, options: DoctorOptions) -> None:
+    """Writes the JSON if it was asked for, and prints the text."""
+    if options.json:
+        try:
+            Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+            write_json(Path(options.json), report.to_dict())
+        except OSError as error:
+            message = f"json={options.json} can't be written ({error.strerror}): name another file"
+            raise InputError("output.not_writable", message) from error
+    print(printable(report.text()))

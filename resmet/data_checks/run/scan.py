@@ -1,142 +1,107 @@
-"""Looking at a folder: which format, which settings, every item once."""
+"""Scans a folder: recognizes the format, builds the reader and opens every item once."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 
 from datamodules.base.datamodule import DataModule
-from datamodules.base.dataset import ItemDataset
-from foundation.structures import InputError
-from resmet.data_checks.checks.mask_values import settle
-from resmet.data_checks.checks.videos import Clips
-from resmet.data_checks.model.context import Chart
+from foundation.structures import InputError, pluralize
+from resmet.data_checks.checks.mask_values import infer_values
+from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.finding import Finding
-from resmet.data_checks.run.inspect_items import Watch, examine
-from resmet.data_checks.run.result_cache import Memory
-from resmet.data_checks.scan.file_tree import read_tree
-from resmet.data_checks.scan.file_types import family
-from resmet.data_checks.scan.formats import Guess, detect
+from resmet.data_checks.model.guess import Guess
+from resmet.data_checks.model.options import DoctorOptions
+from resmet.data_checks.run.inspect_items import Progress, inspect_items
+from resmet.data_checks.scan.file_tree import Tree, read_tree
+from resmet.data_checks.scan.file_types import modality_of
+from resmet.data_checks.scan.formats import detect
+from resmet.data_checks.scan.video_clips import VideoClips
 
-SPLITS = ("train", "val", "test")
-
-Make = Callable[[dict[str, Any]], DataModule]
-"""Builds the reader with settings that were found out."""
-
-UNKNOWN = (
-    "no format is recognised: expected pictures or sounds in a folder a class, a CSV table with paths and labels, Pascal VOC, COCO, YOLO, "
-    "images and masks side by side, or IDX files; if it is one of them, say data=FORMAT"
-)
+MakeReader = Callable[[str, dict[str, Any]], DataModule]
+"""Builds the reader of a format with settings."""
 
 
-@dataclass
-class Order:
-    """What was asked for.
+@dataclass(frozen=True)
+class Scan:
+    """The result of a scan.
 
     Attributes:
-        root: The folder, as it was typed.
-        format: The word after ``data=``; "" where no format was named or found.
-        said: The reader's keys that were typed, as ``data.key=value``.
-        sheet: Where the picture sheet goes, None for the usual place.
-        json: Where the JSON goes, None for nowhere.
-        words: The command line, by which the answer is remembered.
+        context: What the checks need.
+        settings: Keys of the reader that the folder needs.
+        alternatives: Other formats that the folder could be read in.
+        findings: What was found on the way.
     """
 
-    root: str
-    format: str
-    said: list[str] = field(default_factory=list)
-    sheet: str | None = None
-    json: str | None = None
-    words: list[str] = field(default_factory=list)
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.root).expanduser()
-
-    @property
-    def sheet_path(self) -> Path:
-        """Where the sheet goes: by default a folder of its own for every path, though two may end alike."""
-        folder = self.folder.resolve()
-        mark = hashlib.blake2b(str(folder).encode(), digest_size=3).hexdigest()
-        return Path(self.sheet or Path("outputs", "doctor", f"{folder.name or 'root'}-{mark}", "sheet.png"))
-
-    def written(self) -> list[Path]:
-        """Files that are made here, and are no data."""
-        return [self.sheet_path.absolute(), *([Path(self.json).absolute()] if self.json else [])]
-
-
-@dataclass
-class Look:
-    """What looking gave: the chart, the settings that its reader needed, other formats it could be, findings on the way."""
-
-    chart: Chart
+    context: CheckContext
     settings: dict[str, Any] = field(default_factory=dict)
-    others: list[Guess] = field(default_factory=list)
+    alternatives: list[Guess] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
-def look(order: Order, make: Make, memory: Memory) -> Look:
-    """Find the format, read, and open every item."""
-    tree = read_tree(order.folder, order.written())
-    guesses = detect(order.folder, tree)
-    guess = choose(order, guesses)
-    chart = Chart(order.folder, tree, guess)
-    result = Look(chart, others=[other for other in guesses if other.format not in ("", guess.format)])
-    said = {word.removeprefix("data.").split("=")[0].split(".")[0] for word in order.said}
-    result.settings = {key: value for key, value in guess.settings.items() if key not in said}
-    if guess.format == "mask_folder" and "values" not in said:
-        values, result.findings = settle(order.folder, tree)
-        result.settings |= values
+def scan(options: DoctorOptions, make_reader: MakeReader) -> Scan:
+    """Recognizes the format of a folder, reads it, and inspects every item."""
+    root, tree = options.folder, read_tree(options.folder, options.outputs)
+    guesses = detect(root, tree)
+    guess = choose(options.format, guesses)
+    alternatives = [other for other in guesses if other.format not in ("", guess.format)]
+    settings, findings = dict(guess.settings), list[Finding]()
+    if guess.format == "mask_folder" and not options.sets("values"):
+        values, findings = infer_values(root, tree)
+        settings |= {"values": values} if values else {}
+    settings = {key: value for key, value in settings.items() if not options.sets(key)}
     try:
-        chart.data = read(chart, make, result.settings)
+        data = open_reader(options, tree, guess, settings, make_reader)
+        splits = {split: list(items) for split, items in data.read().items() if items}
     except InputError as error:
-        chart.refused = str(error)
-        return result
-    with watching() as watch:
-        settings = json.dumps([guess.format, result.settings, order.said], default=str)
-        chart.facts = examine(chart.data, settings, memory, watch)
-    return result
+        return Scan(CheckContext(root, tree, guess, read_error=error), settings, alternatives, findings)
+    splits = {split: splits[split] for split in ("train", "val", "test") if split in splits}
+    with progress_bar() as progress:
+        facts = inspect_items(data, (item for items in splits.values() for item in items), progress)
+    return Scan(CheckContext(root, tree, guess, data, splits, facts), settings, alternatives, findings)
 
 
-def read(chart: Chart, make: Make, settings: dict[str, Any]) -> DataModule:
-    """The reader, after reading; what can't be used is left out and listed."""
-    if chart.guess.family == "video":
-        data: DataModule = Clips(chart.root, chart.tree, chart.guess)
-    elif chart.guess.format:
-        data = make(settings | {"on_error": "skip"})
-    else:
-        there = Counter(kind for name in chart.tree if (kind := family(name)))
-        held = (
-            ", ".join(f"{number:,} {kind} files" for kind, number in there.items()) or "no pictures, sounds or videos"
-        )
-        raise InputError(f"there are {held}, but {UNKNOWN}")
-    found = data.read()
-    data.splits = {split: ItemDataset(data, found[split], random=False) for split in SPLITS if found.get(split)}
-    return data
+def choose(format: str, guesses: Sequence[Guess]) -> Guess:
+    """Returns the guess for the format that was asked for, or the most likely one."""
+    if format:
+        return next((guess for guess in guesses if guess.format == format), Guess(format, "it was asked for"))
+    return guesses[0] if guesses else Guess("", "")
 
 
-def choose(order: Order, guesses: Sequence[Guess]) -> Guess:
-    """The format that was named, with what was found out about it; else the likeliest."""
-    if not order.format:
-        return guesses[0] if guesses else Guess("", "")
-    kind = "sound" if order.format.startswith("audio") else "picture"
-    return next((guess for guess in guesses if guess.format == order.format), Guess(order.format, "you said so", kind))
+def open_reader(
+    options: DoctorOptions, tree: Tree, guess: Guess, settings: dict[str, Any], make_reader: MakeReader
+) -> DataModule:
+    """Builds the reader of a guess; it skips items that can't be used, and lists them.
+
+    Raises:
+        InputError: If no format was recognized, or the reader rejects the folder.
+    """
+    if guess.format:
+        return make_reader(guess.format, settings | {"on_error": "skip"})
+    if guess.because:
+        return VideoClips(options.folder, tree, guess.table)
+    counts = Counter(modality for name in tree if (modality := modality_of(name)))
+    there = ", ".join(pluralize(number, f"{modality} file") for modality, number in counts.items())
+    raise InputError(
+        "data.unknown_format",
+        f"{options.root} has {there or 'no image, audio or video files'}, but no known format: expected images or audio in a folder "
+        "per class, a CSV table with paths and labels, Pascal VOC, COCO, YOLO, images and masks side by side, or IDX files; if it is "
+        "one of them, set data=FORMAT",
+    )
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """A bar on standard error, where that is a terminal."""
+def progress_bar() -> Iterator[Progress]:
+    """Shows a progress bar on standard error if that is a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("looking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        job = bar.add_task("look", total=None)
-        yield lambda done, total: bar.update(job, completed=done, total=total)
+    columns = (TextColumn("inspecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("inspecting", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

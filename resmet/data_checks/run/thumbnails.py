@@ -1,4 +1,4 @@
-"""The small picture that stands for an item when items are compared: an image shrunk, a sound's spectrogram."""
+"""The thumbnail by which an item is compared: an image in small, or the spectrogram of audio."""
 
 from __future__ import annotations
 
@@ -9,55 +9,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resmet.data_checks.checks.near_duplicates import BANDS, SIDE, TIMES
-
-QUIET = (
-    25.0  # decibels below the loudest moment down to which a sound is compared: below it a codec drops what it likes
-)
-ONSET = 0.03  # of the largest power (-15 dB): where it is first reached, the sound is taken to begin
+SIDE = 32  # of the thumbnail of an image, in pixels
+BANDS, FRAMES = 16, 64  # of the thumbnail of audio: frequency bands, time frames
+DYNAMIC_RANGE = 25.0  # decibels below the maximum that are compared: lossy codecs change what is below
+ONSET = 0.03  # of the maximal power (-15 dB): audio is taken to start where it is first exceeded
 
 
-def thumb(signal: Tensor) -> NDArray[np.uint8]:
-    """An image (C, H, W) in 0..255 as a grey picture (SIDE, SIDE), a sound (C, T) in -1..1 as a spectrogram (BANDS, TIMES)."""
-    sound = signal.ndim == 2
-    picture = spectrogram(signal.float().mean(0)) if sound else signal.float().mean(0)
-    shrunk = torch.nn.functional.interpolate(
-        picture[None, None],
-        size=(BANDS, TIMES) if sound else (SIDE, SIDE),
+def thumbnail(signal: Tensor) -> NDArray[np.uint8]:
+    """Image (C, H, W) in 0..255 -> gray (SIDE, SIDE); waveform (C, T) in -1..1 -> spectrogram (BANDS, FRAMES)."""
+    is_audio = signal.ndim == 2
+    gray = spectrogram(signal.float().mean(0)) if is_audio else signal.float().mean(0)
+    resized = torch.nn.functional.interpolate(
+        gray[None, None],
+        size=(BANDS, FRAMES) if is_audio else (SIDE, SIDE),
         mode="bilinear",
         antialias=True,
         align_corners=False,
     )
-    return shrunk[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()
+    return resized[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def spectrogram(wave: Tensor) -> Tensor:
-    """A sound (T,) -> its loudness (bands, `TIMES`) in 0..255: the upper `QUIET` decibels, bands evenly spaced in octaves.
+def spectrogram(waveform: Tensor) -> Tensor:
+    """Waveform (T,) -> loudness (bands, `FRAMES`) in 0..255: the upper `DYNAMIC_RANGE` decibels in logarithmic bands.
 
-    It starts at the onset of sound, so that silence before it makes no difference; T in all is divided into `TIMES`.
+    It starts at the onset, so that leading silence makes no difference; the T samples are divided into `FRAMES`.
     """
-    step = max(1, len(wave) // TIMES)
-    length = max(4, 1 << (4 * step - 1).bit_length())
-    whole = step * (TIMES - 1) + length
-    wave = torch.nn.functional.pad(from_onset(wave, step), (length // 2, whole))[:whole]
-    window = torch.hann_window(length)
-    power = torch.stft(wave, length, step, window=window, center=False, return_complex=True).abs() ** 2
-    lowest = max(1, len(power) // 100)
-    edges = np.unique(np.geomspace(lowest, len(power), BANDS + 1).round().astype(int))
+    hop = max(1, len(waveform) // FRAMES)
+    window = max(4, 1 << (4 * hop - 1).bit_length())
+    length = hop * (FRAMES - 1) + window
+    waveform = torch.nn.functional.pad(from_onset(waveform, hop), (window // 2, length))[:length]
+    spectrum = torch.stft(waveform, window, hop, window=torch.hann_window(window), center=False, return_complex=True)
+    power = spectrum.abs() ** 2
+    edges = np.geomspace(max(1, len(power) // 100), len(power), BANDS + 1).round().astype(int)
+    edges = np.unique(edges)
     bands = torch.stack([power[low:high].mean(0) for low, high in zip(edges[:-1], edges[1:], strict=True)])
     decibels = 10 * torch.log10(bands + 1e-12)
-    return (decibels - decibels.max() + QUIET).clamp(min=0) * (255 / QUIET)
+    return (decibels - decibels.max() + DYNAMIC_RANGE).clamp(min=0) * (255 / DYNAMIC_RANGE)
 
 
-def from_onset(wave: Tensor, step: int) -> Tensor:
-    """A sound (T,) from where the power over two steps first is not small against the largest, one step of what was before with it."""
-    energy = torch.nn.functional.pad(wave.double() ** 2, (step + 1, step)).cumsum(0)
-    power = energy[2 * step :] - energy[: -2 * step]
+def from_onset(waveform: Tensor, hop: int) -> Tensor:
+    """Waveform (T,) -> the part from one hop before the power over two hops first exceeds `ONSET` of its maximum."""
+    energy = torch.nn.functional.pad(waveform.double() ** 2, (hop + 1, hop)).cumsum(0)
+    power = energy[2 * hop :] - energy[: -2 * hop]
     start = int((power >= ONSET * power.max()).nonzero()[0])
-    return torch.nn.functional.pad(wave, (step, 0))[start:]
+    return torch.nn.functional.pad(waveform, (hop, 0))[start:]
 
 
 def digest(signal: Tensor) -> str:
-    """A word that two signals share only if every value and the shape agree."""
+    """Returns a hash of a signal's shape and values."""
     content = signal.contiguous().numpy()
     return hashlib.blake2b(content.tobytes(), digest_size=12, salt=str(content.shape).encode()[:16]).hexdigest()

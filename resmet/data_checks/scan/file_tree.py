@@ -1,69 +1,47 @@
-"""The files below a folder, each with its size and time. The standard library alone, so that it answers in milliseconds."""
+"""The files below a folder."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-Stamp = tuple[int, int]
-"""A file's size in bytes and the time of its last change in nanoseconds."""
+Tree = tuple[str, ...]
+"""Paths of files relative to a root, with slashes, sorted."""
 
-Tree = dict[str, Stamp]
-"""{path below the root, with slashes: stamp}, sorted."""
-
-JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+SYSTEM_FILES = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+"""What operating systems leave in folders."""
 
 
-def read_tree(root: Path, without: Collection[Path] = ()) -> Tree:
-    """All files below `root`; hidden ones, what file managers leave behind, and `without` are left out.
+def read_tree(root: Path, exclude: Collection[Path] = ()) -> Tree:
+    """Returns all files below `root` but hidden ones, `SYSTEM_FILES` and those in `exclude`.
 
     Links to folders are followed, each folder once.
     """
-    excluded_names = {str(path.absolute()) for path in without}
-    found: Tree = {}
-    seen: set[tuple[int, int]] = set()
-    waiting = [(str(root.absolute()), "")]
-    while waiting:
-        folder, inside = waiting.pop()
-        for entry in entries(folder, seen):
-            if entry.name.startswith(".") or entry.name in JUNK or entry.path in excluded_names:
+    excluded = {str(path.absolute()) for path in exclude}
+    files: list[str] = []
+    visited: set[tuple[int, int]] = set()
+    folders = [(str(root.absolute()), "")]
+    while folders:
+        folder, prefix = folders.pop()
+        for entry in entries(folder, visited):
+            if entry.name.startswith(".") or entry.name in SYSTEM_FILES or entry.path in excluded:
                 continue
             if entry.is_dir():
-                waiting.append((entry.path, f"{inside}{entry.name}/"))
+                folders.append((entry.path, f"{prefix}{entry.name}/"))
             elif entry.is_file():
-                status = entry.stat()
-                found[inside + entry.name] = (status.st_size, status.st_mtime_ns)
-    return dict(sorted(found.items()))
+                files.append(prefix + entry.name)
+    return tuple(sorted(files))
 
 
-def entries(folder: str, seen: set[tuple[int, int]]) -> Iterable[os.DirEntry[str]]:
-    """What lies in a folder that was not `seen` yet; nothing where it may not be read."""
+def entries(folder: str, visited: set[tuple[int, int]]) -> Iterable[os.DirEntry[str]]:
+    """Returns the entries of a folder and adds it to `visited`; none if it was visited before or may not be read."""
     try:
         status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in visited:
             return []
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as found:
             return list(found)
     except OSError:
         return []
-
-
-def stamp(path: Path) -> Stamp | None:
-    """The stamp of one file, None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def fingerprint(*trees: Tree) -> str:
-    """A word that changes with any name, size or time in `trees`."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tree in trees:
-        digest.update("\n".join(f"{name}\t{size}\t{time}" for name, (size, time) in tree.items()).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()

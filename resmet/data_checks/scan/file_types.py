@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its suffix says."""
+"""File types by their signature (the first bytes), independent of the suffix."""
 
 from __future__ import annotations
 
@@ -8,67 +8,75 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of file: ``picture``, ``sound`` or ``video``, the suffixes it goes by, and how its first bytes look."""
+class FileType:
+    """A type of media file.
 
-    family: str
+    Attributes:
+        modality: ``image``, ``audio`` or ``video``.
+        suffixes: The usual suffixes, in lower case.
+        signature: Regular expression that its first bytes match.
+    """
+
+    modality: str
     suffixes: tuple[str, ...]
-    head: bytes
+    signature: bytes
 
 
-KINDS = {
-    "JPEG": Kind("picture", (".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff"),
-    "PNG": Kind("picture", (".png",), rb"\x89PNG\r\n\x1a\n"),
-    "GIF": Kind("picture", (".gif",), rb"GIF8[79]a"),
-    "BMP": Kind("picture", (".bmp",), rb"BM.{4}\0\0\0\0"),
-    "WebP": Kind("picture", (".webp",), rb"RIFF.{4}WEBP"),
-    "TIFF": Kind("picture", (".tif", ".tiff"), rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]"),
-    "PNM": Kind("picture", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s"),
-    "WAV": Kind("sound", (".wav",), rb"(RIFF|RF64).{4}WAVE"),
-    "FLAC": Kind("sound", (".flac",), rb"fLaC"),
-    "Ogg": Kind("sound", (".ogg", ".opus", ".oga"), rb"OggS"),
-    "MP3": Kind("sound", (".mp3",), rb"ID3|\xff[\xe2-\xe7\xf2-\xff]"),
-    "AVI": Kind("video", (".avi",), rb"RIFF.{4}AVI "),
-    "QuickTime": Kind("video", (".mov", ".qt"), rb".{4}(ftypqt  |moov|mdat|wide|free|skip|pnot)"),
-    "MP4": Kind("video", (".mp4", ".m4v", ".mov"), rb".{4}ftyp"),
-    "Matroska": Kind("video", (".mkv", ".webm"), rb"\x1a\x45\xdf\xa3"),
-    "MPEG": Kind("video", (".mpg", ".mpeg"), rb"\0\0\x01[\xb3\xba]"),
+FILE_TYPES = {
+    "JPEG": FileType("image", (".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff"),
+    "PNG": FileType("image", (".png",), rb"\x89PNG\r\n\x1a\n"),
+    "GIF": FileType("image", (".gif",), rb"GIF8[79]a"),
+    "BMP": FileType("image", (".bmp",), rb"BM.{4}\0\0\0\0"),
+    "WebP": FileType("image", (".webp",), rb"RIFF.{4}WEBP"),
+    "TIFF": FileType("image", (".tif", ".tiff"), rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]"),
+    "PNM": FileType("image", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s"),
+    "WAV": FileType("audio", (".wav",), rb"(RIFF|RF64).{4}WAVE"),
+    "FLAC": FileType("audio", (".flac",), rb"fLaC"),
+    "Ogg": FileType("audio", (".ogg", ".opus", ".oga"), rb"OggS"),
+    "MP3": FileType("audio", (".mp3",), rb"ID3|\xff[\xe2-\xe7\xf2-\xff]"),
+    "AVI": FileType("video", (".avi",), rb"RIFF.{4}AVI "),
+    "QuickTime": FileType("video", (".mov", ".qt"), rb".{4}(ftypqt  |moov|mdat|wide|free|skip|pnot)"),
+    "MP4": FileType("video", (".mp4", ".m4v", ".mov"), rb".{4}ftyp"),
+    "Matroska": FileType("video", (".mkv", ".webm"), rb"\x1a\x45\xdf\xa3"),
+    "MPEG": FileType("video", (".mpg", ".mpeg"), rb"\0\0\x01[\xb3\xba]"),
 }
-NOT_MEDIA = {
-    "a web page": rb"\s*<(!doctype html|html)",
-    "a pointer to a Git LFS file that was not fetched": rb"version https://git-lfs",
+OTHER_TYPES = {
+    "an HTML page": rb"\s*<(!doctype html|html)",
+    "a Git LFS pointer whose file was not fetched": rb"version https://git-lfs",
     "a ZIP archive": rb"PK\x03\x04",
     "a gzip archive": rb"\x1f\x8b",
     "a PDF document": rb"%PDF",
 }
-FAMILIES = {suffix: kind.family for kind in KINDS.values() for suffix in kind.suffixes}
-HEAD = 64  # bytes that tell every kind
+"""What downloads leave in place of a media file."""
+
+MODALITIES = {suffix: kind.modality for kind in FILE_TYPES.values() for suffix in kind.suffixes}
+SIGNATURE_BYTES = 64  # enough for every signature
 
 
-def family(name: str) -> str:
-    """``picture``, ``sound`` or ``video`` by the suffix, "" for anything else."""
+def modality_of(name: str) -> str:
+    """Returns ``image``, ``audio`` or ``video`` by the suffix of a file name; empty for anything else."""
     dot = name.rfind(".")
-    return FAMILIES.get(name[dot:].lower(), "") if dot >= 0 else ""
+    return MODALITIES.get(name[dot:].lower(), "") if dot >= 0 else ""
 
 
 def sniff(path: Path) -> str:
-    """The kind of a file by its first bytes: a key of `KINDS` or `NOT_MEDIA`, ``empty``, or "" where they tell nothing."""
+    """Returns a file's type by its first bytes: a key of `FILE_TYPES` or `OTHER_TYPES`, ``empty``, or "" if unknown."""
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
+            head = file.read(SIGNATURE_BYTES)
     except OSError:
         return ""
     if not head:
         return "empty"
-    patterns = [(name, kind.head) for name, kind in KINDS.items()] + list(NOT_MEDIA.items())
-    return next((name for name, pattern in patterns if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), "")
+    signatures = [(name, kind.signature) for name, kind in FILE_TYPES.items()] + list(OTHER_TYPES.items())
+    return next((name for name, pattern in signatures if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), "")
 
 
-def lie(path: Path) -> str:
-    """What a picture, sound or video really is where its suffix says otherwise; "" where it is what it says."""
+def mismatch(path: Path) -> str:
+    """Returns the true type of a media file if it contradicts the suffix, else ""."""
     kind = sniff(path)
-    if not kind or not family(path.name):
+    if not kind or not modality_of(path.name):
         return ""
-    if kind in KINDS and path.suffix.lower() in KINDS[kind].suffixes:
+    if kind in FILE_TYPES and path.suffix.lower() in FILE_TYPES[kind].suffixes:
         return ""
     return kind

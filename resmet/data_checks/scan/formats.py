@@ -6,38 +6,21 @@ import gzip
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from resmet.data_checks.model.finding import count
-from resmet.data_checks.scan.csv_columns import SPLITS, Table, find_table
+from datamodules.splits.splits import split_name
+from foundation.structures import pluralize
+from resmet.data_checks.model.guess import Guess
+from resmet.data_checks.model.table import PathTable
+from resmet.data_checks.scan.csv_columns import find_table
 from resmet.data_checks.scan.file_tree import Tree
-from resmet.data_checks.scan.file_types import family
+from resmet.data_checks.scan.file_types import modality_of
 
 IMAGES = {"images", "image", "imgs", "img"}
 MASKS = {"masks", "mask", "labels", "label", "annotations", "gt"}
 ANNOTATIONS, PICTURES = ("Annotations", "annotations"), ("JPEGImages", "images")  # of Pascal VOC
 PEEK = 1 << 16  # bytes at either end of a JSON file that tell whether it is COCO's
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A format that a folder seems to be in.
-
-    Attributes:
-        format: The word for ``data=``; "" where no reader takes it.
-        because: By what it is recognised.
-        family: ``picture``, ``sound`` or ``video``.
-        settings: Keys of the reader, below ``data.``, that this folder needs.
-        table: The CSV table that names the items, where there is one.
-    """
-
-    format: str
-    because: str
-    family: str = "picture"
-    settings: dict[str, Any] = field(default_factory=dict)
-    table: Table | None = None
 
 
 def detect(root: Path, tree: Tree) -> list[Guess]:
@@ -59,10 +42,10 @@ def voc(root: Path, tree: Tree) -> Iterator[Guess]:
     )
     for (base, written), number in found.most_common(1):
         inside = "" if base == "." else f"{base}/"
-        pictures = Counter(str(path.parent) for name, path in parts(tree) if family(name) == "picture")
+        pictures = Counter(str(path.parent) for name, path in parts(tree) if modality_of(name) == "image")
         for folder in PICTURES:
             if held := pictures[str(PurePosixPath(base, folder))]:
-                said = f"{inside}{written} has {count(number, 'XML file')}, {inside}{folder} {count(held, 'image')}"
+                said = f"{inside}{written} has {pluralize(number, 'XML file')}, {inside}{folder} {pluralize(held, 'image')}"
                 yield Guess("voc", said)
                 return
 
@@ -87,7 +70,7 @@ def idx_head(path: Path) -> tuple[int, ...]:
 
 
 def masks(root: Path, tree: Tree) -> Iterator[Guess]:
-    pictures = [path for name, path in parts(tree) if family(name) == "picture"]
+    pictures = [path for name, path in parts(tree) if modality_of(name) == "image"]
     inside = {path.parent for path in pictures}
     pairs = [(base, image, mask) for base in {p.parent for p in inside} for image, mask in couples(base, inside)]
     if not pairs:
@@ -97,11 +80,11 @@ def masks(root: Path, tree: Tree) -> Iterator[Guess]:
     if len(pairs) > 3:
         yield Guess(
             "mask_folder",
-            f"{count(len(pairs), 'folder')} with an image each and {count(mask, 'mask')}, a mask an object",
+            f"{pluralize(len(pairs), 'folder')} with an image each and {pluralize(mask, 'mask')}, a mask an object",
         )
     else:
         shown = ", ".join(f"{p[1]} and {p[2]}" for p in sorted(pairs, key=str)[:3])
-        yield Guess("mask_folder", f"{count(image, 'image')} and {count(mask, 'mask')} in {shown}")
+        yield Guess("mask_folder", f"{pluralize(image, 'image')} and {pluralize(mask, 'mask')} in {shown}")
 
 
 def couples(base: PurePosixPath, inside: set[PurePosixPath]) -> Iterator[tuple[PurePosixPath, PurePosixPath]]:
@@ -136,24 +119,26 @@ def yolo(root: Path, tree: Tree) -> Iterator[Guess]:
     texts = [name for name, path in parts(tree) if path.suffix == ".txt" and "labels" in path.parts[:-1]]
     lists = [name for name in tree if "/" not in name and name.endswith((".yaml", ".yml"))]
     if texts:
-        yield Guess("yolo", f"{count(len(texts), 'text file')} in labels, {lists[0] if lists else 'but no data.yaml'}")
+        yield Guess(
+            "yolo", f"{pluralize(len(texts), 'text file')} in labels, {lists[0] if lists else 'but no data.yaml'}"
+        )
 
 
 def table(root: Path, tree: Tree) -> Iterator[Guess]:
     found = find_table(root, tree)
     if found is None:
         return
-    format = {"picture": "image_csv", "sound": "audio_csv", "video": ""}[found.family]
+    format = {"image": "image_csv", "audio": "audio_csv", "video": ""}[found.modality]
     label = (
         f"the column {found.columns['label']} their class"
         if "label" in found.columns
         else "columns of 0 and 1 their classes"
     )
-    because = f"{found.path} names {count(found.named, f'{found.family} file')}, {label}"
-    yield Guess(format, because, found.family, table_settings(tree, found), found)
+    because = f"{found.path} names {pluralize(found.num_files, f'{found.modality} file')}, {label}"
+    yield Guess(format, because, table_settings(tree, found), found)
 
 
-def table_settings(tree: Tree, found: Table) -> dict[str, Any]:
+def table_settings(tree: Tree, found: PathTable) -> dict[str, Any]:
     """What the reader of a table must be told: which of several tables, other column names, where the paths start."""
     settings: dict[str, Any] = {}
     if sum(name.lower().endswith((".csv", ".tsv")) and "/" not in name for name in tree) > 1:
@@ -161,7 +146,7 @@ def table_settings(tree: Tree, found: Table) -> dict[str, Any]:
     wanted = {role: column for role, column in found.columns.items() if role != "group" or "split" not in found.columns}
     if renamed := {role: column for role, column in wanted.items() if role != column}:
         settings["columns"] = renamed
-    if found.family == "picture":
+    if found.modality == "image":
         settings |= {"folder": found.folder} if found.folder else {}
         settings |= {"separator": found.separator} if found.separator else {}
         settings |= {"label_columns": list(found.label_columns)} if found.label_columns else {}
@@ -171,15 +156,15 @@ def table_settings(tree: Tree, found: Table) -> dict[str, Any]:
 def folders(root: Path, tree: Tree) -> Iterator[Guess]:
     numbers: dict[str, Counter[str]] = {}
     for name, path in parts(tree):
-        if kind := family(name):
-            inside = path.parts[1:] if len(path.parts) > 2 and path.parts[0].lower() in SPLITS else path.parts
+        if kind := modality_of(name):
+            inside = path.parts[1:] if len(path.parts) > 2 and split_name(path.parts[0]) else path.parts
             numbers.setdefault(kind, Counter())[inside[0] if len(inside) > 1 else ""] += 1
     for kind, classes in sorted(numbers.items(), key=lambda pair: -pair[1].total()):
         named = sorted(set(classes) - {""})
         if len(named) < 2:
             continue
-        format = {"picture": "image_folder", "sound": "audio_folder", "video": ""}[kind]
+        format = {"image": "image_folder", "audio": "audio_folder", "video": ""}[kind]
         shown = ", ".join(named[:6]) + (", ..." if len(named) > 6 else "")
         yield Guess(
-            format, f"{count(classes.total() - classes[''], kind)} in {len(named)} class folders: {shown}", kind
+            format, f"{pluralize(classes.total() - classes[''], f'{kind} file')} in {len(named)} class folders: {shown}"
         )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from fixture_files import write_image, write_wav
 
-from resmet.data_checks.run.arguments import spell_out
+from resmet.data_checks.run.arguments import to_overrides
 from resmet.data_checks.scan.csv_columns import find_table
 from resmet.data_checks.scan.file_tree import read_tree
-from resmet.data_checks.scan.file_types import KINDS, lie, sniff
+from resmet.data_checks.scan.file_types import FILE_TYPES, mismatch, sniff
 from resmet.data_checks.scan.formats import detect
 
 HEADS = {
@@ -39,16 +39,16 @@ def best(root: Path) -> str:
 
 
 def test_every_kind_is_told_by_its_first_bytes(tmp_path: Path) -> None:
-    assert set(HEADS) == set(KINDS)
+    assert set(HEADS) == set(FILE_TYPES)
     for kind, head in HEADS.items():
-        for suffix in KINDS[kind].suffixes:
+        for suffix in FILE_TYPES[kind].suffixes:
             path = tmp_path / f"right{suffix.upper()}"
             path.write_bytes(head + bytes(64))
             assert sniff(path) == kind
-            assert lie(path) == ""
+            assert mismatch(path) == ""
         wrong = tmp_path / f"wrong{'.wav' if kind != 'WAV' else '.png'}"
         wrong.write_bytes(head + bytes(64))
-        assert lie(wrong) == kind
+        assert mismatch(wrong) == kind
 
 
 def test_folders(image_folder: Path, mask_folder: Path, voc: Path, audio_csv: Path) -> None:
@@ -99,9 +99,10 @@ def test_group_columns_go_by_their_name(tmp_path: Path, word: str) -> None:
     assert table.columns["group"] == word
 
 
-def test_a_folder_becomes_keys(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_becomes_overrides(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(voc.parent)
-    assert spell_out(["voc", "json=a.json"]) == ["root='voc'", "json=a.json", "data=voc", "data.root='voc'"]
-    assert spell_out(["voc", "data=coco"]) == ["root='voc'", "data=coco", "data.root='voc'"]
-    assert spell_out(["nowhere"]) == ["root='nowhere'"]
-    assert spell_out(["--help"]) == ["--help"]
+    assert to_overrides(["voc", "json=a.json"]) == ["root=voc", "json=a.json"]
+    assert to_overrides(["voc", "data=coco"]) == ["root=voc", "data=coco", "data.root=voc"]
+    assert to_overrides(["voc", "data.size=3"]) == ["root=voc", "data.size=3", "data=voc", "data.root=voc"]
+    assert to_overrides(["no where"]) == ["root='no where'"]
+    assert to_overrides(["--help"]) == ["--help"]

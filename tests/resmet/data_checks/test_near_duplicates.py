@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules.decoding.audio import fit_length, read_sound
-from resmet.data_checks.checks.near_duplicates import IMAGES, MIRRORED, SIDE, SOUNDS, hashes, near_pairs, rest
-from resmet.data_checks.run.thumbnails import digest, thumb
+from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, near_pairs, perceptual_hashes, residuals
+from resmet.data_checks.run.thumbnails import SIDE, digest, thumbnail
 
 
 def smooth(seed: int) -> torch.Tensor:
@@ -26,9 +26,9 @@ def test_twins_in_two_splits_are_found(seed: int, gain: float, noise: float) -> 
     own = smooth(seed)
     twin = (own * gain + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 255)
     twin = torch.nn.functional.interpolate(twin[None], size=(48, 48), mode="bilinear", antialias=True)[0]
-    thumbs = np.stack([thumb(own), thumb(smooth(seed + 1)), thumb(twin)])
-    assert near_pairs(thumbs, [0, 1, 1]) == [(0, 2)]
-    assert near_pairs(thumbs, [0, 1, 0]) == []
+    thumbnails = np.stack([thumbnail(own), thumbnail(smooth(seed + 1)), thumbnail(twin)])
+    assert near_pairs(thumbnails, [0, 1, 1]) == [(0, 2)]
+    assert near_pairs(thumbnails, [0, 1, 0]) == []
 
 
 @settings(max_examples=20, deadline=None)
@@ -36,33 +36,35 @@ def test_twins_in_two_splits_are_found(seed: int, gain: float, noise: float) -> 
 def test_mirror_images_are_found_where_they_are_looked_for(seed: int, noise: float) -> None:
     own = smooth(seed)
     twin = own.flip(2) + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
-    thumbs = np.stack([thumb(own), thumb(smooth(seed + 1)), thumb(twin.clamp(0, 255))])
-    assert near_pairs(thumbs, [0, 1, 1]) == []
-    assert near_pairs(thumbs, [0, 1, 1], MIRRORED) == [(0, 2)]
-    assert near_pairs(thumbs[[2, 1, 0]], [1, 1, 0], MIRRORED) == [(0, 2)]
+    thumbnails = np.stack([thumbnail(own), thumbnail(smooth(seed + 1)), thumbnail(twin.clamp(0, 255))])
+    assert near_pairs(thumbnails, [0, 1, 1]) == []
+    assert near_pairs(thumbnails, [0, 1, 1], MIRRORED) == [(0, 2)]
+    assert near_pairs(thumbnails[[2, 1, 0]], [1, 1, 0], MIRRORED) == [(0, 2)]
 
 
 def test_strangers_and_flat_pictures_are_no_twins() -> None:
-    thumbs = np.stack([thumb(smooth(i)) for i in range(120)] + [np.full((SIDE, SIDE), v, np.uint8) for v in (0, 255)])
+    thumbnails = np.stack(
+        [thumbnail(smooth(i)) for i in range(120)] + [np.full((SIDE, SIDE), v, np.uint8) for v in (0, 255)]
+    )
     for measure in (IMAGES, MIRRORED):
-        assert near_pairs(thumbs, [i % 2 for i in range(len(thumbs))], measure) == []
+        assert near_pairs(thumbnails, [i % 2 for i in range(len(thumbnails))], measure) == []
 
 
 def test_blocks_do_not_change_the_answer(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    thumbs = np.stack([thumb(smooth(i % 20)) for i in range(40)])
-    whole = near_pairs(thumbs, [0] * 20 + [1] * 20)
+    thumbnails = np.stack([thumbnail(smooth(i % 20)) for i in range(40)])
+    whole = near_pairs(thumbnails, [0] * 20 + [1] * 20)
     assert whole == [(i, i + 20) for i in range(20)]
     monkeypatch.setattr("resmet.data_checks.checks.near_duplicates.BLOCK", 7)
-    assert near_pairs(thumbs, [0] * 20 + [1] * 20) == whole
+    assert near_pairs(thumbnails, [0] * 20 + [1] * 20) == whole
 
 
-def test_rest_is_0_for_equals_and_1_for_strangers() -> None:
-    one = thumb(smooth(1))[None]
+def test_residual_is_0_for_equals_and_1_for_strangers() -> None:
+    one = thumbnail(smooth(1))[None]
     checks = np.zeros((1, SIDE, SIDE), np.uint8)
     checks[:, ::2] = 255
-    assert rest(one, one)[0] < 1e-3
-    assert rest(one, checks)[0] > 0.95
-    assert hashes(one).shape == (1, 63)
+    assert residuals(one, one)[0] < 1e-3
+    assert residuals(one, checks)[0] > 0.95
+    assert perceptual_hashes(one).shape == (1, 63)
 
 
 def song(seed: int) -> torch.Tensor:
@@ -89,19 +91,19 @@ def later(sound: torch.Tensor, samples: int) -> torch.Tensor:
     ids=["quieter", "later", "cut", "8 bits", "noise"],
 )
 def test_a_sound_is_known_by_its_spectrogram(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    thumbs = np.stack([thumb(s) for s in (song(0), song(1), change(song(0)))])
-    assert near_pairs(thumbs, [0, 1, 1], SOUNDS) == [(0, 2)]
+    thumbnails = np.stack([thumbnail(s) for s in (song(0), song(1), change(song(0)))])
+    assert near_pairs(thumbnails, [0, 1, 1], AUDIO) == [(0, 2)]
 
 
 def test_steady_noises_are_no_twins() -> None:
     noises = [0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(seed)) for seed in range(20)]
-    assert near_pairs(np.stack([thumb(n) for n in noises]), [i % 2 for i in range(20)], SOUNDS) == []
+    assert near_pairs(np.stack([thumbnail(n) for n in noises]), [i % 2 for i in range(20)], AUDIO) == []
 
 
 def test_no_take_of_a_digit_is_a_twin_of_another(real: Path) -> None:
     paths = sorted((real / "fsdd" / "recordings").glob("[0-3]_*.wav"))
-    thumbs = np.stack([thumb(fit_length(read_sound(path, 8000), 5700)) for path in paths])
-    assert near_pairs(thumbs, range(len(paths)), SOUNDS) == []
+    thumbnails = np.stack([thumbnail(fit_length(read_sound(path, 8000), 5700)) for path in paths])
+    assert near_pairs(thumbnails, range(len(paths)), AUDIO) == []
 
 
 def test_digests_know_shape_and_content() -> None:

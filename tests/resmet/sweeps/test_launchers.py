@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from resmet.sweeps.launchers import LocalLauncher, QueuedTrial
-from resmet.sweeps.scheduler import quoted
 from resmet.sweeps.slurm_job import run_trial
 
 
@@ -61,10 +59,3 @@ def test_each_trial_is_assigned_the_gpu_that_the_fewest_use(tmp_path: Path) -> N
             trials.append(launcher.start(command, tmp_path, number, lock.fileno(), [trials[i] for i in running]))
         assert [trial.process.wait() for trial in trials] == [0, 0, 0]
     assert [(tmp_path / f"{i}.out").read_text().strip() for i in range(3)] == ["3", "5", "3"]
-
-
-@pytest.mark.parametrize("name", ["plain/0", "with space/1", "it's/(2)", "a,b={c}/3", "back\\slash'/4"])
-def test_any_path_is_a_value_of_hydra_s_grammar(name: str) -> None:
-    override = OverridesParser.create().parse_override(f"run_dir={quoted(Path(name))}")
-    assert not override.is_sweep_override()
-    assert override.value() == name
