@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
+from weakref import WeakSet
 
 import torch
 from torch import Generator, Tensor
@@ -82,7 +83,7 @@ class DataModule(Checked, ABC):
         self.exclude: set[str] | None = None
         self.known: Spec | None = None
         self.position = (0, 0)
-        self.loaders: list[Loader] = []
+        self.loaders: WeakSet[Loader] = WeakSet()  # a strong reference would close a cycle, see Loader
         self.no_augment_epochs = 0
         self.concurrent_loaders = 1
         self.given: Spec | None = None
@@ -169,8 +170,9 @@ class DataModule(Checked, ABC):
         batches = self.batches(split)
         if split == "train":
             batches.begin(*self.position)
-        self.loaders.append(Loader(self.splits[split], batches, self.crew(split), self.lose))
-        return self.loaders[-1]
+        loader = Loader(self.splits[split], batches, self.crew(split), self.lose)
+        self.loaders.add(loader)
+        return loader
 
     def crew(self, split: str) -> Crew:
         """Who loads a split; validation's workers end with it, so that they take nothing from training's."""
@@ -205,7 +207,7 @@ class DataModule(Checked, ABC):
 
     def teardown(self, stage: str) -> None:
         """Lightning calls this when it is done with a stage."""
-        for loader in self.loaders:
+        for loader in list(self.loaders):
             loader.close()
         self.loaders.clear()
 

@@ -37,6 +37,12 @@ log = logging.getLogger("resmet")
 class Loader:
     """What a DataLoader gives, in the same order whatever becomes of its workers.
 
+    Nothing that an item's data set refers to may refer to its loader. In such a cycle the garbage collector runs torch's
+    `_MultiProcessingDataLoaderIter.__del__`, which starts the feeder thread of every index queue that never had an item (there are
+    fewer batches than workers), and then finalizes that queue's two connections, while the thread writes to them. A connection that
+    is finalized closes its descriptor but keeps its number (multiprocessing.connection, `__del__`), so that the thread writes to, and
+    closes, a descriptor that is no longer its own: EBADF, or another file's.
+
     Args:
         items: The items of a split.
         batches: Which of them make up which batch.

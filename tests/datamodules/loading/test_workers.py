@@ -1,5 +1,6 @@
 """As many processes load as are of use and as shared memory holds batches for; none is left when they are no longer needed."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -31,7 +32,7 @@ MB = 1_000_000
 
 
 @pytest.mark.parametrize(
-    ("whole", "by_batch", "gpu", "batch", "sharers", "expected"),
+    ("whole", "by_batch", "gpu", "batch", "concurrent_loaders", "expected"),
     [
         (True, True, False, 50 * MB, 1, 0),  # a CPU has no idle core
         (True, False, False, 50 * MB, 1, 0),
@@ -69,7 +70,7 @@ def test_cores_are_those_that_may_be_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "batch", "sharers", "expected"),
+    ("free", "batch", "concurrent_loaders", "expected"),
     [
         (None, 50 * MB, 1, (8, 2)),  # no such folder
         (64 * MB, 0, 1, (8, 2)),
@@ -131,7 +132,7 @@ from datamodules.base import datamodule
 from datamodules.synthetic import Scenes
 logging.basicConfig()
 if sys.argv[1] == "blind":
-    datamodule.fitting = lambda crew, sharers: (crew, "")
+    datamodule.fitting = lambda crew, concurrent_loaders: (crew, "")
 data = Scenes("mask", 120, 256, batch_size=24)
 data.num_workers = 2
 data.prepare()
@@ -207,13 +208,31 @@ def test_validations_workers_end_with_it_and_trainings_stay(image_folder: Path) 
     assert children() == 0
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_workers_end_with_the_last_reference_to_their_loader(split: str, image_folder: Path) -> None:
+    """No reference cycle holds them: the garbage collector would close descriptors that torch still writes to (see Loader)."""
+    gc.disable()
+    try:
+        data = ImageFolder(str(image_folder), batch_size=100, size=32, cache=False, num_workers=2)
+        data.prepare()
+        loader = data.loader(split)
+        batches = iter(loader)
+        next(batches)
+        assert children()
+        del loader, batches
+        assert not children()
+    finally:
+        gc.enable()
+
+
 def test_joint_parts_share_the_cores(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "cores", lambda: 4)
     make = partial(ImageFolder, str(image_folder), batch_size=4, size=32, cache=False)
     data = JointDataModule({"a": make(), "b": make()})
     data.prepare()
-    data.loader("train")
-    assert [part.loaders[-1].num_workers for part in data.parts.values()] == [2, 2]
+    loader = data.loader("train")
+    assert len(loader.flattened) == 2
+    assert [next(iter(part.loaders)).num_workers for part in data.parts.values()] == [2, 2]
     alone = make()
     alone.prepare()
     assert alone.loader("train").num_workers == 4 <= MOST
