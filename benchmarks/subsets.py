@@ -1,4 +1,4 @@
-"""A few items of the real data sets in folders of their own, laid out as published, for both sides the same."""
+"""Subsets of the real data sets, in the layout of the whole; both sides of a comparison read the same files."""
 
 from __future__ import annotations
 
@@ -9,66 +9,78 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def put(source: Path, target: Path) -> None:
-    """The same file in another folder; a link where that can be."""
+def link(source: Path, target: Path) -> None:
+    """Hard-links a file, or copies it where that is not possible (another file system, read-only source)."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one that can't be written
+    except OSError:
         shutil.copy(source, target)
 
 
 def class_folders(source: Path, target: Path, train: int, val: int) -> Path:
-    """Pictures in a folder a class, `train` and `val` of them as evenly over the classes as may be."""
-    held = "validation" if (source / "validation").is_dir() else "test"
-    for split, kept, count in (("train", "train", train), (held, "val", val)):
-        groups = [sorted(folder.iterdir()) for folder in sorted((source / split).iterdir()) if folder.is_dir()]
-        for path in evenly(groups, count):
-            put(path, target / kept / path.parent.name / path.name)
+    """Takes `train` and `val` images of class folders, evenly over the classes."""
+    held_out = "validation" if (source / "validation").is_dir() else "test"
+    for split, name, count in (("train", "train", train), (held_out, "val", val)):
+        classes = [sorted(folder.iterdir()) for folder in sorted((source / split).iterdir()) if folder.is_dir()]
+        for path in round_robin(classes, count):
+            link(path, target / name / path.parent.name / path.name)
     return target
 
 
-def evenly(groups: list[list[Path]], count: int) -> Iterable[Path]:
-    """One of each group in turn until there are `count`."""
+def round_robin(groups: list[list[Path]], count: int) -> Iterable[Path]:
+    """Returns one path of each group in turn, `count` in all."""
     turns = [(place, index) for index, group in enumerate(groups) for place in range(len(group))]
     return [groups[index][place] for place, index in sorted(turns)[:count]]
 
 
 def voc(source: Path, target: Path, train: int, val: int) -> Path:
-    """The first pictures of both lists of a Pascal VOC folder."""
+    """Takes the first images of the train and val lists of a Pascal VOC folder."""
     lists = Path("ImageSets") / "Main"
+    (target / lists).mkdir(parents=True)
     for split, count in (("train", train), ("val", val)):
         names = (source / lists / f"{split}.txt").read_text().split()[:count]
         for name in names:
-            put(source / "JPEGImages" / f"{name}.jpg", target / "JPEGImages" / f"{name}.jpg")
-            put(source / "Annotations" / f"{name}.xml", target / "Annotations" / f"{name}.xml")
-        (target / lists).mkdir(parents=True, exist_ok=True)
+            for path in (f"JPEGImages/{name}.jpg", f"Annotations/{name}.xml"):
+                link(source / path, target / path)
         (target / lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     return target
 
 
 def masks(source: Path, target: Path, train: int, val: int) -> Path:
-    """The first slices of both splits, with their masks."""
+    """Takes the first images of both splits, with their masks."""
     for split, count in (("train", train), ("val", val)):
         for path in sorted((source / split / "images").iterdir())[:count]:
-            put(path, target / split / "images" / path.name)
-            put(source / split / "masks" / path.name, target / split / "masks" / path.name)
+            for kind in ("images", "masks"):
+                link(source / split / kind / path.name, target / split / kind / path.name)
     return target
 
 
-def sounds(source: Path, target: Path, train: int, val: int) -> Path:
-    """Clips of a manifest, evenly over its rows; its ``test`` split serves for validation."""
+def audio_clips(source: Path, target: Path, train: int, val: int) -> Path:
+    """Takes clips of a manifest, evenly over its rows, so that every label occurs; its test split becomes val."""
     with (source / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     chosen = []
-    for split, kept, count in (("train", "train", train), ("test", "val", val)):
-        own = [row for row in rows if row["split"] == split]
-        places = [len(own) * i // count for i in range(min(count, len(own)))]  # every label, to the last
-        chosen += [own[place] | {"split": kept} for place in places]
+    for split, name, count in (("train", "train", train), ("test", "val", val)):
+        of_split = [row for row in rows if row["split"] == split]
+        places = [len(of_split) * i // count for i in range(min(count, len(of_split)))]
+        chosen += [of_split[place] | {"split": name} for place in places]
     for row in chosen:
-        put(source / row["path"], target / row["path"])
+        link(source / row["path"], target / row["path"])
     with (target / "manifest.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(chosen[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(chosen)
+    return target
+
+
+def first_of_each_class(source: Path, target: Path, count: int) -> Path:
+    """Takes `count` training images of each class, the next 20 for validation, and the whole test split."""
+    if not target.is_dir():
+        shutil.copytree(source / "test", target / "test")
+        for folder in sorted((source / "train").iterdir()):
+            paths = sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))
+            for split, chosen in (("train", paths[:count]), ("val", paths[count : count + 20])):
+                for path in chosen:
+                    link(path, target / split / folder.name / path.name)
     return target

@@ -1,9 +1,9 @@
-"""Does transfer pay? Every recipe against training from scratch, by the same command, for as many epochs, with several seeds.
+"""Does transfer pay? Compares every recipe with training from scratch: same command, same number of epochs, several seeds.
 
     RESMET_DATA=DIR python -m benchmarks.transfer [--weights DIR] [--runs DIR] [--out docs/transfer.md] [--seeds 3]
 
 Needs the data sets clothing, mnist_idx, mnist_png, membrane and nuclei_fluo in RESMET_DATA, and cifar10/resnet56.th in the folder
-of weights. Writes what it finds, whatever that is. Runs that `--runs` already holds are not run again.
+of weights. Runs that `--runs` already holds are not repeated.
 """
 
 from __future__ import annotations
@@ -15,69 +15,52 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+
+from benchmarks.subsets import first_of_each_class
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("RESMET_DATA", ROOT.parent / "shared" / "data"))
 SOURCE_SEED = 100
-"""None of those compared: a head that begins as the source's did would already fit the features."""
+"""Not a seed of the comparison: a head with the initial weights of the source's head would already fit the features."""
 
-NAMES = "[zero,one,two,three,four,five,six,seven,eight,nine]"  # other names than the target's: the head stays behind
 RECIPES = {
     "scratch": ("recipe=scratch",),
-    "scratch at lr 0.01": ("recipe=scratch", "recipe.optimizer.lr=0.01"),  # the rate of those below
+    "scratch at lr 0.01": ("recipe=scratch", "recipe.optimizer.lr=0.01"),  # the learning rate of those below
     **{name: (f"recipe={name}",) for name in ("probe", "finetune", "lp_ft", "gradual")},
 }
+NAMES = "[zero,one,two,three,four,five,six,seven,eight,nine]"  # not the target's names: the head is not transferred
+PIXELS = (
+    *("task=segmentation", "data=mask_folder", "backbone.width=16", "task.head.widths=[64,32,16,16,16]"),
+    "data.augment.random_crop=128",
+)
+SOURCES = {
+    "mnist_idx": ("data=idx", f"data.class_names={NAMES}", "backbone=resnet20", "trainer.max_epochs=2"),
+    "nuclei_fluo": (*PIXELS, "trainer.max_epochs=12", "trainer.every=4"),
+}
+"""Runs whose weights are transferred, by their data set."""
+
+HEAD = """# Does transfer pay?
+
+Written by `python -m benchmarks.transfer`. Every row is the same command with another `recipe=`; all but `scratch` also have
+`backbone.weights=`, and all run for the same number of epochs. The score is that of the best validation epoch. Seeds differ in initial
+weights, order and augmentation; the splits are the same. Seconds are those of a whole run on one core, scan of the data and test included.
+"""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One table: the words that all runs share, where the weights come from, and which recipes are compared."""
+    """One table: overrides that all runs share, the origin of the weights (a key of ``SOURCES`` or a file), and the epochs."""
 
     name: str
     title: str
-    words: tuple[str, ...]
-    weights: Path
+    overrides: tuple[str, ...]
+    weights: str | Path
     epochs: int
     score: str = "test accuracy"
-    recipes: dict[str, tuple[str, ...]] = field(default_factory=lambda: RECIPES)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A run that makes the weights for a comparison."""
-
-    name: str
-    words: tuple[str, ...]
-
-    def weights(self, runs: Path) -> Path:
-        return runs / self.name / "0" / "checkpoints" / "best.ckpt"
-
-
-DIGITS = Source(
-    "mnist_idx",
-    (
-        "data=idx",
-        f"data.root={DATA / 'mnist_idx'}",
-        f"data.class_names={NAMES}",
-        "backbone=resnet20",
-        "trainer.max_epochs=2",
-    ),
-)
-PIXELS = (
-    "task=segmentation",
-    "data=mask_folder",
-    "backbone.width=16",
-    "task.head.widths=[64,32,16,16,16]",
-    "data.augment.random_crop=128",
-)
-NUCLEI = Source(
-    "nuclei_fluo", (*PIXELS, f"data.root={DATA / 'nuclei_fluo'}", "trainer.max_epochs=12", "trainer.every=4")
-)
 
 
 def comparisons(runs: Path, weights: Path) -> Iterator[Comparison]:
@@ -89,103 +72,63 @@ def comparisons(runs: Path, weights: Path) -> Iterator[Comparison]:
         4,
     )
     for count in (10, 50):
-        root = few(DATA / "mnist_png", runs / f"mnist_png_{count}", count)
-        yield Comparison(
-            f"mnist_{count}",
-            f"mnist_png, {count} images a class, from a resnet20 trained on mnist_idx",
-            (
-                "data=image_folder",
-                f"data.root={root}",
-                "data.batch_size=16",
-                "data.augment.horizontal_flip=0",
-                "backbone=resnet20",
-            ),
-            DIGITS.weights(runs),
-            12,
-        )
+        root = first_of_each_class(DATA / "mnist_png", runs / f"mnist_png_{count}", count)
+        digits = ("data=image_folder", f"data.root={root}", "data.batch_size=16", "data.augment.horizontal_flip=0")
+        title = f"mnist_png, {count} images a class, from a resnet20 trained on mnist_idx"
+        yield Comparison(f"mnist_{count}", title, (*digits, "backbone=resnet20"), "mnist_idx", 12)
     yield Comparison(
         "membrane",
         "membrane (24 micrographs) from a resnet18 trained on nuclei_fluo",
         (*PIXELS, f"data.root={DATA / 'membrane'}", "data.values={0: membrane, 255: background}", "trainer.every=12"),
-        NUCLEI.weights(runs),
+        "nuclei_fluo",
         12,
-        score="validation dice",
+        "validation dice",
     )
 
 
-def few(source: Path, target: Path, count: int) -> Path:
-    """A copy of an image folder with `count` training images a class, the next 20 to validate with, and the whole test split."""
-    if not target.is_dir():
-        shutil.copytree(source / "test", target / "test")
-        for folder in sorted((source / "train").iterdir()):
-            paths = sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))
-            for split, chosen in (("train", paths[:count]), ("val", paths[count : count + 20])):
-                (target / split / folder.name).mkdir(parents=True)
-                for path in chosen:
-                    shutil.copy(path, target / split / folder.name)
-    return target
-
-
-def train(folder: Path, words: tuple[str, ...], seeds: Sequence[int]) -> list[dict]:
-    """Run ``train.py`` as a person would, once a seed; what ``metrics.json`` says of every run."""
-    found = [folder / str(job) / "metrics.json" for job in range(len(seeds))]
-    if not all(path.is_file() for path in found):
+def train(folder: Path, overrides: tuple[str, ...], seeds: list[int]) -> list[dict]:
+    """Runs ``train.py -m`` with these seeds; returns the ``metrics.json`` of every run."""
+    results = [folder / str(job) / "metrics.json" for job in range(len(seeds))]
+    if not all(path.is_file() for path in results):
         shutil.rmtree(folder, ignore_errors=True)
-        began = time.monotonic()
-        shared = (
-            "trainer=cpu",
-            "callbacks.pictures=null",
-            f"seed={','.join(map(str, seeds))}",
-            f"run_dir={folder}",
-        )
-        command = [sys.executable, str(ROOT / "train.py"), "-m", *words, *shared]
+        shared = ("trainer=cpu", "callbacks.visualize=null", f"seed={','.join(map(str, seeds))}", f"run_dir={folder}")
+        command = [sys.executable, str(ROOT / "train.py"), "-m", *overrides, *shared]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
         if done.returncode:
             sys.exit(f"{' '.join(command)}\n{done.stderr}")
-        print(f"{folder.name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    return [json.loads(path.read_text()) for path in found]
+        print(f"{folder.name}: done", file=sys.stderr, flush=True)
+    return [json.loads(path.read_text()) for path in results]
 
 
 def compare(comparison: Comparison, runs: Path, seeds: int) -> list[str]:
-    """The lines of a table, a row a recipe; what pays is told against the better of the rows from scratch."""
-    found: dict[str, list[dict]] = {}
-    for recipe, change in comparison.recipes.items():
-        words = (*comparison.words, *change, f"trainer.max_epochs={comparison.epochs}")
+    """Returns the lines of a table, a row a recipe; gains are relative to the better of the rows from scratch."""
+    results: dict[str, list[dict]] = {}
+    for recipe, change in RECIPES.items():
+        overrides = (*comparison.overrides, *change, f"trainer.max_epochs={comparison.epochs}")
         if not recipe.startswith("scratch"):
-            words += (f"backbone.weights={comparison.weights}",)
-        found[recipe] = train(runs / f"{comparison.name}_{recipe.replace(' ', '_')}", words, range(seeds))
-    means = {recipe: mean(result["score"] for result in results) for recipe, results in found.items()}
+            weights = comparison.weights
+            path = runs / weights / "0" / "checkpoints" / "best.ckpt" if weights in SOURCES else weights
+            overrides += (f"backbone.weights={path}",)
+        results[recipe] = train(runs / f"{comparison.name}_{recipe.replace(' ', '_')}", overrides, list(range(seeds)))
+    means = {recipe: mean(result["score"] for result in found) for recipe, found in results.items()}
     base = max(value for recipe, value in means.items() if recipe.startswith("scratch"))
-    lines = [
-        f"## {comparison.title}",
-        "",
-        f"`python train.py {' '.join(shown(word) for word in comparison.words)} trainer.max_epochs={comparison.epochs}`",
-        "",
-        f"| recipe | {comparison.score}, mean of {seeds} | lowest to highest | against scratch | seconds |",
-        "|---|---|---|---|---|",
-    ]
-    for recipe, results in found.items():
-        scores = [result["score"] for result in results]
+    command = " ".join(portable(word) for word in comparison.overrides)
+    lines = [f"## {comparison.title}", "", f"`python train.py {command} trainer.max_epochs={comparison.epochs}`", ""]
+    lines.append(f"| recipe | {comparison.score}, mean of {seeds} | range | against scratch | seconds |")
+    lines.append("|---|---|---|---|---|")
+    for recipe, found in results.items():
+        scores = [result["score"] for result in found]
         gain = "" if recipe.startswith("scratch") else f"{means[recipe] - base:+.3f}"
-        seconds = mean(result["seconds"] for result in results)
+        seconds = mean(result["seconds"] for result in found)
         spread = f"{min(scores):.3f} to {max(scores):.3f}"
         lines.append(f"| {recipe} | **{means[recipe]:.3f}** | {spread} | {gain} | {seconds:.0f} |")
     return [*lines, ""]
 
 
-def shown(word: str) -> str:
-    """A word of a command as the reader of another machine would write it."""
+def portable(word: str) -> str:
+    """Returns an override without this machine's folders, quoted for a shell."""
     key, _, value = word.partition("=")
     return f"{key}={Path(value).name}" if key == "data.root" else f"'{word}'" if " " in word else word
-
-
-HEAD = """# Does transfer pay?
-
-Written by `benchmarks/transfer.py`, whatever came out. Every row is the same command with another `recipe=`; all but `scratch`
-also have `backbone.weights=`, and all run for as many epochs. The score decides by the best validation epoch. Seeds differ in
-initial weights, order and random changes; the images of every split are the same.
-Seconds are of a whole run on one core, the reading of the data and the test included.
-"""
 
 
 def main() -> None:
@@ -201,9 +144,8 @@ def main() -> None:
         runs = (given.runs or Path(temporary)).resolve()
         runs.mkdir(parents=True, exist_ok=True)
         chosen = [c for c in comparisons(runs, given.weights.resolve()) if given.only in (None, c.name)]
-        for source in (DIGITS, NUCLEI):
-            if any(comparison.weights == source.weights(runs) for comparison in chosen):
-                train(runs / source.name, source.words, [SOURCE_SEED])
+        for source in SOURCES.keys() & {comparison.weights for comparison in chosen}:
+            train(runs / source, (*SOURCES[source], f"data.root={DATA / source}"), [SOURCE_SEED])
         tables = [compare(comparison, runs, given.seeds) for comparison in chosen]
     given.out.write_text("\n".join([HEAD, *(line for table in tables for line in table)]))
     print(given.out.read_text())

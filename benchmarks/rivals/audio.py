@@ -1,7 +1,7 @@
-"""Sound as the tutorials write it: a Dataset that reads a file an item, a net over one axis.
+"""Audio classification as in the tutorials: a Dataset that reads a file for each item, and a net of one-dimensional layers.
 
 Source: pytorch.org/audio/stable/tutorials, speech command classification: raw waveform, Adam. The net has the layers of ResNet-18
-(He et al., 2015, arXiv:1512.03385) with `Conv1d` in place of `Conv2d`, written as torchvision writes it.
+(He et al., 2015, arXiv:1512.03385), with Conv1d instead of Conv2d.
 """
 
 from __future__ import annotations
@@ -17,69 +17,71 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.rivals.tutorial import WORKERS, Classifier
+from benchmarks.rivals.tutorial import NUM_WORKERS, Classifier
 
 
 class Block(nn.Module):
-    """Two convolutions around which the input is led."""
+    """Two convolutions with a skip connection."""
 
-    def __init__(self, before: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(before, width, 3, stride, 1, bias=False)
-        self.bn1, self.bn2 = nn.BatchNorm1d(width), nn.BatchNorm1d(width)
-        self.conv2 = nn.Conv1d(width, width, 3, 1, 1, bias=False)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample: nn.Module | None = None
-        if stride > 1 or before != width:
-            self.downsample = nn.Sequential(nn.Conv1d(before, width, 1, stride, bias=False), nn.BatchNorm1d(width))
+        self.layers = nn.Sequential(
+            nn.Conv1d(in_channels, channels, 3, stride, 1, bias=False),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(channels, channels, 3, 1, 1, bias=False),
+            nn.BatchNorm1d(channels),
+        )
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != channels:
+            conv = nn.Conv1d(in_channels, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm1d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return nn.functional.relu(self.layers(x) + self.downsample(x), inplace=True)
 
 
 def resnet18_1d(classes: int) -> nn.Module:
-    """ResNet-18 over one axis: (N, 1, samples) -> (N, classes)."""
+    """ResNet-18 on a waveform: (N, 1, samples) -> (N, classes)."""
     layers: list[nn.Module] = [nn.Conv1d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm1d(64), nn.ReLU(inplace=True)]
     layers.append(nn.MaxPool1d(3, 2, 1))
-    before = 64
-    for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        layers += [Block(before, width, stride), Block(width, width, 1)]
-        before = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(before, classes))
+    in_channels = 64
+    for channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        layers += [Block(in_channels, channels, stride), Block(channels, channels, 1)]
+        in_channels = channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(in_channels, classes))
 
 
 class Clips(Dataset):
-    """Clips of one split, cut or padded to one length; those to learn from are moved, made louder or softer, and noisy."""
+    """Clips of one split, cut or padded to one length; with augmentation: shift, gain and noise."""
 
-    def __init__(self, root: Path, split: str, length: int, change: bool) -> None:
+    def __init__(self, root: Path, split: str, length: int, augment: bool) -> None:
         with (root / "manifest.csv").open(newline="") as file:
             self.rows = [row for row in csv.DictReader(file) if row["split"] == split]
-        self.root, self.length, self.change = root, length, change
+        self.root, self.length, self.augment = root, length, augment
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         row = self.rows[index]
-        sound, _ = soundfile.read(self.root / row["path"], dtype="float32")
-        sound = sound[: self.length]
-        clip = torch.from_numpy(np.pad(sound, (0, self.length - len(sound))))
-        if self.change:
+        samples = soundfile.read(self.root / row["path"], dtype="float32")[0][: self.length]
+        clip = torch.from_numpy(np.pad(samples, (0, self.length - len(samples))))
+        if self.augment:
             clip = torch.roll(clip, int(random.uniform(-0.1, 0.1) * self.length))
             clip = clip * 10 ** (random.uniform(-6, 6) / 20)
             clip = clip + torch.randn_like(clip) * clip.std() * random.uniform(0, 0.1)
-        clip = clip / clip.pow(2).mean().sqrt().clamp(min=1e-3)
-        return clip[None], int(row["label"])
+        return clip[None] / clip.pow(2).mean().sqrt().clamp(min=1e-3), int(row["label"])
 
 
-def audio(root: Path, length: int, classes: int = 10, batch: int = 32) -> Classifier:
-    """ResNet-18 over one axis on clips of `length` samples."""
-    train, held = Clips(root, "train", length, True), Clips(root, "val", length, False)
+def audio(root: Path, length: int, classes: int = 10, batch_size: int = 32) -> Classifier:
+    """ResNet-18 on clips of `length` samples."""
+    train, val = Clips(root, "train", length, True), Clips(root, "val", length, False)
     net = resnet18_1d(classes)
+    last_of_one = len(train) % batch_size == 1  # BatchNorm can't train on one item
     return Classifier(
         net,
         Adam(net.parameters(), lr=1e-3, weight_decay=1e-4),
-        DataLoader(train, batch, shuffle=True, num_workers=WORKERS, drop_last=len(train) % batch == 1),
-        DataLoader(held, batch, num_workers=WORKERS),
+        DataLoader(train, batch_size, shuffle=True, num_workers=NUM_WORKERS, drop_last=last_of_one),
+        DataLoader(val, batch_size, num_workers=NUM_WORKERS),
     )

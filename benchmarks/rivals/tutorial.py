@@ -1,8 +1,10 @@
-"""The loop of the official tutorials: fp32, memory as it comes, nothing clever."""
+"""The loop of the official tutorials: fp32, default memory format."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -10,30 +12,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-WORKERS = 2
-"""Processes that load, as in the tutorials."""
+NUM_WORKERS = 2
+"""Of the loaders, as in the tutorials."""
 
 
 class Tutorial(ABC):
-    """A net, an optimizer, a DataLoader, and the loop over it.
+    """A net, an optimizer, two loaders, and the loop over them."""
 
-    Args:
-        net: What learns.
-        optimizer: Of its parameters.
-        train: Batches to learn from.
-        held: Batches to judge by.
-    """
-
-    def __init__(self, net: nn.Module, optimizer: Optimizer, train: DataLoader, held: DataLoader | None = None) -> None:
-        self.net, self.optimizer, self.train, self.held = net, optimizer, train, held
+    def __init__(self, net: nn.Module, optimizer: Optimizer, train: DataLoader, val: DataLoader) -> None:
+        self.net, self.optimizer, self.train, self.val = net, optimizer, train, val
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
-        """What a step lowers."""
+        """Returns the loss of a batch."""
 
     @abstractmethod
     def score(self) -> float:
-        """On the held-out batches, the same figure as our validation score."""
+        """Returns the validation score, the same metric as Resmet's."""
 
     def step(self, batch: Any) -> None:
         loss = self.loss(batch)
@@ -46,9 +41,15 @@ class Tutorial(ABC):
         for batch in self.train:
             self.step(batch)
 
+    def repeat_steps(self, batches: int) -> Callable[[], None]:
+        """Returns a function that runs one step on the next of the first `batches` batches, from memory."""
+        repeated = cycle(islice(self.train, batches))
+        self.net.train()
+        return lambda: self.step(next(repeated))
+
 
 class Classifier(Tutorial):
-    """Pairs of inputs and labels, cross-entropy, accuracy."""
+    """Inputs and labels, cross-entropy, accuracy."""
 
     def loss(self, batch: Any) -> Tensor:
         return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
@@ -56,8 +57,8 @@ class Classifier(Tutorial):
     @torch.no_grad()
     def score(self) -> float:
         self.net.eval()
-        hits = items = 0
-        for inputs, labels in self.held or ():
-            hits += int((self.net(inputs).argmax(1) == labels).sum())
-            items += len(labels)
-        return hits / items
+        correct = total = 0
+        for inputs, labels in self.val:
+            correct += int((self.net(inputs).argmax(1) == labels).sum())
+            total += len(labels)
+        return correct / total
