@@ -76,11 +76,12 @@ def audio_clips(source: Path, target: Path, train: int, val: int) -> Path:
 
 def first_of_each_class(source: Path, target: Path, count: int) -> Path:
     """Takes `count` training images of each class, the next 20 for validation, and the whole test split."""
-    if not target.is_dir():
-        shutil.copytree(source / "test", target / "test")
-        for folder in sorted((source / "train").iterdir()):
-            paths = sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))
-            for split, chosen in (("train", paths[:count]), ("val", paths[count : count + 20])):
-                for path in chosen:
-                    link(path, target / split / folder.name / path.name)
+    if target.is_dir():
+        return target
+    shutil.copytree(source / "test", target / "test")
+    for folder in sorted((source / "train").iterdir()):
+        paths = sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))
+        splits = ["train"] * count + ["val"] * 20
+        for split, path in zip(splits, paths, strict=False):
+            link(path, target / split / folder.name / path.name)
     return target
