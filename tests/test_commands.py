@@ -1,7 +1,8 @@
-"""Each script as a person types it."""
+"""Each command as a person types it."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from fixture_files import write_image
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
@@ -24,152 +26,236 @@ def test_help_answers(run: Run, script: str) -> None:
     assert f"python {script}.py" in done.stdout
 
 
+def test_completion_and_help_leave_shared_files_out(run: Run) -> None:
+    assert " _" not in run("train", "--help").stdout.partition("== Config ==")[0]
+    completed = run("train", "-sc", "query=bash", COMP_LINE="python train.py data=", COMP_POINT="21")
+    assert "data=voc" in completed.stdout
+    assert "data=_" not in completed.stdout
+
+
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("arguments", "code"),
     [
         (["--help"], 0),
         (["--cfg", "job"], 0),
         (["trainer.max_epoch=3"], 2),
         (["+trainer.max_epoch=3"], 2),
+        (["budget=3m"], 2),
         (["task=detecton"], 2),
         (["-m", "seed=1,2", "trainer.max_epoch=3"], 2),
         (["-m", "seed=1,2", "sweep=optuna", "sweep.trial=3"], 2),
     ],
 )
-def test_answers_come_before_torch(words: list[str], code: int) -> None:
+def test_answers_come_before_torch(arguments: list[str], code: int) -> None:
     program = (
         "import sys, runpy\nsys.argv = ['train.py'] + sys.argv[1:]\n"
         "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
         "except SystemExit as end:\n    print('torch' in sys.modules or 'lightning' in sys.modules, end.code or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.splitlines()[-1] == f"False {code}"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "code", "named"),
     [
-        (["trainer.max_epoch=3"], "no key trainer.max_epoch. Nearest: trainer.max_epochs"),
-        (["+trainer.max_epoch=3"], "no key trainer.max_epoch. Nearest: trainer.max_epochs"),
-        (["trainer.max_epochs=abc"], "trainer.max_epochs='abc' must be a whole number"),
-        (["task=detecton"], "Nearest: detection"),
-        (["+experiment=foo"], "foo"),
-        (["time_budget=8x"], "budget=8x is no time for a run: say 90s, 10m or 2h"),
-        (["time_budget=0s"], "budget=0s is no time for a run"),
-        (["taks=detection"], "no key taks. Nearest: task"),
-        (["+frobnicate=1"], "no key frobnicate"),
-        (["recipe.optimizer.lr=fast"], "must be a number"),
-        (["task=detection", "task.head.anchor=-1"], "task.head.anchor must be above 0, got -1"),
-        (["data=voc"], "data.root is required: say data.root=..."),
-        (["data=voc", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
-        (["backbone.depth=19"], "backbone.depth must be one of"),
-        (["task=audio", "data=classification"], "choose another task"),
+        (["trainer.max_epoch=3"], "config.unknown_key", "Nearest: trainer.max_epochs"),
+        (["+trainer.max_epoch=3"], "config.unknown_key", "Nearest: trainer.max_epochs"),
+        (["taks=detection"], "config.unknown_key", "Nearest: task"),
+        (["+frobnicate=1"], "config.unknown_key", "frobnicate"),
+        (["budget=8m"], "config.renamed_key", "time_budget"),
+        (["data.workers=3"], "config.renamed_key", "num_workers"),
+        (["recipe.optimizer.momentum=0.9"], "config.key_of_another_choice", "recipe/optimizer=sgd"),
+        (["trainer.max_epochs=abc"], "config.wrong_type", "trainer.max_epochs='abc'"),
+        (["recipe.optimizer.lr=fast"], "config.wrong_type", "recipe.optimizer.lr='fast'"),
+        (["recipe.optimizer=sgd"], "config.not_an_object", "recipe/optimizer=sgd"),
+        (["task=detecton"], "config.unknown_choice", "Nearest: detection"),
+        (["task=null"], "config.unknown_choice", "Allowed: audio, "),
+        (["+experiment=foo"], "config.unknown_choice", "foo"),
+        (["data=voc"], "config.missing_value", "data.root"),
+        (["seed=-1"], "config.invalid_seed", "-1"),
+        (["=3"], "config.invalid_override", "=3"),
+        (["--hlep"], "config.unknown_option", "Nearest: --help"),
+        (["trainer=cpu", "--cfg", "job", "seed=1"], "config.option_order", "train.py --cfg job trainer=cpu seed=1"),
     ],
 )
-def test_refusals(run: Run, tmp_path: Path, words: list[str], said: str) -> None:
-    done = run("train", *words, "run_dir=made")
+def test_a_request_that_hydra_or_the_config_refuses_is_one_line(
+    run: Run, tmp_path: Path, arguments: list[str], code: str, named: str
+) -> None:
+    done = run("train", *arguments, "run_dir=made")
     assert done.returncode == 2, done.stderr
-    assert said in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert named in line
+    assert line.endswith(f"[{code}]")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["time_budget=8x"], "time_budget=8x"),
+        (["time_budget=0s"], "time_budget=0s"),
+        (["recipe.warmup=2"], "recipe.warmup"),
+        (["data=voc", "data.root=nowhere"], "data.root=nowhere"),
+        (["backbone.depth=19"], "backbone.depth"),
+        (["task=audio", "data=classification"], "task=audio"),
+    ],
+)
+def test_a_value_that_code_refuses_exits_with_2(run: Run, tmp_path: Path, arguments: list[str], named: str) -> None:
+    done = run("train", *arguments, "run_dir=made")
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "made").exists()
 
 
-def test_a_run_from_end_to_end(run: Run, image_folder: Path, tmp_path: Path) -> None:
-    data = ("data=image_folder", f"data.root={image_folder}", "data.batch_size=4", "data.size=32")
-    command = (*data, *TINY, "trainer.max_epochs=2", "logger=tensorboard")
-    done = run("train", *command, "run_dir=one")
+DATA = ("data=image_folder", "data.root=images", "data.batch_size=4", "data.size=32")
+ONE = (*DATA, *TINY, "trainer.max_epochs=2", "logger=tensorboard")
+"""The overrides of the run that the following tests share."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``images`` and the finished run ``one``, for tests that write nothing."""
+    home = tmp_path_factory.mktemp("trained")
+    for split, count in (("train", 6), ("test", 2)):
+        for name, color in (("dark", 40), ("light", 200)):
+            for i in range(count):
+                write_image(home / "images" / split / name / f"{i}.png", color=color + 5 * i)
+    done = call(home, "train", *ONE, "run_dir=one")
     assert done.returncode == 0, done.stderr
-    assert "report.html" in done.stderr
-    folder = tmp_path / "one"
-    for name in (
-        "config.yaml",
-        "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
-        "metrics.csv",
-        "metrics.json",
-        "report.html",
-        "train.log",
-    ):
-        assert (folder / name).is_file(), name
+    return home
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A copy of `trained`, for tests that write."""
+    return shutil.copytree(trained, tmp_path / "copied")
+
+
+def call(home: Path, script: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / f"{script}.py"), *arguments],
+        cwd=home,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+slow = pytest.mark.slow
+
+
+@slow
+def test_a_run_leaves_its_files(trained: Path) -> None:
+    files = ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "metrics.csv", "metrics.json")
+    for name in (*files, "report.html", "train.log"):
+        assert (trained / "one" / name).is_file(), name
     for name in ("inputs", "predictions", "curves", "confusion", "precision_recall"):
-        assert (folder / "pictures" / f"{name}.png").is_file(), name
-    assert list((folder / "tensorboard").glob("events*"))
-    page = (folder / "report.html").read_text()
+        assert (trained / "one" / "pictures" / f"{name}.png").is_file(), name
+    assert list((trained / "one" / "tensorboard").glob("events*"))
+
+
+@slow
+def test_the_report_is_one_file(trained: Path) -> None:
+    page = (trained / "one" / "report.html").read_text()
     assert "data:image/png;base64," in page
     assert "http://" not in page
     assert "https://" not in page
 
-    again = run("train", *command, "run_dir=one")
-    assert again.returncode == 2
-    assert "already holds" in again.stderr
 
-    twin = run("train", *command, "run_dir=two")
-    assert twin.returncode == 0
-    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
-    for result in (first, second):
+@slow
+def test_the_same_seed_gives_the_same_metrics(copied: Path) -> None:
+    again = call(copied, "train", *ONE, "run_dir=two")
+    assert again.returncode == 0, again.stderr
+    results = [metrics(copied / name) for name in ("one", "two")]
+    for result in results:
         for timed in ("seconds", "samples_per_second", "peak_memory_mb"):
             assert result.pop(timed) > 0
         assert {"data", "compute"} == set(result.pop("waits"))
-    assert first == second
-    assert (folder / "metrics.csv").read_text() == (tmp_path / "two" / "metrics.csv").read_text()
+    assert results[0] == results[1]
+    assert (copied / "one" / "metrics.csv").read_text() == (copied / "two" / "metrics.csv").read_text()
 
-    longer = run("train", "resume=one", "trainer.max_epochs=3")
+
+@slow
+def test_a_finished_run_is_resumed_for_more_epochs_also_where_its_data_moved(copied: Path) -> None:
+    longer = call(copied, "train", "resume=one", "trainer.max_epochs=3")
     assert longer.returncode == 0, longer.stderr
-    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 3
-    assert len((folder / "metrics.csv").read_text().splitlines()) == 4
-
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"}
-    for words, code, said in (
-        (["resume=one"], 0, "this run is finished after 3 epochs"),
-        ([*command, "trainer.max_epochs=3", "resume=one"], 0, "this run is finished"),
-        (["resume=one", "trainer=cpu"], 0, "this run is finished"),
-        (["resume=one/checkpoints/last.ckpt"], 0, "this run is finished after 3 epochs, see one/report.html"),
-        (["resume=one/checkpoints/best.ckpt"], 2, "goes on from its last.ckpt alone: say resume=one"),
-        (["resume=one", "data.on_error=skip"], 0, "this run is finished"),
-        (
-            [*TINY, "run_dir=one", "resume=auto"],
-            2,
-            "resume=auto takes all the words that began the run: say them again",
-        ),
-        (["resume=one", "backbone.width=16"], 2, "is another run: backbone.width was 8, is 16"),
-        (["resume=one", "backbone=resnet34"], 2, "is another run: backbone.depth was 18, is 34"),
-        (["resume=one", "recipe.optimizer.lr=1"], 2, "is another run: recipe.optimizer.lr was 0.001, is 1"),
-        (["resume=one", "trainer.max_epoch=9"], 2, "no key trainer.max_epoch. Nearest: trainer.max_epochs"),
-        (["resume=one", "trainer.max_epochs=abc"], 2, "must be a whole number"),
-    ):
-        gone_on = run("train", *words)
-        assert gone_on.returncode == code, gone_on.stderr
-        assert said in gone_on.stdout + gone_on.stderr
-        assert before == {path: path.read_bytes() for path in before}
-
-    (folder / "checkpoints").rename(tmp_path / "away")
-    for words in (["resume=one"], [*command, "trainer.max_epochs=3", "run_dir=one", "resume=auto"]):
-        lost = run("train", *words)
-        assert lost.returncode == 2
-        assert "one holds a finished run (metrics.json) whose last.ckpt is gone" in lost.stderr
-    (tmp_path / "away").rename(folder / "checkpoints")
-
-    moved = image_folder.rename(image_folder.with_name("elsewhere"))
-    further = run("train", "resume=one", f"data.root={moved}", "trainer.max_epochs=4")
+    assert metrics(copied / "one")["epochs"] == 3
+    assert len((copied / "one" / "metrics.csv").read_text().splitlines()) == 4
+    (copied / "images").rename(copied / "elsewhere")
+    further = call(copied, "train", "resume=one", "data.root=elsewhere", "trainer.max_epochs=4")
     assert further.returncode == 0, further.stderr
-    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 4
-    moved.rename(image_folder)
-
-    judged = run(
-        "evaluate", "ckpt=one/checkpoints/best.ckpt", f"data.root={image_folder}", "data=image_folder", "run_dir=judged"
-    )
-    assert judged.returncode == 0, judged.stderr
-    figures = json.loads((tmp_path / "judged" / "metrics.json").read_text())
-    assert figures["test"] == json.loads((folder / "metrics.json").read_text())["test"]
-
-    told = run("predict", "ckpt=one/checkpoints/best.ckpt", f"source={image_folder / 'test'}", "run_dir=told")
-    assert told.returncode == 0, told.stderr
-    lines = [json.loads(line) for line in (tmp_path / "told" / "predictions.jsonl").read_text().splitlines()]
-    assert len(lines) == 4
-    assert all(abs(sum(line["probabilities"].values()) - 1) < 1e-3 for line in lines)
-    assert len(list((tmp_path / "told" / "pictures").glob("*.png"))) == 4
+    assert metrics(copied / "one")["epochs"] == 4
 
 
+@slow
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["resume=one"], "", "one/report.html"),
+        ([*ONE, "resume=one"], "", "one/report.html"),
+        (["resume=one", "trainer=cpu"], "", "one/report.html"),
+        (["resume=one/checkpoints/last.ckpt"], "", "one/report.html"),
+        (["resume=one", "data.on_error=skip"], "", "one/report.html"),
+        ([*ONE, "run_dir=one"], "run_dir.not_empty", "resume=one"),
+        (["resume=images"], "run_dir.not_a_run", "config.yaml"),
+        (["resume=one/checkpoints/best.ckpt"], "run_dir.not_last_checkpoint", "resume=one"),
+        ([*TINY, "run_dir=one", "resume=auto"], "run_dir.other_run", "resume=auto"),
+        (["resume=one", "backbone.width=16"], "run_dir.other_run", "backbone.width was 8, is 16"),
+        (["resume=one", "backbone=resnet34"], "run_dir.other_run", "backbone.depth was 18, is 34"),
+        (["resume=one", "recipe.optimizer.lr=1"], "run_dir.other_run", "recipe.optimizer.lr was 0.001, is 1"),
+        (["resume=one", "trainer.max_epoch=9"], "config.unknown_key", "Nearest: trainer.max_epochs"),
+        (["resume=one", "data.workers=9"], "config.renamed_key", "num_workers"),
+        (["resume=one", "trainer.max_epochs=abc"], "config.wrong_type", "trainer.max_epochs='abc'"),
+    ],
+)
+def test_a_finished_run_is_left_as_it_is(trained: Path, arguments: list[str], code: str, named: str) -> None:
+    files = [path for path in (trained / "one").rglob("*") if path.is_file() and path.suffix != ".log"]
+    before = {path: path.read_bytes() for path in files}
+    done = call(trained, "train", *arguments)
+    assert done.returncode == (2 if code else 0), done.stderr
+    assert named in done.stdout + done.stderr
+    assert code in done.stderr
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@slow
+@pytest.mark.parametrize("arguments", [["resume=one"], [*ONE, "run_dir=one", "resume=auto"]])
+def test_a_finished_run_whose_checkpoints_are_gone_is_not_overwritten(copied: Path, arguments: list[str]) -> None:
+    shutil.rmtree(copied / "one" / "checkpoints")
+    lost = call(copied, "train", *arguments)
+    assert lost.returncode == 2
+    assert "[run_dir.checkpoint_lost]" in lost.stderr
+
+
+@slow
+def test_evaluate_gives_the_test_metrics_of_training(copied: Path) -> None:
+    checkpoint = "ckpt=one/checkpoints/best.ckpt"
+    done = call(copied, "evaluate", checkpoint, "data=image_folder", "data.root=images", "run_dir=evaluated")
+    assert done.returncode == 0, done.stderr
+    assert metrics(copied / "evaluated")["test"] == metrics(copied / "one")["test"]
+
+
+@slow
+def test_predict_writes_a_line_and_an_image_for_each_file(copied: Path) -> None:
+    done = call(copied, "predict", "ckpt=one/checkpoints/best.ckpt", "source=images/test", "run_dir=predicted")
+    assert done.returncode == 0, done.stderr
+    lines = (copied / "predicted" / "predictions.jsonl").read_text().splitlines()
+    predictions = [json.loads(line) for line in lines]
+    assert len(predictions) == 4
+    assert all(abs(sum(prediction["probabilities"].values()) - 1) < 1e-3 for prediction in predictions)
+    assert len(list((copied / "predicted" / "pictures").glob("*.png"))) == 4
+
+
+@slow
 @pytest.mark.parametrize(
     ("sent", "code", "more"),
     [
@@ -182,36 +268,34 @@ def test_a_signal_has_its_exit_code_and_leaves_a_checkpoint(
     tmp_path: Path, sent: signal.Signals, code: int, more: tuple[str, ...]
 ) -> None:
     """Sent to all processes of the run at once, as a terminal does."""
-    words = [sys.executable, str(ROOT / "train.py"), *more, *TINY, "trainer.max_epochs=200", "run_dir=run"]
+    command = [sys.executable, str(ROOT / "train.py"), *more, *TINY, "trainer.max_epochs=200", "run_dir=run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    heard = partial(
-        signal.signal, sent, signal.SIG_DFL
-    )  # what was started in the background inherits deafness to SIGINT
+    restore = partial(signal.signal, sent, signal.SIG_DFL)  # a background process inherits that SIGINT is ignored
     with subprocess.Popen(
-        words,
+        command,
         cwd=tmp_path,
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heard,
+        preexec_fn=restore,
         start_new_session=True,
     ) as process:
-        said = ""
+        output = ""
         for line in process.stderr:
-            said += line
+            output += line
             if line.startswith("epoch 2/"):
                 os.killpg(process.pid, sent)
-    assert process.returncode == code, said
-    assert "go on with resume=run" in said
-    assert "Traceback" not in said
+    assert process.returncode == code, output
+    assert "resume=run" in output
+    assert "Traceback" not in output
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
-@pytest.mark.parametrize("way", ["ddp", "fsdp"])
-def test_two_processes_judge_a_small_set(run: Run, tmp_path: Path, image_folder: Path, way: str) -> None:
-    """Two validation pictures between two processes, in one batch: none is left out, none is taken twice."""
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_evaluate_a_small_set(run: Run, tmp_path: Path, image_folder: Path, strategy: str) -> None:
+    """Two validation images on two ranks, in one batch: none is left out, none is counted twice."""
     data = ("data=image_folder", f"data.root={image_folder}", "data.batch_size=4", "data.size=32", *TINY)
-    done = run("train", *data, f"trainer={way}", "trainer.accelerator=cpu", "trainer.max_epochs=1", "run_dir=two")
+    done = run("train", *data, f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.max_epochs=1", "run_dir=two")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "pictures"] == ["two"]
     result = json.loads((tmp_path / "two" / "metrics.json").read_text())
@@ -220,7 +304,7 @@ def test_two_processes_judge_a_small_set(run: Run, tmp_path: Path, image_folder:
     assert (tmp_path / "two" / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_a_sweep_leaves_a_folder_a_run(run: Run, tmp_path: Path, image_folder: Path) -> None:
+def test_a_sweep_leaves_a_folder_for_each_trial(run: Run, tmp_path: Path, image_folder: Path) -> None:
     data = ("data=image_folder", f"data.root={image_folder}", "data.size=32", *TINY, "trainer.max_epochs=1")
     done = run("train", "-m", *data, "seed=1,2", "run_dir=sweep", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
@@ -233,50 +317,27 @@ def test_a_sweep_leaves_a_folder_a_run(run: Run, tmp_path: Path, image_folder: P
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"PK\x03\x04 cut"])
-def test_a_checkpoint_that_is_none(run: Run, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_checkpoint_is_refused(run: Run, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.ckpt").write_bytes(content)
     for script, more in (("evaluate", ()), ("predict", ("source=.",))):
         done = run(script, "ckpt=bad.ckpt", *more)
         assert done.returncode == 2
-        assert "can't be read as a checkpoint" in done.stderr
+        assert "bad.ckpt" in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_imperfect_data_stops_or_is_left_out_and_listed(run: Run, image_folder: Path, tmp_path: Path) -> None:
+def test_an_unreadable_file_stops_the_run_or_is_left_out_and_listed(
+    run: Run, image_folder: Path, tmp_path: Path
+) -> None:
     bad = image_folder / "train" / "dark" / "bad.png"
-    bad.write_bytes(b"no picture")
-    words = [
-        "data=image_folder",
-        f"data.root={image_folder}",
-        "trainer.max_epochs=1",
-        f"run_dir={tmp_path / 'run'}",
-        *TINY,
-    ]
-    refused = run("train", *words)
+    bad.write_bytes(b"no image")
+    arguments = ["data=image_folder", f"data.root={image_folder}", "trainer.max_epochs=1", "run_dir=run", *TINY]
+    refused = run("train", *arguments)
     assert refused.returncode == 2
-    assert "bad.png can't be read as an image" in refused.stderr
+    assert "bad.png" in refused.stderr
     assert "data.on_error=skip" in refused.stderr
     assert not (tmp_path / "run").exists()
-    done = run("train", *words, "data.on_error=skip")
+    done = run("train", *arguments, "data.on_error=skip")
     assert done.returncode == 0, done.stderr
     assert str(bad) in (tmp_path / "run" / "skipped.txt").read_text()
-    assert "1 item can't be used, left out" in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--hlep"], "there is no option --hlep. Nearest: --help"),
-        (
-            ["trainer=cpu", "--cfg", "job", "seed=1"],
-            "options stand before all words: train.py --cfg job trainer=cpu seed=1",
-        ),
-        (["task=null"], "task=null: there is no such choice. Allowed: audio, "),
-        (["recipe.optimizer=sgd"], "say recipe/optimizer=sgd"),
-    ],
-)
-def test_what_a_parser_does_not_take_is_one_line(run: Run, words: list[str], said: str) -> None:
-    done = run("train", *words)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert "1 item" in (tmp_path / "run" / "report.html").read_text()

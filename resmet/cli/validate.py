@@ -52,7 +52,7 @@ def check(config: dict[str, Any], name: str) -> None:
         InputError: For the first unknown key, value of another type, or required value that is missing.
     """
     top = load(CONF / f"{name}.yaml")
-    refuse_unknown(set(config), (set(top) | groups(name)) - {"defaults"}, "")
+    refuse_unknown(set(config), (set(top) | groups(name)) - {"defaults", "hydra"}, "")
     optional = {"callbacks", "logger"} | {next(iter(entry)) for entry in defaults(name) if None in entry.values()}
     for group in sorted(groups(name) - set(config) - optional):
         raise InputError("config.missing_group", f"{group} is missing: choose {group}=..., {one_of(choices(group))}")
