@@ -21,6 +21,9 @@ detection       ``boxes`` (K, 4) as x1, y1, x2, y2 in pixels, ``labels`` (K,) an
 segmentation    ``mask`` (H, W) of class numbers
 """
 
+Sample = tuple["Tensor", Any]
+"""An item's input in raw units and its target, both at their final size."""
+
 IGNORE = 255
 """The mask value that neither the loss nor the score looks at."""
 

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from datamodules.base.dataset import ItemDataset, Sample
 from datamodules.base.validation import Checked
-from datamodules.cache.cache import Mode, mode_of
+from datamodules.cache.cache import Mode, parse_mode
 from datamodules.loading.collate import CHANGES, to_device
 from datamodules.loading.dataloader import Loader
 from datamodules.loading.sampler import Batches, world_position
@@ -74,7 +74,7 @@ class DataModule(Checked, ABC):
         if num_workers is not None and num_workers < 0:
             raise InputError(f"data.num_workers must not be negative, got {num_workers}")
         self.batch_size, self.num_workers, self.seed, self.augment = batch_size, num_workers, seed, augment
-        self.cache, self.cached = mode_of(cache), ""
+        self.cache, self.cached = parse_mode(cache), ""
         self.on_error, self.balanced = on_error, balanced
         self.notes: list[str] = []
         self.skipped: list[str] = []

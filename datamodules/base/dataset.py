@@ -11,17 +11,14 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from datamodules.cache.cache import Kept
+from datamodules.cache.cache import CachedItems
 from datamodules.loading.sampler import Draw
 from datamodules.splits.splits import Item
 from datamodules.transforms.base import RandomTransform
-from foundation.structures import IGNORE, InputError
+from foundation.structures import IGNORE, InputError, Sample
 
 if TYPE_CHECKING:
     from datamodules.base.datamodule import DataModule
-
-Sample = tuple[Tensor, Any]
-"""An input in raw units and its target, both at their final size."""
 
 Found = tuple[Tensor, Any, str, int, Sequence[float] | None]
 """Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `RandomTransform`)."""
@@ -32,15 +29,15 @@ class ItemDataset(Dataset):
 
     def __init__(self, data: DataModule, items: Sequence[Item], random: bool) -> None:
         self.data, self.items, self.random = data, items, random
-        self.kept = Kept()
+        self.cached = CachedItems(len(items))
         self.shapes: dict[int, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def sample(self, index: int) -> Sample:
-        kept = self.kept.get(index)
-        return self.data.load(self.items[index]) if kept is None else kept
+        cached = self.cached.get(index)
+        return self.data.load(self.items[index]) if cached is None else cached
 
     def known_shapes(self) -> list[tuple[int, ...]] | None:
         """The axes of every item as it was when opened, None unless there are two; of one that could not be opened those of the first."""
@@ -94,7 +91,7 @@ class ItemDataset(Dataset):
     def leave_out(self, wrong: set[int]) -> None:
         """Forget the items at these indices."""
         left = [index for index in range(len(self.items)) if index not in wrong]
-        self.kept.only(left)
+        self.cached.select(left)
         self.shapes = {place: self.shapes[index] for place, index in enumerate(left) if index in self.shapes}
         self.items = [self.items[index] for index in left]
 

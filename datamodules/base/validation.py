@@ -19,9 +19,10 @@ from torch import Tensor
 from datamodules.base.box_statistics import measure
 from datamodules.base.dataset import ItemDataset, size_of, tally, try_load
 from datamodules.cache.cache import Cache, Mode
-from datamodules.cache.directory import key_of
+from datamodules.cache.directory import item_key
 from datamodules.splits.splits import Item
 from foundation.structures import InputError, Spec
+from foundation.targets.kinds import TARGETS
 
 SHOWN = 5
 SAMPLED = 8
@@ -141,7 +142,13 @@ class Checked(LightningDataModule):
         Returns how much of every class the training items hold, and their boxes where they have any.
         """
         keys = {name: [self.key(item) for item in items.items] for name, items in self.splits.items()}
-        cache = Cache(self.cache, self.splits, keys, [type(self).__name__, *self.settings()])
+        cache = Cache(
+            self.cache,
+            {name: items.cached for name, items in self.splits.items()},
+            keys,
+            [type(self).__name__, *self.settings()],
+            self.spec.target,
+        )
         cache.choose(self.estimate(cache.missing()))
         jobs = [(name, self.splits[name], index) for name, index in cache.missing()]
         counts, objects = self.recall()
@@ -155,21 +162,22 @@ class Checked(LightningDataModule):
                 if name == "train":
                     counts += held
                     objects += [result[1]] if isinstance(result[1], dict) else []
-                cache.keep(name, index, result, held, size_of(result))
-        self.whole, self.cached = cache.quick(), cache.describe()
+                cache.store(name, index, result, held, size_of(result))
+        self.whole, self.cached = cache.is_complete(), cache.describe()
         return counts, objects
 
     def recall(self) -> tuple[Tensor, list[Any]]:
         """What `open_all` returns, of the items that were decoded before."""
         counts, objects = torch.zeros(self.spec.num_classes, dtype=torch.int64), []
         for name, items in self.splits.items():
-            for index, (file, key) in items.kept.filed.items():
+            for index, (file, key) in list(items.cached.disk.items()):
                 items.shapes[index] = file.shape(key)
                 if name != "train":
                     continue
                 for label, number in file.counts(key).items():
                     counts[label] += number
-                objects += [target] if isinstance(target := file.target(key), dict) else []
+                if TARGETS[self.spec.target].has_boxes:
+                    objects.append(items.cached.target(index) or items.sample(index)[1])
         return counts, objects
 
     def estimate(self, missing: list[tuple[str, int]]) -> int:
@@ -204,7 +212,7 @@ class Checked(LightningDataModule):
     def key(self, item: Item) -> str | None:
         """What an item goes by in the cache on the disk."""
         files = self.files(item) if self.cache in ("auto", "disk") else ()
-        return key_of(files, item.target) if files else None
+        return item_key(files, item.target) if files else None
 
     def lose(self, messages: list[str]) -> None:
         """Take note of items that could be read when the run began and can't be any more."""

@@ -1,64 +1,71 @@
-"""A file of decoded items: written once and whole, then mapped into memory by whoever wants them.
+"""A file of decoded items: written once and atomically, then memory-mapped by the processes that read it.
 
-The items' bytes come first, then an index in JSON, then its length, its checksum and a mark. Plain values only: a stranger's file could
-give wrong pictures, and no more. safetensors holds no several items of unequal structure with a checksum each, so this is our own.
+The items' bytes come first (see `item_codec`), then an index in JSON, its length, its checksum and a magic number. A file from somebody else
+could give wrong images, and no more. A safetensors file has no room for several items with a checksum each, hence this container.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import logging
 import mmap
-import os
+import secrets
 import struct
-import tempfile
 import zlib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from datamodules.base.dataset import Sample
+from datamodules.decoding.item_codec import decode_sample, decode_target, encode_sample
+from foundation.storage.atomic import atomic_open
+from foundation.storage.lru_dir import delete
+from foundation.structures import Sample, first_line
+from foundation.targets.kinds import TARGETS
 
-MARK = b"resmet-1"
-END = struct.Struct("<QI8s")
-"""Length of the index, its CRC-32, the mark."""
+MAGIC = b"resmet-2"
+FOOTER = struct.Struct("<QI8s")
+"""Length of the index, its CRC-32, the magic number."""
 
 SUFFIX = ".items"
-PART = ".part"
-TYPES = ("uint8", "int16", "int32", "int64", "float32", "float64", "bool")
+
+log = logging.getLogger("resmet")
 
 
 class CacheFile:
     """Items by key, each compared with its checksum when a process reads it for the first time.
 
+    Args:
+        path: A file that `CacheWriter` wrote.
+        target: The kind of the items' targets, as in `Spec.target`.
+
+    Attributes:
+        entries: {key: [first byte, length, CRC-32, [[class, count], ...], axes of the input]}.
+
     Raises:
         OSError: If the file can't be opened.
-        ValueError: If it is no such file, cut short, or its index is damaged.
+        ValueError: If it is another file, cut short, or its index is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, target: str) -> None:
+        self.path, self.kind = path, TARGETS[target]
         self.map: mmap.mmap | None = None
-        self.seen: set[str] = set()
+        self.verified: set[str] = set()
         self.damaged = False
         content = self.content()
-        if len(content) < END.size:
+        if len(content) < FOOTER.size:
             raise ValueError("it is cut short")
-        length, checksum, mark = END.unpack(content[-END.size :])
+        length, checksum, magic = FOOTER.unpack(content[-FOOTER.size :])
         self.size = len(content)
-        self.end = self.size - END.size - length
-        text = content[max(0, self.end) : -END.size]
-        if mark != MARK or self.end < 0 or zlib.crc32(text) != checksum:
+        self.end = self.size - FOOTER.size - length
+        text = content[max(0, self.end) : -FOOTER.size]
+        if magic != MAGIC or self.end < 0 or zlib.crc32(text) != checksum:
             raise ValueError("it is damaged or cut short")
         self.entries: dict[str, list[Any]] = json.loads(text)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"map": None}  # maps don't travel to another process
+        return self.__dict__ | {"map": None}  # another process maps the file itself
 
     def content(self) -> mmap.mmap:
         if self.map is None:
@@ -67,111 +74,77 @@ class CacheFile:
         return self.map
 
     def counts(self, key: str) -> dict[int, int]:
-        """How much of every class an item's target holds, as `tally` counts it."""
+        """Returns how many items, objects or pixels of every class an item's target has."""
         return {int(label): number for label, number in self.entries[key][3]}
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """The axes of an item's input, without its channels."""
-        return tuple(self.entries[key][4][0][1][1:])
+        """Returns the axes of an item's input, without its channels."""
+        return tuple(self.entries[key][4])
 
     def target(self, key: str) -> Any:
-        """An item's target alone, which lies behind its input."""
-        start, length, _, _, ((name, shape), target) = self.entries[key]
-        first = start + math.prod(shape) * np.dtype(name).itemsize
-        with memoryview(self.content()) as whole, whole[first : start + length] as piece:
-            return Reader(bytearray(piece)).target(target)
+        """Returns an item's target without reading its input."""
+        with memoryview(self.content()) as whole, self.piece(whole, key) as piece:
+            return decode_target(piece, self.kind)
 
     def read(self, key: str) -> Sample:
-        """An item, in memory of its own.
+        """Returns an item, copied.
 
         Raises:
             OSError: If the file is gone.
             ValueError: If the item is damaged.
         """
-        start, length, checksum, _, layout = self.entries[key]
-        with memoryview(self.content()) as whole, whole[start : start + length] as piece:
-            if start + length > self.end or (key not in self.seen and zlib.crc32(piece) != checksum):
+        with memoryview(self.content()) as whole, self.piece(whole, key) as piece:
+            if key not in self.verified and zlib.crc32(piece) != self.entries[key][2]:
                 raise ValueError("an item is damaged")
-            self.seen.add(key)
-            return Reader(bytearray(piece)).sample(layout)
+            self.verified.add(key)
+            return decode_sample(piece, self.kind)
 
+    def piece(self, whole: memoryview, key: str) -> memoryview:
+        start, length = self.entries[key][:2]
+        if not 0 <= start <= start + length <= self.end:
+            raise ValueError("an item is damaged")
+        return whole[start : start + length]
 
-class Reader:
-    """Tensors out of the bytes of one item, one behind the other."""
-
-    def __init__(self, content: bytearray) -> None:
-        self.content, self.place = content, 0
-
-    def sample(self, layout: list[Any]) -> Sample:
-        signal, target = layout
-        return self.tensor(signal), self.target(target)
-
-    def target(self, layout: Any) -> Any:
-        if isinstance(layout, dict):
-            return {name: self.tensor(inner) for name, inner in layout.items()}
-        return self.tensor(layout) if isinstance(layout, list) else layout
-
-    def tensor(self, layout: list[Any]) -> Tensor:
-        name, shape = layout
-        if name not in TYPES:
-            raise ValueError(f"a tensor of type {str(name)[:20]}")
-        array = np.ndarray(tuple(shape), name, self.content, self.place)
-        self.place += array.nbytes
-        return torch.from_numpy(array if array.flags.aligned else array.copy())
-
-
-def lay_out(value: Any, pieces: list[bytes]) -> Any:
-    """How `value`, a tensor, a whole number, None or a mapping of tensors, lies in `pieces`, to which its bytes are added.
-
-    Raises:
-        TypeError: If it is anything else.
-    """
-    if isinstance(value, dict):
-        return {str(name): lay_out(inner, pieces) for name, inner in value.items()}
-    if value is None or type(value) is int:
-        return value
-    name = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
-    if name not in TYPES:
-        raise TypeError(f"{name} has no place in a file of items")
-    pieces.append(value.contiguous().numpy().tobytes())
-    return [name, list(value.shape)]
+    def discard(self, error: Exception) -> None:
+        """Deletes the file because of `error`, so that the next run writes it again; logged once."""
+        if not self.damaged:
+            log.warning(
+                f"{self.path} can't be used any more ({first_line(error)}): its damaged items are decoded each time"
+            )
+            delete(self.path)
+        self.damaged = True
 
 
 class CacheWriter:
-    """Writes a `CacheFile` into `folder`; there is nothing to be seen of it before it is whole.
+    """Writes a `CacheFile` into a folder, where it appears once it is complete.
 
     Raises:
-        OSError: As soon as the disk does not take it; then `abandon`.
+        OSError: If the disk does not take it; then call `abort`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        handle, name = tempfile.mkstemp(PART, "", folder)
-        self.path, self.file = Path(name), os.fdopen(handle, "wb")
+    def __init__(self, folder: Path, target: str) -> None:
+        self.path, self.kind = folder / f"{secrets.token_hex(8)}{SUFFIX}", TARGETS[target]
+        self.stack = ExitStack()
+        self.file = self.stack.enter_context(atomic_open(self.path))
         self.entries: dict[str, list[Any]] = {}
         self.size = 0
 
     def add(self, key: str, sample: Sample, counts: Tensor) -> None:
-        pieces: list[bytes] = []
-        layout = [lay_out(part, pieces) for part in sample]
-        content = b"".join(pieces)
+        content = encode_sample(sample, self.kind)
         self.file.write(content)
-        found = [[label, int(counts[label])] for label in counts.nonzero().flatten().tolist()]
-        self.entries[key] = [self.size, len(content), zlib.crc32(content), found, layout]
+        present = [[label, int(counts[label])] for label in counts.nonzero().flatten().tolist()]
+        self.entries[key] = [self.size, len(content), zlib.crc32(content), present, list(sample[0].shape[1:])]
         self.size += len(content)
 
     def close(self) -> Path:
-        """The finished file's path."""
+        """Returns the path of the complete file."""
         text = json.dumps(self.entries, separators=(",", ":")).encode()
-        self.file.write(text + END.pack(len(text), zlib.crc32(text), MARK))
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        final = self.path.with_suffix(SUFFIX)
-        os.replace(self.path, final)
-        return final
+        self.file.write(text + FOOTER.pack(len(text), zlib.crc32(text), MAGIC))
+        self.stack.close()
+        return self.path
 
-    def abandon(self) -> None:
-        """Leave nothing behind."""
-        with suppress(OSError):  # what it still held has no room either
-            self.file.close()
-        self.path.unlink(missing_ok=True)
+    def abort(self) -> None:
+        """Leaves nothing behind."""
+        error = InterruptedError()
+        with suppress(OSError):  # bytes that were not written yet do not fit either
+            self.stack.__exit__(type(error), error, None)

@@ -14,7 +14,7 @@ import torch
 from small_runs import train_small
 
 from datamodules.base.dataset import ItemDataset
-from datamodules.cache.cache import mode_of
+from datamodules.cache.cache import parse_mode
 from resmet.callbacks import bottleneck
 from resmet.callbacks.bottleneck import for_data, for_steps
 from tasks.classification import Classification
@@ -56,7 +56,7 @@ def part(**more: Any) -> SimpleNamespace:
     [
         (part(), []),
         (part(cache="off", whole=False), ["data.cache=auto"]),
-        (part(cache=mode_of(False)), ["data.cache=auto"]),
+        (part(cache=parse_mode(False)), ["data.cache=auto"]),
         (part(whole=False), ["data.cache=disk"]),
         (part(whole=False, root="x"), ["data.cache=disk", "pack.py"]),
         (part(cache="disk", whole=False, root="x", nearby=4), []),
