@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 
 from datamodules.base.datamodule import DataModule, Item, Sample
+from foundation.run_state import RunState
 from foundation.structures import InputError, Spec
 
 
@@ -25,7 +26,20 @@ class JointDataModule(DataModule):
             raise InputError("data=joint has no parts: name at least one")
         items = sum(part.batch_size for part in parts.values())
         super().__init__(items, 0, False, 0, lambda signal, target, generator: (signal, target))
-        self.parts = dict(parts)
+        self.members = dict(parts)
+
+    @property
+    def parts(self) -> dict[str, DataModule]:
+        return self.members
+
+    @property
+    def batch_size(self) -> int:
+        return sum(self.batch_sizes.values())
+
+    def bind(self, run_state: RunState, part: str = "") -> None:
+        super().bind(run_state, part)
+        for name, member in self.parts.items():
+            member.bind(run_state, name)
 
     kind = "parts"
 
@@ -78,10 +92,6 @@ class JointDataModule(DataModule):
         for part in self.parts.values():
             part.teardown(stage)
 
-    def begin(self, epoch: int, batch: int) -> None:
-        for part in self.parts.values():
-            part.begin(epoch, batch)
-
     def describe(self) -> str:
         return "; ".join(f"{name}: {part.describe()}" for name, part in self.parts.items())
 
@@ -90,11 +100,11 @@ class JointDataModule(DataModule):
             part.suit(processes)
 
     def loader(self, split: str) -> Any:
-        if split == "train":  # the number of processes is known by now
-            longest = max(part.batches("train").round_length() for part in self.parts.values())
-            for part in self.parts.values():
-                part.length = longest
+        # The number of processes is known by now.
+        longest = (
+            max(part.batches("train").round_length() for part in self.parts.values()) if split == "train" else None
+        )
         for part in self.parts.values():
-            part.trainer, part.concurrent_loaders = self.trainer, len(self.parts)
+            part.load_beside(self.trainer, len(self.parts), longest)
         loaders = {name: part.loader(split) for name, part in self.parts.items() if split in part.splits}
         return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")

@@ -1,18 +1,19 @@
-"""What this machine has to give."""
+"""What this machine offers: memory, cores, fast precisions. torch is imported only by the functions that need it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had now: what the system would hand out, within the limit of this process's group, if it has one."""
-    return max(0, min(available(), *(limit - used for limit, used in group_limits())))
+    """Returns the bytes of memory that can be allocated now, within the limit of this process's control group, if it has one."""
+    return max(0, min(available_memory(), *(limit - used for limit, used in cgroup_limits())))
 
 
-def available() -> int:
-    """What the system calls available: free, or held by copies of files that can be dropped."""
+def available_memory() -> int:
+    """Returns the bytes that the system reports as available: free, or held by caches that it can drop."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -22,23 +23,23 @@ def available() -> int:
         return 1 << 30
 
 
-def group_limits() -> list[tuple[int, int]]:
-    """(limit, used) in bytes of the control group that a container or a cluster put this process in, and one without any."""
-    found = [(1 << 62, 0)]
-    for most, used in (
+def cgroup_limits() -> list[tuple[int, int]]:
+    """Returns (limit, used) in bytes of the control groups that a container or a cluster put this process in, and one without a limit."""
+    limits = [(1 << 62, 0)]
+    for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
             base = Path("/sys/fs/cgroup")
-            found.append((int((base / most).read_text()), int((base / used).read_text())))
+            limits.append((int((base / limit).read_text()), int((base / used).read_text())))
         except (OSError, ValueError):
             continue  # no such kind of group, or ``max``
-    return found
+    return limits
 
 
 def cores() -> int:
-    """Cores that this process may use: those it is bound to, and no more than its container's share of time."""
+    """Returns the cores that this process may use: those in its affinity mask, limited by its container's CPU quota."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -48,11 +49,44 @@ def cores() -> int:
 
 
 def local_world_size() -> int:
-    """Processes of this run on this machine, as far as whoever started them says so."""
+    """Returns the number of processes of this run on this machine, as far as their launcher reports it."""
     names = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE" if "LOCAL_RANK" in os.environ else "")
     return next((int(text) for name in names if (text := os.environ.get(name, "")).isdigit() and int(text)), 1)
 
 
 def user_cache_dir() -> Path:
-    """The user's folder for caches. Source: XDG Base Directory Specification 0.8."""
+    """Returns the user's folder for caches. Source: XDG Base Directory Specification 0.8."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "resmet"
+
+
+def peak_memory_mb() -> float:
+    """Returns the most memory that this process has held, on the GPU where there is one."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    import resource  # not on Windows
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Returns whether `error` is an out-of-memory error, of a GPU or of this machine."""
+    import torch
+
+    words = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
+def fast_precision(accelerator: str) -> str:
+    """Returns ``bf16-mixed`` where the hardware computes it fast, else ``32-true``."""
+    import torch
+
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "32-true"
+    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"

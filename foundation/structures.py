@@ -72,7 +72,7 @@ def require_range(
         return
     ends = f"from {least:g} to {'below ' if below else ''}{most:g}"
     words = ends if most < math.inf else f"above {least:g}" if above else f"at least {least:g}"
-    raise InputError(f"{key} must be {words}, got {value}")
+    raise InputError("config.out_of_range", f"{key} must be {words}, got {value}")
 
 
 def pluralize(number: int, one: str, many: str = "") -> str:

@@ -111,8 +111,8 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     match = backbone.match
     if match and match.head and list(match.classes) == list(spec.class_names):
         task.adopt_head(dict(match.head))  # one that knows other classes, or does not say which, would begin far off
-    task.recipe = build(cfg.recipe)
-    task.config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    task.use_recipe(build(cfg.recipe))
+    task.use_config(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     task.write_defaults(task.config["task"])
     if spec.ndim == 2:
         task.to(memory_format=task.memory_format)
@@ -125,7 +125,7 @@ def rehearse(cfg: DictConfig) -> None:
     Raises:
         InputError: If one of them can't be built.
     """
-    build(cfg.recipe).try_out()
+    build(cfg.recipe).check_optimizer()
     config = cfg.copy()
     config.backbone.weights = "none"
     make = build(config.task)
@@ -195,7 +195,7 @@ def load_task(path: str | Path) -> Task:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} holds a config that no task can be made of ({first_line(error)})") from error
-    task.config = content["config"]
+    task.use_config(content["config"])
     try:
         task.load_state_dict(content["state_dict"])
     except RuntimeError as error:

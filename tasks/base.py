@@ -13,11 +13,11 @@ from backbones.base import Backbone, picture_layout
 from foundation.parallel.sync_batchnorm import synchronise
 from foundation.structures import Batch, Features, InputError, Prediction, Spec
 from tasks.fsdp import gather, scatter, share_out
-from tasks.optim.optimization import Learning
+from tasks.optim.optimization import TrainingModule
 from tasks.optim.recipe import Recipe
 
 
-class Task(Learning, ABC):
+class Task(TrainingModule, ABC):
     """A head on a backbone, with its losses and its score.
 
     A subclass says which targets it takes and gives `losses`, `predict` and `update`; the steps below serve all of them.
@@ -182,6 +182,10 @@ class Task(Learning, ABC):
         """Take over a classifier that came with the backbone's weights; returns how many tensors fitted."""
         return 0
 
+    def use_config(self, config: dict[str, Any]) -> None:
+        """Stores `config`, plain values, in checkpoints of this task."""
+        self.config = config
+
     @property
     def heads(self) -> list[nn.Module]:
         return [self.head]
@@ -196,11 +200,8 @@ class Task(Learning, ABC):
         synchronise(self, gpu)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"], checkpoint["spec"], checkpoint["lr_scale"] = (
-            self.config,
-            self.spec.to_dict(),
-            self.lr_scale,
-        )
+        checkpoint["config"], checkpoint["spec"] = self.config, self.spec.to_dict()
+        checkpoint["run_state"] = self.run_state.state_dict()
 
 
 def memory_format(backbone: Backbone, spec: Spec) -> torch.memory_format:

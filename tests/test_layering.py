@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = (
-    ("foundation.structures", "foundation.durations", "foundation.hardware", "foundation.overrides", "resmet.renamed"),
-    ("foundation.visualization.overlays",),
-    ("foundation.contracts", "foundation.targets", "foundation.storage", "foundation.parallel"),
+    ("foundation.structures", "foundation.hardware", "foundation.overrides", "resmet.renamed"),
+    ("foundation.durations", "foundation.visualization.overlays"),
+    ("foundation.contracts", "foundation.run_state", "foundation.targets", "foundation.storage", "foundation.parallel"),
     ("foundation.visualization",),
     ("backbones",),
     ("heads",),
@@ -23,7 +23,7 @@ FLOORS = (
     ("datamodules.base",),
     ("datamodules.shards",),
     ("datamodules.formats", "datamodules"),
-    ("resmet.run_state", "resmet.assembly"),
+    ("resmet.assembly",),
     ("resmet.checkpoints",),
     ("resmet.callbacks", "resmet.data_checks.model"),
     ("resmet.data_checks.scan",),

@@ -36,7 +36,7 @@ class Plain:
         with torch.autocast(self.task.device.type, self.dtype, enabled=self.dtype is not None):
             loss = sum(self.task.losses(self.task.encode(batch), batch).values())
         loss.backward()
-        clip_grad_norm_(self.parameters, self.task.recipe.clip)
+        clip_grad_norm_(self.parameters, self.task.recipe.gradient_clip_norm)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()

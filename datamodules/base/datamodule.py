@@ -20,6 +20,7 @@ from datamodules.loading.dataloader import Loader
 from datamodules.loading.sampler import Batches, world_position
 from datamodules.loading.workers import Crew, batch_bytes, fitting, open_files, usual_workers
 from datamodules.splits.splits import Item
+from foundation.run_state import RunState
 from foundation.structures import InputError, Spec, pluralize
 
 log = logging.getLogger("resmet")
@@ -46,8 +47,8 @@ class DataModule(Checked, ABC):
         ndim: Axes of the input.
         notes: What a person should know about what was read.
         skipped: What is wrong with every item that was left out.
-        position: The epoch and the batch that training starts at.
-        still_epochs: Epochs at the start in which training items are not changed.
+        run_state: The state of the run that this data is for: batch sizes, where training starts, epochs without augmentation.
+        requested_batch_size: Items per batch as configured.
         sharers: Kinds of data that are loaded side by side.
     """
 
@@ -73,7 +74,7 @@ class DataModule(Checked, ABC):
             raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
         if num_workers is not None and num_workers < 0:
             raise InputError(f"data.num_workers must not be negative, got {num_workers}")
-        self.batch_size, self.num_workers, self.seed, self.augment = batch_size, num_workers, seed, augment
+        self.requested_batch_size, self.num_workers, self.seed, self.augment = batch_size, num_workers, seed, augment
         self.cache, self.cached = parse_mode(cache), ""
         self.on_error, self.balanced = on_error, balanced
         self.notes: list[str] = []
@@ -82,9 +83,9 @@ class DataModule(Checked, ABC):
         self.excluded_names: list[str] = []
         self.exclude: set[str] | None = None
         self.known: Spec | None = None
-        self.position = (0, 0)
+        self.run_state, self.part = RunState(), ""
         self.loaders: WeakSet[Loader] = WeakSet()  # a strong reference would close a cycle, see Loader
-        self.no_augment_epochs = 0
+        self.augmentation_disabled = False
         self.concurrent_loaders = 1
         self.given: Spec | None = None
         self.foreign = False
@@ -169,7 +170,7 @@ class DataModule(Checked, ABC):
         """Batches of one split; in order and complete unless it is ``train``."""
         batches = self.batches(split)
         if split == "train":
-            batches.begin(*self.position)
+            batches.begin(self.run_state.epoch, self.run_state.batch)
         loader = Loader(self.splits[split], batches, self.crew(split), self.lose)
         self.loaders.add(loader)
         return loader
@@ -192,8 +193,13 @@ class DataModule(Checked, ABC):
         return crew
 
     def disable_augmentation(self) -> None:
-        """From now on, training items come as they are: they are to be judged."""
-        self.no_augment_epochs = sys.maxsize
+        """Leaves training items unchanged from now on, so that they can be evaluated."""
+        self.augmentation_disabled = True
+
+    @property
+    def no_augment_epochs(self) -> int:
+        """The number of epochs at the start in which training items are not augmented."""
+        return sys.maxsize if self.augmentation_disabled else self.run_state.no_augment_epochs
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the tensors of a batch; Lightning's own way looks at every name and number in it, too."""
@@ -211,9 +217,39 @@ class DataModule(Checked, ABC):
             loader.close()
         self.loaders.clear()
 
-    def begin(self, epoch: int, batch: int) -> None:
-        """Go on in the middle: the training loader that is made next starts at this batch of this epoch."""
-        self.position = (epoch, batch)
+    def bind(self, run_state: RunState, part: str = "") -> None:
+        """Shares the state of a run; `part` is this data's name within joint data."""
+        self.run_state, self.part = run_state, part
+
+    @property
+    def batch_size(self) -> int:
+        """Items per batch and process: as configured, unless the run has chosen another number."""
+        return self.run_state.batch_sizes.get(self.part, self.requested_batch_size)
+
+    @property
+    def parts(self) -> dict[str, DataModule]:
+        """The parts of joint data by name; of other data itself, without a name."""
+        return {"": self}
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Items per batch and process, by part."""
+        return {name: part.batch_size for name, part in self.parts.items()}
+
+    def exclude_items(self, names: set[str], spec: Spec | None) -> None:
+        """Excludes the items that an earlier part of the run excluded, and no others. Call it before `prepare`."""
+        self.exclude, self.known = names, spec
+
+    def load_beside(self, trainer: Any, loaders: int, length: int | None) -> None:
+        """Prepares a part of joint data: its loader is one of `loaders`, and a training epoch takes `length` steps."""
+        self.trainer, self.concurrent_loaders = trainer, loaders
+        self.length = length or self.length
+
+    def setup(self, stage: str) -> None:
+        """Lightning calls this once the Trainer has both task and data."""
+        state = getattr(getattr(self.trainer, "lightning_module", None), "run_state", None)
+        if isinstance(state, RunState):
+            self.bind(state)
 
     def on_exception(self, exception: BaseException) -> None:
         self.teardown("")

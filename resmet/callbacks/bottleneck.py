@@ -1,144 +1,112 @@
-"""What a run waits for: batches, or the step. And what would help."""
+"""Whether a run waits for data or for compute, and what would help."""
 
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.profilers import Profiler
 
-from foundation.hardware import cores
-from resmet.callbacks.dry_run import parts
-from resmet.engine.trainer import fast_precision
+from datamodules.base.datamodule import DataModule
+from foundation.durations import Clock
+from foundation.hardware import cores, fast_precision
+from resmet.callbacks.batch_size_finder import BatchSizeFinder
 
-STEPS, SECONDS, FEWEST = 50, 20.0, 5
-"""Steps or seconds after which it is said, once, and the fewest steps that say anything."""
+STEPS, SECONDS, MIN_STEPS = 50, 20.0, 5
+"""Steps, or seconds and at least `MIN_STEPS` steps, after which the report is logged."""
 
-LOADING = "train_dataloader_next"
-"""How Lightning calls the time between asking for a batch and having it."""
+DATA_BOUND, COMPUTE_BOUND = 0.25, 0.1
+"""Fractions of the time that wait for data: above the first, data is short; below the second, the step decides."""
 
-STARVED, FED = 0.25, 0.1
-"""Shares of the time that wait for data: above the first data is short, below the second the step decides."""
+LARGE = 224
+"""Pixels; larger items are more than most nets need."""
 
 log = logging.getLogger("resmet")
 
 
-class Loading(Profiler):
-    """Adds up the seconds that the training waits for its loader; nothing else is looked at, and no device waited for."""
+class BottleneckReport(Callback):
+    """Logs once, after some steps, whether loading or computing takes the time.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds, self.began = 0.0, 0.0
-
-    def start(self, action_name: str) -> None:
-        if action_name.endswith(LOADING):
-            self.began = time.monotonic()
-
-    def stop(self, action_name: str) -> None:
-        if action_name.endswith(LOADING):
-            self.seconds += time.monotonic() - self.began
-
-    def summary(self) -> str:
-        return ""
-
-
-class Waiting(Callback):
-    """Says once, after some steps, whether the run waits for data or for the step.
-
-    The first two batches of an epoch are left out: workers start, and the first of all costs more.
+    The time for data is that from the end of a step to the start of the next. The first two batches of an epoch do not count:
+    workers start, and the first batch compiles and allocates.
 
     Args:
         data: Prepared data.
+        clock: The clock of the run.
     """
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
-        self.loading = Loading()
-        self.waited, self.whole, self.steps = 0.0, 0.0, 0
-        self.mark: tuple[float, float] | None = None
-        self.first = time.monotonic()
-        self.said = False
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":
-            trainer.profiler = self.loading  # type: ignore[attr-defined]
+    def __init__(self, data: DataModule, clock: Clock) -> None:
+        self.data, self.clock = data, clock
+        self.data_seconds, self.seconds, self.steps = 0.0, 0.0, 0
+        self.started, self.reported = clock.now(), False
+        self.step_ended: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.first, self.mark = time.monotonic(), None
+        self.started, self.step_ended = self.clock.now(), None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.step_ended is not None:
+            self.data_seconds += self.clock.now() - self.step_ended
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.monotonic()
-        if self.mark is not None:
-            began, loading = self.mark
-            self.whole += now - began
-            self.waited += self.loading.seconds - loading
+        now = self.clock.now()
+        if self.step_ended is not None:
+            self.seconds += now - self.step_ended
             self.steps += 1
-        last = batch_idx + 1 >= trainer.num_training_batches  # what comes next is validation
-        self.mark = (now, self.loading.seconds) if batch_idx > 0 and not last else None
-        enough = self.steps >= STEPS or (now - self.first > SECONDS and self.steps >= FEWEST)
-        if enough and not self.said:
-            self.said = True
+        last = batch_idx + 1 >= trainer.num_training_batches  # validation comes next
+        self.step_ended = now if batch_idx > 0 and not last else None
+        enough = self.steps >= STEPS or (now - self.started > SECONDS and self.steps >= MIN_STEPS)
+        if enough and not self.reported:
+            self.reported = True
             if trainer.is_global_zero:
-                log.info(self.say(trainer, pl_module))
+                log.info(self.describe(trainer, pl_module))
 
-    def shares(self) -> dict[str, float] | None:
-        """Of the training time; None where too few steps were seen."""
-        if not self.steps or not self.whole:
+    def fractions(self) -> dict[str, float] | None:
+        """Returns the fractions of the training time for ``data`` and ``compute``; None before enough steps were measured."""
+        if not self.steps or not self.seconds:
             return None
-        data = min(1.0, self.waited / self.whole)
+        data = min(1.0, self.data_seconds / self.seconds)
         return {"data": round(data, 3), "compute": round(1 - data, 3)}
 
-    def say(self, trainer: Trainer, task: Any) -> str:
-        found = self.shares() or {"data": 0.0, "compute": 1.0}
-        data = found["data"]
-        said = f"the run waits for {'data' if data > 0.5 else 'compute'}: {data:.0%} of the time for batches, {1 - data:.0%} for the step"
-        helps = [
-            *(for_data(self.data) if data > FED else []),
-            *(for_steps(trainer, task, self.data) if data < STARVED else []),
-        ]
-        return f"{said}; {' or '.join(helps)} would help" if helps else said
+    def describe(self, trainer: Trainer, task: Any) -> str:
+        data = (self.fractions() or {"data": 0.0})["data"]
+        report = f"the run is {'data' if data > 0.5 else 'compute'}-bound: {data:.0%} of the time for loading, {1 - data:.0%} for steps"
+        advice = faster_data(self.data) if data > COMPUTE_BOUND else []
+        advice += faster_steps(trainer, task) if data < DATA_BOUND else []
+        advice += smaller_items(self.data)
+        return f"{report}; {' or '.join(advice)} would help" if advice else report
 
 
-def for_data(data: Any) -> list[str]:
-    """What would bring batches faster, by what is not done yet."""
-    own, most = list(parts(data).values()), cores()
-    whole = all(part.whole for part in own)
-    helps = []
-    if any(part.cache == "off" for part in own):
-        helps.append("data.cache=auto")
-    elif not whole and any(part.cache in ("auto", "ram") for part in own):
-        helps.append("data.cache=disk")
-    if most > 1 and any(loader.num_workers < most for part in own for loader in part.loaders):
-        helps.append(f"data.num_workers={most}")
-    if not whole and any(hasattr(part, "root") and not hasattr(part, "nearby") for part in own):
-        helps.append("pack.py")
-    return helps + smaller(own)
+def faster_data(data: DataModule) -> list[str]:
+    """Returns the options for faster loading that are not in use yet."""
+    parts: list[Any] = list(data.parts.values())
+    whole = all(part.whole for part in parts)
+    options = {
+        "data.cache=auto": any(part.cache == "off" for part in parts),
+        "data.cache=disk": not whole and all(part.cache in ("auto", "ram") for part in parts),
+        f"data.num_workers={cores()}": any(loader.num_workers < cores() > 1 for p in parts for loader in p.loaders),
+        "resmet pack": not whole and any(hasattr(part, "root") and not part.sharded for part in parts),
+    }
+    return [option for option, helps in options.items() if helps]
 
 
-def for_steps(trainer: Trainer, task: Any, data: Any) -> list[str]:
-    """What would make steps faster, by what is not done yet."""
+def faster_steps(trainer: Trainer, task: Any) -> list[str]:
+    """Returns the options for faster steps that are not in use yet."""
     gpu = trainer.strategy.root_device.type == "cuda"
-    helps = []
-    if not gpu and torch.cuda.is_available():
-        helps.append("trainer.accelerator=gpu")
-    if str(trainer.precision) == "32-true" and fast_precision("gpu" if gpu else "cpu") != "32-true":
-        helps.append("trainer.precision=bf16-mixed")
-    if gpu and not task.config.get("compile"):
-        helps.append("compile=true")
-    if gpu and not getattr(trainer, "automatic_batch", False):
-        helps.append("trainer.batch_size=auto")
-    return helps + smaller(list(parts(data).values()))
+    finder = any(isinstance(callback, BatchSizeFinder) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    slow = str(trainer.precision) == "32-true" and fast_precision("gpu" if gpu else "cpu") != "32-true"
+    options = {
+        "trainer.accelerator=gpu": not gpu and torch.cuda.is_available(),
+        "trainer.precision=bf16-mixed": slow,
+        "compile=true": gpu and not task.config.get("compile"),
+        "trainer.batch_size=auto": gpu and not finder,
+    }
+    return [option for option, helps in options.items() if helps]
 
 
-def smaller(own: list[Any]) -> list[str]:
-    """Where items are larger than a net needs to see them."""
-    return (
-        ["a smaller data.size"]
-        if any(isinstance(side := getattr(p, "size", None), int) and side > 224 for p in own)
-        else []
-    )
+def smaller_items(data: DataModule) -> list[str]:
+    sides = [getattr(part, "size", None) for part in data.parts.values()]
+    return ["a smaller data.size"] if any(isinstance(side, int) and side > LARGE for side in sides) else []

@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from foundation.durations import seconds
 from foundation.structures import InputError
-from resmet.callbacks.batch_size_finder import sizes
 from resmet.callbacks.signals import Ear, Stopped
 from resmet.checkpoints.checkpoint_io import WholeFiles, sweep
 from resmet.checkpoints.layout import BEST, LAST
@@ -136,7 +135,7 @@ class Saving(Checkpoint):
             trainer.save_checkpoint(self.folder / BEST, weights_only=True, storage_options=self.beside(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        final = trainer.current_epoch + 1 >= (trainer.max_epochs or 1) or trainer.should_stop
+        final = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         rested = time.monotonic() - self.saved
         self.save_if_due(trainer, "epoch", final or rested * SHARE >= self.took)
 
@@ -173,15 +172,14 @@ class Saving(Checkpoint):
         ended = self.where == "epoch"
         loops = checkpoint["loops"]["fit_loop"]
         batch = loops["epoch_loop.batch_progress"]["current"]["ready"]
+        pl_module.run_state.move_to(trainer.current_epoch + ended, 0 if ended else batch)
         checkpoint["position"] = {
             "epoch": trainer.current_epoch + ended,
             "batch": 0 if ended else batch,
             "batches": int(trainer.num_training_batches),
             "processes": trainer.world_size,
             "stopped": bool(trainer.should_stop),
-            "batch_halvings": pl_module.batch_halvings,
             "precision": str(trainer.precision),
-            "sizes": sizes(trainer.datamodule),  # type: ignore[attr-defined]
         }
         checkpoint["items"] = self.marks
         checkpoint["excluded_names"] = excluded_names(trainer.datamodule)  # type: ignore[attr-defined]

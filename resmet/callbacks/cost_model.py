@@ -1,126 +1,100 @@
-"""What a run costs, tried out on a few batches, and how many epochs fit into a span of time."""
+"""What a run costs, measured on a few batches, and how many steps fit into a span of time."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from lightning.pytorch import Trainer
 
+from foundation.durations import Clock
 from foundation.structures import pluralize
-from resmet.callbacks.dry_run import Trial, batches
-from resmet.callbacks.step_timer import Timing, judged_batches
+from resmet.callbacks.dry_run import DryRun, endless
+from resmet.callbacks.step_timer import StepTimer, count_batches
 from tasks.base import Task
 
-TRIED = 0.04
-"""Of the time that there is, what trying out steps may take, and as much again for validation batches; at most `MOST` seconds each."""
+MEASURED, LONGEST = 0.04, 8.0
+"""Fraction of a time budget that measuring steps may take, and validation batches as much again; at most `LONGEST` seconds each."""
 
-MOST = 8.0
+BATCHES = 50
+"""Most batches that are measured."""
 
-SLACK = 1.25
-"""By which the last judging may take longer than the ones before."""
+MARGIN = 1.25
+"""Factor by which the last evaluation may take longer than those before."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cost:
     """What the parts of a run take, in seconds.
 
     Attributes:
-        step: A step of the optimizer, loading included.
-        steps: Steps an epoch.
-        judging: What comes between two epochs: validation and checkpoints.
-        last: What comes after the training: test, pictures, report.
+        step: An optimizer step, loading included.
+        steps: Steps per epoch (a number, not seconds).
+        validation: What comes between two epochs: validation and checkpoints.
+        final: What follows the training: test, images, report.
     """
 
     step: float
     steps: int
-    judging: float
-    last: float
+    validation: float
+    final: float
 
-    @property
-    def epoch(self) -> float:
-        return self.step * self.steps + self.judging
+    def steps_within(self, seconds: float) -> int:
+        """Returns how many steps fit into `seconds` with the validations of their epochs; the last epoch may be incomplete."""
+        epoch = self.step * self.steps + self.validation
+        epochs = max(0, math.floor(seconds / epoch))
+        left = seconds - epochs * epoch - self.validation
+        return epochs * self.steps + min(self.steps, max(0, math.floor(left / self.step)))
 
-
-@dataclass
-class Course:
-    """How a run goes on: epochs, and the steps in them."""
-
-    epochs: int
-    steps: int
-
-
-def course(cost: Cost, left: float, worth: float, needed: bool = False) -> Course:
-    """The epochs and steps that fit into `left` seconds before the last test.
-
-    The last epoch may be a part of one, where `worth` seconds of steps fit into it, or it is `needed`.
-    """
-    whole = max(0, math.floor(left / cost.epoch))
-    more = max(0, math.floor((left - whole * cost.epoch - cost.judging) / cost.step))
-    if more < 1 or (more * cost.step < worth and (whole or not needed)):
-        return Course(whole, whole * cost.steps)
-    return Course(whole + 1, whole * cost.steps + min(more, cost.steps))
+    def describe(self, steps: int) -> str:
+        """Returns a plan of `steps` in words, for the log."""
+        epochs, left = divmod(steps, self.steps)
+        plan = [pluralize(epochs, "epoch")] if epochs else []
+        plan += (
+            [f"{left} of the {pluralize(self.steps, 'step')} of {'another' if epochs else 'an epoch'}"] if left else []
+        )
+        return f"{' and '.join(plan)} planned, {self.step:.2f} s per step, {self.validation:.1f} s per validation"
 
 
-def try_out(trainer: Trainer, task: Task, seed: int, timing: Timing, seconds: float) -> Cost:
-    """Train and validate a copy on a few batches; every process as many."""
-    most = min(MOST, seconds * TRIED)
-    epochs = trainer.max_epochs or 1
-    trial = Trial(trainer, task, seed, epochs - 1, epochs)
-    loader = timing.data.loader("train")
-    source = batches(loader)
-    step = measure(trainer, most, lambda: trial.step(trial.loss(next(source))), trial.settle)
-    judged, whole = batches(timing.data.loader("val")), count_batches(timing.data, "val", trainer)
-    trial.task.eval()
-    each = measure(trainer, most, lambda: trial.judge(next(judged)), trial.settle, whole)
-    began = time.monotonic()
-    trial.task.results("val")
-    judging = each * whole + 2 * (time.monotonic() - began)
-    # Without loaders the timing knows all that it needs to foresee the test.
-    timing.step, timing.validation = step * trainer.accumulate_grad_batches, judging
-    batches_an_epoch = count_batches(timing.data, "train", trainer)
-    steps = math.ceil(batches_an_epoch / trainer.accumulate_grad_batches)
-    return Cost(timing.step, steps, judging, SLACK * timing.last(trainer))
+def measure_cost(trainer: Trainer, task: Task, seed: int, timer: StepTimer, budget: float) -> Cost:
+    """Trains and validates a copy of the task on a few batches, the same number in every process."""
+    data, clock, most = timer.data, timer.clock, min(LONGEST, budget * MEASURED)
+    dry_run = DryRun(trainer, task, seed)
+    batches = endless(data.loader("train"))
+    step = measure(trainer, clock, most, BATCHES, lambda: dry_run.train(next(batches)))
+    validated, count = endless(data.loader("val")), count_batches_per_process(trainer, timer, "val")
+    dry_run.task.eval()
+    each = measure(trainer, clock, most, min(BATCHES, count), lambda: dry_run.validate(next(validated)))
+    started = clock.now()
+    dry_run.task.results("val")
+    timer.record(step * trainer.accumulate_grad_batches, each * count + 2 * (clock.now() - started))
+    steps = math.ceil(count_batches_per_process(trainer, timer, "train") / trainer.accumulate_grad_batches)
+    return current_cost(trainer, timer, steps)
 
 
-def measure(
-    trainer: Trainer, most: float, act: Callable[[], None], settle: Callable[[], None], whole: int = 50
-) -> float:
-    """Seconds that `act` takes, once it has been done once or twice: the first time warms up, and is never all that is known."""
-    began = time.monotonic()
-    taken: list[float] = []
+def current_cost(trainer: Trainer, timer: StepTimer, steps: int) -> Cost:
+    """Returns the cost by what was measured last."""
+    validation = timer.evaluation_seconds(trainer, "val")
+    return Cost(max(timer.step_seconds, 1e-6), steps, validation, MARGIN * timer.final_seconds(trainer))
+
+
+def measure(trainer: Trainer, clock: Clock, most: float, count: int, act: Callable[[], None]) -> float:
+    """Returns the mean seconds of `act`, without its first calls, which warm up, unless there is no other."""
+    started, durations = clock.now(), []
     while True:
-        before = time.monotonic()
+        before = clock.now()
         act()
-        settle()
-        taken.append(time.monotonic() - before)
-        enough = (time.monotonic() - began > most and len(taken) > 1) or len(taken) >= whole
+        durations.append(clock.now() - before)
+        enough = len(durations) >= count or (clock.now() - started > most and len(durations) > 1)
         if trainer.strategy.broadcast(enough):
             break
-    known = taken[min(2, len(taken) - 1) :]
-    return sum(known) / len(known)
+    counted = durations[min(2, len(durations) - 1) :]
+    return sum(counted) / len(counted)
 
 
-def planned(found: Course, cost: Cost) -> str:
-    """A plan in words."""
-    epochs = found.steps / cost.steps
-    if found.epochs == 1 and epochs < 1:
-        return (
-            f"no whole epoch fits, {found.steps} of its {pluralize(cost.steps, 'step')} planned, {cost.step:.2f} s each"
-        )
-    part = (
-        ""
-        if found.steps == found.epochs * cost.steps
-        else f", the last of them {found.steps % cost.steps} of {cost.steps} steps"
-    )
-    return f"{pluralize(found.epochs, 'epoch')} planned, {cost.epoch:.1f} s each{part}"
-
-
-def count_batches(data: Any, split: str, trainer: Trainer) -> int:
-    """Batches of a split that this process takes in an epoch."""
+def count_batches_per_process(trainer: Trainer, timer: StepTimer, split: str) -> int:
+    """Returns the batches of a split that each process takes in an epoch."""
     limit = trainer.limit_train_batches if split == "train" else trainer.limit_val_batches
-    found = max(1, -(-judged_batches(data, split, 1.0) // trainer.world_size))
-    return min(found, limit) if isinstance(limit, int) else found
+    batches = max(1, -(-count_batches(timer.data, split) // trainer.world_size))
+    return min(batches, limit) if isinstance(limit, int) else batches

@@ -1,4 +1,4 @@
-"""Steps on a copy of a task: what is tried out before a run leaves no trace in its weights, its random numbers or its place in the data."""
+"""Steps on a copy of a task: what is measured before a run leaves no trace in its weights, its random numbers or its data."""
 
 from __future__ import annotations
 
@@ -11,60 +11,66 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from datamodules.base.datamodule import DataModule
 from tasks.base import Task
 
 
-class Trial:
-    """A copy of a task with an optimizer of its own. Several processes try together, and average their gradients.
+class DryRun:
+    """A copy of a task with its own optimizer. Under DDP all processes take part and average their gradients.
 
     Args:
-        trainer: The run's, whose processes know of each other by now.
-        task: The run's; it stays as it is.
-        seed: Of the random choices inside a step.
-        epoch: The epoch whose stages are awake; of `epochs`.
+        trainer: The Trainer of the run, after its processes were connected.
+        task: The task of the run; it does not change.
+        seed: Seeds the random choices inside a step.
+        at_end: Whether to train the stages that are unfrozen in the last epoch, which takes longest, or those in the first.
     """
 
-    def __init__(self, trainer: Trainer, task: Task, seed: int, epoch: int, epochs: int) -> None:
-        self.trainer, self.seed = trainer, seed
-        sound, task.sound = task.sound, None  # it belongs to whoever watches the run
+    EPOCHS = 100
+
+    def __init__(self, trainer: Trainer, task: Task, seed: int, at_end: bool = True) -> None:
+        self.trainer, self.seed, self.steps = trainer, seed, 0
         self.task = deepcopy(task).to(trainer.strategy.root_device)
-        task.sound = sound
-        self.task.follow_plan(epoch, epochs)
-        self.optimizer = self.task.recipe.optimizer(self.task.recipe.groups(self.task, epochs))
-        self.number = 0
+        self.task.freeze_stages(self.EPOCHS - 1 if at_end else 0, self.EPOCHS)
+        self.optimizer = self.task.recipe.optimizer(self.task.recipe.parameter_groups(self.task, self.EPOCHS))
 
     def loss(self, batch: Any) -> Tensor:
-        """The loss that the next step would lower."""
-        torch.manual_seed(hash((self.seed, self.number, self.trainer.global_rank)) & 0x7FFFFFFFFFFFFFFF)
-        self.number += 1
+        """Returns the loss of a training batch."""
+        torch.manual_seed(hash((self.seed, self.steps, self.trainer.global_rank)) & 0x7FFFFFFFFFFFFFFF)
+        self.steps += 1
         batch = self.trainer.strategy.batch_to_device(batch, self.task.device)
         with self.trainer.precision_plugin.forward_context():
             return self.task.training_step(batch, 0)["loss"]
 
     def step(self, loss: Tensor) -> None:
+        """Takes an optimizer step."""
         self.optimizer.zero_grad()
         loss.backward()
         average_gradients(self.task, self.trainer.world_size)
-        if self.task.recipe.clip:
-            torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.task.recipe.clip)
+        if self.task.recipe.gradient_clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.task.recipe.gradient_clip_norm)
         self.optimizer.step()
 
+    def train(self, batch: Any) -> None:
+        """Takes the optimizer step of a batch, and waits for the device."""
+        self.step(self.loss(batch))
+        self.synchronize()
+
     @torch.no_grad()
-    def judge(self, batch: Any) -> None:
-        """What validation does with a batch."""
+    def validate(self, batch: Any) -> None:
+        """Does what validation does with a batch, and waits for the device."""
         batch = self.trainer.strategy.batch_to_device(batch, self.task.device)
         with self.trainer.precision_plugin.forward_context():
             self.task.evaluate_batch("val", batch)
+        self.synchronize()
 
-    def settle(self) -> None:
-        """Wait until the device has done what it was given."""
+    def synchronize(self) -> None:
         if self.task.device.type == "cuda":
             torch.cuda.synchronize(self.task.device)
 
 
 @contextmanager
-def unseen(data: Any) -> Iterator[None]:
-    """Random numbers go on afterwards as if nothing had been; loaders that were made meanwhile are closed."""
+def without_trace(data: DataModule) -> Iterator[None]:
+    """Restores torch's random state afterwards, and closes loaders that were opened meanwhile."""
     with torch.random.fork_rng():
         try:
             yield
@@ -72,21 +78,16 @@ def unseen(data: Any) -> Iterator[None]:
             data.teardown("")
 
 
-def batches(loader: Any) -> Iterator[Any]:
-    """Batches without end; joint data hands them out with their number."""
+def endless(loader: Any) -> Iterator[Any]:
+    """Yields batches without end. A CombinedLoader yields tuples, of which the batch is the first."""
     while True:
-        for drawn in loader:
-            yield drawn[0] if isinstance(drawn, tuple) else drawn
+        for batch in loader:
+            yield batch[0] if isinstance(batch, tuple) else batch
 
 
-def average_gradients(task: Task, world: int) -> None:
-    """What DDP does with the gradients of a task that is in its hands."""
-    for parameter in task.parameters() if world > 1 else ():
+def average_gradients(task: Task, world_size: int) -> None:
+    """Does what DDP would do with the gradients of the original task."""
+    for parameter in task.parameters() if world_size > 1 else ():
         if parameter.grad is not None:
             torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= world
-
-
-def parts(data: Any) -> dict[str, Any]:
-    """The parts of joint data by name, or the data itself."""
-    return dict(getattr(data, "parts", {"": data}))
+            parameter.grad /= world_size

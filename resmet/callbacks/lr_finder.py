@@ -1,4 +1,4 @@
-"""Which learning rate? Tried out in one sweep, from far too low to far too high. Source: Smith, 2015 (arXiv:1506.01186)."""
+"""A learning-rate range test before the first step. Source: Smith, 2015 (arXiv:1506.01186)."""
 
 from __future__ import annotations
 
@@ -11,125 +11,120 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from resmet.callbacks.dry_run import Trial, batches, unseen
+from datamodules.base.datamodule import DataModule
+from resmet.callbacks.dry_run import DryRun, endless, without_trace
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 120
-SMOOTHING = 0.9
-WINDOW = 4.0  # deviation, in steps, of the bell that averages the losses: a quarter of a tenfold rate
-CLEAR = 4.0  # times that the average varies: a fall by less is chance
-MOST, VALLEY = 0.75, 0.9  # shares of the whole fall: at the rate that is taken, and where its valley begins
-HOPELESS = 4.0  # times the lowest loss so far: past it, the net is broken
+SIGMA = 4.0
+"""Standard deviation, in steps, of the Gaussian that smooths the losses: a quarter of a decade of learning rates."""
+
+SIGNIFICANT = 4.0
+"""A fall of the smoothed loss by less than this many of its standard deviations is chance."""
+
+CHOSEN, VALLEY = 0.75, 0.9
+"""Fractions of the whole fall: at the learning rate that is chosen, and where its valley begins."""
+
+DIVERGED = 4.0
+"""Factor of the lowest smoothed loss past which training has diverged."""
 
 log = logging.getLogger("resmet")
 
 
 @dataclass
-class Sweep:
-    """A learning rate and the loss before its step, for every step."""
+class RangeTest:
+    """The learning rate of every step, and the loss before it."""
 
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
-    def smooth(self) -> np.ndarray:
-        """The losses' moving average, corrected for its beginning as in Adam."""
-        averages, average = [], 0.0
-        for i, loss in enumerate(self.losses):
-            average = SMOOTHING * average + (1 - SMOOTHING) * loss
-            averages.append(average / (1 - SMOOTHING ** (i + 1)))
-        return np.array(averages)
-
-    def broken(self) -> bool:
-        """Whether the last loss says that higher rates are not worth a try."""
-        smooth = self.smooth()
-        return not math.isfinite(self.losses[-1]) or smooth[-1] > HOPELESS * smooth.min()
-
-    def level(self) -> np.ndarray:
-        """The finite losses' average over the steps before and after, which lags behind nothing; what shot up counts as twice the start."""
+    def smoothed(self) -> np.ndarray:
+        """Returns the finite losses, smoothed over the steps before and after; what shot up counts as twice the first losses."""
         from scipy.ndimage import gaussian_filter1d
 
-        losses = np.array(self.losses[: len(self.losses) - (not math.isfinite(self.losses[-1]))])
-        start = float(np.median(losses[: max(3, len(losses) // 4)]))
-        return gaussian_filter1d(np.minimum(losses, 2 * start), WINDOW, mode="nearest")
+        losses = np.array([loss for loss in self.losses if math.isfinite(loss)] or [0.0])
+        first = float(np.median(losses[: max(3, len(losses) // 4)]))
+        return gaussian_filter1d(np.minimum(losses, max(2, DIVERGED + 1) * first), SIGMA, mode="nearest")
 
-    def best(self) -> float | None:
-        """The rate at which most of the fall into the first deep valley of the loss is done; None if it falls no deeper than it varies.
+    def diverged(self) -> bool:
+        """Returns whether the last losses rule out higher learning rates."""
+        smoothed = self.smoothed()
+        return not math.isfinite(self.losses[-1]) or smoothed[-1] > DIVERGED * smoothed.min()
 
-        Slopes of neighbours are noise. The fall is from where the loss lay at low rates, most of which teach nothing, to its
-        lowest level; a later valley counts only where it is clearly deeper.
+    def suggestion(self) -> float | None:
+        """Returns the learning rate at which most of the fall into the first deep valley of the loss is done.
+
+        The fall is from where the loss lay at low rates, most of which change nothing, to its lowest; a later valley counts only if
+        it is clearly deeper. Slopes between single steps are noise. None if the loss falls by no more than it varies.
         """
-        level = self.level() if len(self.losses) > 3 else np.zeros(1)
-        lowest = int(level.argmin())
+        smoothed = self.smoothed() if len(self.losses) > 3 else np.zeros(1)
+        lowest = int(smoothed.argmin())
         if lowest < 2:
             return None
-        start = float(np.median(level[: max(1, lowest // 2)]))
-        fall = start - level[lowest]
-        single = np.diff(self.losses[: lowest + 1]).std() / math.sqrt(2)  # what one loss varies by
-        if fall <= CLEAR * single / math.sqrt(
-            2 * math.sqrt(math.pi) * WINDOW
-        ):  # what the average of a bell's width varies by
+        start = float(np.median(smoothed[: max(1, lowest // 2)]))
+        fall = start - smoothed[lowest]
+        deviation = np.diff(self.losses[: lowest + 1]).std() / math.sqrt(2)  # of a single loss
+        if fall <= SIGNIFICANT * deviation / math.sqrt(2 * math.sqrt(math.pi) * SIGMA):
             return None
-        valley = int(np.argmax(level <= start - VALLEY * fall))
-        above = np.flatnonzero(level[:valley] > start - MOST * fall)
+        valley = int(np.argmax(smoothed <= start - VALLEY * fall))
+        above = np.flatnonzero(smoothed[:valley] > start - CHOSEN * fall)
         return self.rates[int(above[-1]) + 1] if len(above) else None
 
 
-class FindRate(Callback):
-    """Before the first step, sweep the rate on a copy of the task; the recipe then takes the best. ``pictures/rate.png`` shows it.
+class LRFinder(Callback):
+    """Before the first step, trains a copy of the task at rising learning rates; the recipe then takes the suggested one.
 
-    Several processes search together, with the batches and the gradients of one that has all their items.
+    Under DDP all processes take part. ``pictures/rate.png`` shows the test.
 
     Args:
         data: Prepared data.
         folder: The run folder.
-        seed: Of the random choices inside a step.
+        seed: Seeds the random choices inside a step.
     """
 
-    def __init__(self, data: Any, folder: Path, seed: int) -> None:
+    def __init__(self, data: DataModule, folder: Path, seed: int) -> None:
         self.data, self.folder, self.seed = data, folder, seed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """At this point the processes know of each other, and the optimizer is not made yet."""
+        """Lightning calls this when the processes are connected, but the optimizer does not exist."""
         if stage != "fit":
             return
         task: Any = pl_module
         if trainer.is_global_zero:
-            log.info(f"trying learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
-        with unseen(self.data):
-            epochs = trainer.max_epochs or 1
-            sweep = self.sweep(Trial(trainer, task, self.seed, 0, epochs))
-        found = self.tell(sweep, task.recipe.rate) if trainer.is_global_zero else None
-        rate = trainer.strategy.broadcast(found)
-        if rate is not None:
-            task.recipe = task.recipe.at_rate(rate, self.data.batch_size * trainer.world_size)
+            log.info(f"testing learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
+        with without_trace(self.data):
+            test = self.run(DryRun(trainer, task, self.seed, at_end=False))
+        lr = trainer.strategy.broadcast(self.report(test, task.recipe.lr) if trainer.is_global_zero else None)
+        if lr is not None:
+            task.use_recipe(task.recipe.with_lr(lr, self.data.batch_size * trainer.world_size))
 
-    def tell(self, sweep: Sweep, before: float) -> float | None:
-        """Draw the sweep and say what it came to."""
-        from foundation.visualization import plots  # a run that does not search starts without it
+    def run(self, dry_run: DryRun) -> RangeTest:
+        """Trains the copy at learning rates that rise by a constant factor, in the proportions of its parameter groups."""
+        ratios = [group["lr"] / dry_run.task.recipe.lr for group in dry_run.optimizer.param_groups]
+        test = RangeTest()
+        for step, batch in zip(range(STEPS), endless(self.data.loader("train")), strict=False):
+            lr = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
+            for group, ratio in zip(dry_run.optimizer.param_groups, ratios, strict=True):
+                group["lr"] = lr * ratio
+            loss = dry_run.loss(batch)
+            test.rates.append(lr)
+            test.losses.append(float(loss.detach()))
+            if test.diverged():
+                break
+            dry_run.step(loss)
+        return test
 
-        rate = sweep.best()
+    def report(self, test: RangeTest, before: float) -> float | None:
+        """Plots the test, logs its suggestion and returns it."""
+        from foundation.visualization import plots  # matplotlib is slow to import
+
+        lr = test.suggestion()
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
-        plots.save(plots.rates(sweep.rates, sweep.losses, sweep.level().tolist(), rate), pictures / "rate.png")
-        if rate is None:
-            log.info(f"learning rate: the loss falls at none by more than it varies, so it stays at {before:.3g}")
+        plots.save(plots.rates(test.rates, test.losses, test.smoothed().tolist(), lr), pictures / "rate.png")
+        if lr is None:
+            log.info(f"learning rate: the loss never falls by more than it varies, so it stays at {before:.3g}")
         else:
             log.info(
-                f"learning rate: {rate:.3g}, where most of the loss's fall is done, of {len(sweep.rates)} that were tried"
+                f"learning rate: {lr:.3g}, where most of the fall of the loss is done, of {len(test.rates)} tested"
             )
-        return rate
-
-    def sweep(self, trial: Trial) -> Sweep:
-        """Train a copy, which is spoilt by it, at rates that rise by the same factor at every step."""
-        shares = [group["lr"] / trial.task.recipe.rate for group in trial.optimizer.param_groups]
-        sweep = Sweep()
-        for step, batch in zip(range(STEPS), batches(self.data.loader("train")), strict=False):
-            rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
-            for group, share in zip(trial.optimizer.param_groups, shares, strict=True):
-                group["lr"] = rate * share
-            loss = trial.loss(batch)
-            sweep.rates.append(rate)
-            sweep.losses.append(float(loss.detach()))
-            if sweep.broken():
-                break
-            trial.step(loss)
-        return sweep
+        return lr

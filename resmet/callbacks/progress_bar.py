@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
-from foundation.durations import clock
-from foundation.memory import peak_memory_mb
-from resmet.callbacks.step_timer import Timing, steps_an_epoch
-from resmet.callbacks.time_budget import Budget
+from foundation.durations import format_seconds
+from foundation.hardware import peak_memory_mb
+from resmet.callbacks.step_timer import StepTimer, steps_per_epoch
 
 log = logging.getLogger("resmet")
 
@@ -42,14 +41,16 @@ class Progress(ProgressBar):
         text = "{task.percentage:>3.0f}%  loss {task.fields[loss]}  score {task.fields[score]}  {task.fields[pace]}"
         columns = (TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn(text))
         self.bar = RichProgress(*columns, console=console, refresh_per_second=4)
-        fields: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "epochs": trainer.max_epochs}
+        fields: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "epochs": last_epoch(trainer, pl_module)}
         fields |= {"loss": "-", "score": "-", "pace": ""}
-        self.job = self.bar.add_task("train", total=last_step(trainer), completed=trainer.global_step, **fields)
+        self.job = self.bar.add_task(
+            "train", total=last_step(trainer, pl_module), completed=trainer.global_step, **fields
+        )
         self.bar.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.bar:
-            self.bar.update(self.job, epoch=trainer.current_epoch + 1, epochs=trainer.max_epochs)
+            self.bar.update(self.job, epoch=trainer.current_epoch + 1, epochs=last_epoch(trainer, pl_module))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -60,7 +61,7 @@ class Progress(ProgressBar):
         if now - self.shown > 0.25 or batch_idx + 1 == trainer.num_training_batches:
             self.shown = now
             fields: dict[str, Any] = {"loss": f"{float(outputs['loss']):.4f}", "pace": pace(trainer, pl_module)}
-            self.bar.update(self.job, completed=trainer.global_step, total=last_step(trainer), **fields)
+            self.bar.update(self.job, completed=trainer.global_step, total=last_step(trainer, pl_module), **fields)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         figures = trainer.callback_metrics
@@ -68,7 +69,7 @@ class Progress(ProgressBar):
         if self.bar and score is not None:
             self.bar.update(self.job, score=f"{float(score):.4f}")
         elif not self.bar and self.enabled and trainer.is_global_zero:
-            said = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+            said = [f"epoch {trainer.current_epoch + 1}/{last_epoch(trainer, pl_module)}"]
             said += [
                 f"{name} {float(value):.4f}" for name, value in (("loss", loss), ("score", score)) if value is not None
             ]
@@ -88,16 +89,26 @@ class Progress(ProgressBar):
 
 def pace(trainer: Trainer, task: Any) -> str:
     """Items a second over all processes, the most memory that this one held, and the time until the run is tested and reported."""
-    timing = next((callback for callback in trainer.callbacks if isinstance(callback, Timing)), None)  # type: ignore[attr-defined]
+    timing = next((callback for callback in trainer.callbacks if isinstance(callback, StepTimer)), None)  # type: ignore[attr-defined]
     memory = f"{peak_memory_mb() / 1024:.1f} GB"
     if timing is None:
         return memory
     kind = "images" if task.spec.ndim == 2 else "items"
-    rate = f"{timing.rate * trainer.world_size:.3g}" if timing.rate < 100 else f"{timing.rate * trainer.world_size:.0f}"
-    return f"{rate} {kind}/s  {memory}  left {clock(timing.left(trainer, last_step(trainer)))}"
+    rate = (
+        f"{timing.items_per_second * trainer.world_size:.3g}"
+        if timing.items_per_second < 100
+        else f"{timing.items_per_second * trainer.world_size:.0f}"
+    )
+    return (
+        f"{rate} {kind}/s  {memory}  left {format_seconds(timing.remaining_seconds(trainer, last_step(trainer, task)))}"
+    )
 
 
-def last_step(trainer: Trainer) -> int:
+def last_step(trainer: Trainer, task: Any) -> int:
     """The step at which the training ends."""
-    budget = next((callback for callback in trainer.callbacks if isinstance(callback, Budget)), None)  # type: ignore[attr-defined]
-    return budget.plan.steps if budget else (trainer.max_epochs or 1) * steps_an_epoch(trainer)
+    return task.run_state.end_step or (trainer.max_epochs or 1) * steps_per_epoch(trainer)
+
+
+def last_epoch(trainer: Trainer, task: Any) -> int:
+    """The number of epochs that the training takes."""
+    return -(-last_step(trainer, task) // steps_per_epoch(trainer))

@@ -1,104 +1,107 @@
-"""How long steps and validations take, and so how long the rest of a run will."""
+"""How long steps and evaluations take, and so how long the rest of a run will."""
 
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from foundation.durations import Crowding
-from resmet.callbacks.dry_run import parts
+from datamodules.base.datamodule import DataModule
+from foundation.durations import Clock
 from tasks.base import count
 
 FORWARD = 1 / 3
-"""Of a training step, what a batch of validation takes as long as none was seen: the passes backward cost twice the one forward."""
+"""Fraction of a training step that a validation batch takes, until one was measured: a backward pass costs two forward passes."""
 
 REPORT = 3.0
-"""Seconds that pictures, report and the end of the process take on a machine that has nothing else to do."""
+"""Seconds for images, report and the end of the process on a machine that does nothing else."""
 
 
-class Timing(Callback):
-    """Seconds an optimizer step (loading included), a validation and an epoch, from what was last seen.
+class StepTimer(Callback):
+    """Measures optimizer steps (loading included), validations and throughput.
 
     Args:
         data: Prepared data.
+        clock: The clock of the run.
 
     Attributes:
-        step: Seconds a step of the optimizer; 0 as long as none was taken.
-        validation: Seconds a validation, and what belongs to the end of an epoch; None as long as none was seen.
-        rate: Items a second, of this process.
+        step_seconds: Seconds per optimizer step; 0 until one was taken.
+        validation_seconds: Seconds per validation and what else belongs to the end of an epoch; None until one was measured.
+        items_per_second: Training throughput of this process.
     """
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
-        self.step, self.rate = 0.0, 0.0
-        self.validation: float | None = None
-        self.began, self.steps, self.items, self.batches = 0.0, 0, 0, 0
-        self.paused: float | None = None
-        self.crowding = Crowding()
+    def __init__(self, data: DataModule, clock: Clock) -> None:
+        self.data, self.clock = data, clock
+        self.step_seconds, self.items_per_second = 0.0, 0.0
+        self.validation_seconds: float | None = None
+        self.started, self.batches, self.items = 0.0, 0, 0
+        self.validation_started: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "validation": self.validation}
+        return {"step_seconds": self.step_seconds, "validation_seconds": self.validation_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.step, self.validation = state_dict["step"], state_dict["validation"]
+        self.record(state_dict["step_seconds"], state_dict["validation_seconds"])
+
+    def record(self, step_seconds: float, validation_seconds: float | None) -> None:
+        """Sets what was measured elsewhere, such as in a dry run."""
+        self.step_seconds, self.validation_seconds = step_seconds, validation_seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.begin(trainer)
+        self.begin_epoch()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.paused is not None:  # all that was between the last step and this one
-            self.validation = time.monotonic() - self.paused
-        self.begin(trainer)
+        if self.validation_started is not None:  # all that came between the last step and this one
+            self.validation_seconds = self.clock.now() - self.validation_started
+        self.begin_epoch()
 
-    def begin(self, trainer: Trainer) -> None:
-        self.began, self.steps, self.items, self.batches = time.monotonic(), trainer.global_step, 0, 0
-        self.paused = None
+    def begin_epoch(self) -> None:
+        self.started, self.batches, self.items = self.clock.now(), 0, 0
+        self.validation_started = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        taken = time.monotonic() - self.began
+        seconds = self.clock.now() - self.started
         self.items += count(batch)
         self.batches += 1
-        self.step = taken / self.batches * trainer.accumulate_grad_batches
-        self.rate = self.items / taken
+        self.step_seconds = seconds / self.batches * trainer.accumulate_grad_batches
+        self.items_per_second = self.items / seconds if seconds else 0.0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit":
-            self.paused = time.monotonic()
+            self.validation_started = self.clock.now()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.paused is not None:
-            self.validation = time.monotonic() - self.paused
+        if self.validation_started is not None:
+            self.validation_seconds = self.clock.now() - self.validation_started
 
-    def judging(self, trainer: Trainer, split: str) -> float:
-        """Seconds that judging a split takes: as a validation, by the number of batches."""
-        own, all_val = (judged_batches(self.data, name, trainer.limit_val_batches) for name in (split, "val"))
-        guess = self.step / trainer.accumulate_grad_batches * FORWARD * all_val
-        whole = guess if self.validation is None else self.validation
-        return whole * own / max(1, all_val)
+    def evaluation_seconds(self, trainer: Trainer, split: str) -> float:
+        """Returns the seconds that evaluating a split takes: as a validation, in proportion to the number of batches."""
+        own, val = (count_batches(self.data, name, trainer.limit_val_batches) for name in (split, "val"))
+        estimate = self.step_seconds / trainer.accumulate_grad_batches * FORWARD * val
+        return (estimate if self.validation_seconds is None else self.validation_seconds) * own / max(1, val)
 
-    def last(self, trainer: Trainer) -> float:
-        """Seconds of what comes after the training: the test and the report."""
-        return self.judging(trainer, "test" if "test" in self.data.splits else "val") + REPORT * self.crowding.now()
+    def final_seconds(self, trainer: Trainer) -> float:
+        """Returns the seconds of what follows the training: the test and the report."""
+        split = "test" if "test" in self.data.splits else "val"
+        return self.evaluation_seconds(trainer, split) + REPORT * self.clock.cpu_contention()
 
-    def left(self, trainer: Trainer, end: int) -> float:
-        """Seconds until the run is done that takes its last step at `end`; asked for in the middle of an epoch or at its end."""
-        epochs = (trainer.max_epochs or 1) - trainer.current_epoch - (1 if self.paused is not None else 0)
-        judged = epochs / (trainer.check_val_every_n_epoch or 1)
-        steps = max(0, end - trainer.global_step)
-        return steps * self.step + judged * self.judging(trainer, "val") + self.last(trainer)
+    def remaining_seconds(self, trainer: Trainer, end_step: int) -> float:
+        """Returns the seconds until the run is done that takes its last step at `end_step`."""
+        steps = max(0, end_step - trainer.global_step)
+        epochs = steps / steps_per_epoch(trainer) + (1 if self.batches and self.validation_started is None else 0)
+        validations = math.ceil(epochs / (trainer.check_val_every_n_epoch or 1))
+        evaluation = self.evaluation_seconds(trainer, "val")
+        return steps * self.step_seconds + validations * evaluation + self.final_seconds(trainer)
 
 
-def steps_an_epoch(trainer: Trainer) -> int:
+def steps_per_epoch(trainer: Trainer) -> int:
     return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
-def judged_batches(data: Any, split: str, limit: int | float) -> int:
-    """Batches of a split in all processes; of joint data those of the longest part. A share of them, 1.0, is all."""
-    each = [-(-len(part.splits[split]) // part.batch_size) for part in parts(data).values() if split in part.splits]
-    found = max(each, default=0)
-    return min(found, limit) if isinstance(limit, int) else found
+def count_batches(data: DataModule, split: str, limit: int | float = 1.0) -> int:
+    """Returns the batches of a split over all processes; of joint data, those of the part with the most. A float limit means all."""
+    counts = [-(-len(part.splits[split]) // part.batch_size) for part in data.parts.values() if split in part.splits]
+    return min(max(counts, default=0), limit) if isinstance(limit, int) else max(counts, default=0)

@@ -8,7 +8,6 @@ from typing import Any
 
 from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, Spec
-from resmet.callbacks.dry_run import parts
 from resmet.checkpoints.layout import candidates
 from tasks.base import Task
 
@@ -24,9 +23,6 @@ class Start:
         batch: The batch of it that comes next.
         processes: How many processes trained it.
         stopped: Whether early stopping had ended it.
-        halvings: How often the batch size was halved for want of memory, and accumulation doubled.
-        sizes: Items a batch by part of the data; empty where the run did not say.
-        budget: The plan of a run that has a budget, and the seconds that it has used.
         precision: What it computed in; empty where the run did not say.
     """
 
@@ -36,9 +32,6 @@ class Start:
     batch: int
     processes: int
     stopped: bool
-    batch_halvings: int
-    sizes: dict[str, int]
-    budget: dict[str, Any] | None
     precision: str = ""
 
 
@@ -53,21 +46,19 @@ def find_start(folder: Path, task: Task, data: Any) -> Start:
         try:
             content = safe_load(path)
             position = content["position"]
+            task.run_state.load_state_dict(content["run_state"])
         except (InputError, KeyError, TypeError) as error:
             said = error if isinstance(error, InputError) else "it is no checkpoint of a run"
             notes.append(f"{path.name} can't be read ({said})")
             continue
         refuse_other_data(content, task, data)
-        task.lr_scale = content["lr_scale"]
         if notes:
             notes.append(f"the run goes on from {path.name}, epoch {position['epoch'] + 1}, batch {position['batch']}")
-        keys = ("epoch", "batch", "processes", "stopped", "batch_halvings")
+        keys = ("epoch", "batch", "processes", "stopped")
         return Start(
             path,
             tuple(notes),
             **{key: position[key] for key in keys},
-            sizes=position.get("sizes", {}),
-            budget=content.get("budget"),
             precision=position.get("precision", ""),
         )
     raise InputError(
@@ -83,14 +74,14 @@ def recall(folder: Path, data: Any) -> None:
             names, spec = content["excluded_names"], Spec.from_dict(content["spec"])
         except Exception:  # `find_start` says so
             continue
-        for name, part in parts(data).items():
-            part.exclude, part.known = set(names), spec.parts.get(name) if name else spec
+        for name, part in data.parts.items():
+            part.exclude_items(set(names), spec.parts.get(name) if name else spec)
         return
 
 
 def excluded_names(data: Any) -> list[str]:
     """The names of all items that were left out; of all parts where data is joint."""
-    return [name for part in parts(data).values() for name in part.excluded_names]
+    return [name for part in data.parts.values() for name in part.excluded_names]
 
 
 def refuse_other_data(content: dict[str, Any], task: Task, data: Any) -> None:
@@ -116,9 +107,11 @@ def alike(one: str, other: str) -> bool:
 
 def marks(data: Any) -> dict[str, str]:
     """A fingerprint of the items of every split."""
-    if hasattr(data, "parts"):
-        return {f"{name}/{split}": mark for name, part in data.parts.items() for split, mark in marks(part).items()}
-    return {split: items.mark() for split, items in data.splits.items()}
+    return {
+        f"{name}/{split}" if name else split: items.mark()
+        for name, part in data.parts.items()
+        for split, items in part.splits.items()
+    }
 
 
 def refuse_other_processes(start: Start, world: int) -> None:

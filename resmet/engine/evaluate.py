@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from foundation.memory import peak_memory_mb
+from foundation.hardware import peak_memory_mb
 from foundation.parallel.rendezvous import init_process_group
 from foundation.storage.atomic import write_json
 from resmet.callbacks.metrics_csv import stage_figures, versions

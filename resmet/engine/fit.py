@@ -13,19 +13,18 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
-from foundation.memory import peak_memory_mb
+from foundation.hardware import peak_memory_mb
 from foundation.storage.atomic import write_json
 from foundation.structures import InputError, RunError, pluralize
-from resmet.callbacks.batch_size_finder import SECONDS, FindBatch
-from resmet.callbacks.bottleneck import Waiting
+from resmet.callbacks.bottleneck import BottleneckReport
 from resmet.callbacks.checkpoint import Saving
-from resmet.callbacks.ema import Average
-from resmet.callbacks.lr_finder import FindRate
+from resmet.callbacks.ema import WeightAveraging
+from resmet.callbacks.lr_finder import LRFinder
 from resmet.callbacks.metrics_csv import EpochTable, finite, stage_figures, versions
-from resmet.callbacks.nan_guard import Guard
+from resmet.callbacks.nan_guard import NanGuard
 from resmet.callbacks.signals import Stopped
-from resmet.callbacks.step_timer import Timing
-from resmet.callbacks.time_budget import Budget
+from resmet.callbacks.step_timer import StepTimer
+from resmet.callbacks.time_budget import TimeBudget
 from resmet.checkpoints.checkpoint_io import WholeFiles
 from resmet.checkpoints.layout import BEST, LAST, resume_hint
 from resmet.checkpoints.resume import Start, find_start, refuse_other_processes
@@ -33,9 +32,6 @@ from resmet.engine.finalize import hand_out_best, refuse_unsaved, unwritten
 from resmet.engine.report import write_report
 from resmet.engine.retry import Attempts, leave
 from tasks.base import Task
-
-BATCH_SHARE = 0.15
-"""Of a budget, what a search for the batch size may take."""
 
 log = logging.getLogger("resmet")
 
@@ -82,17 +78,19 @@ def train(
         RunError: If the run had to be ended.
     """
     table = EpochTable(folder)
-    task.can_cache_features = task.can_cache_features and data.can_disable_augmentation
+    data.bind(task.run_state)
     start = find_start(folder, task, data) if resume else None
-    watch = [kind() for kind in (Guard, Saving) if not any(isinstance(callback, kind) for callback in callbacks)]
-    timing, waiting = Timing(data), Waiting(data)
-    plan = [Budget(budget, data, seed, timing, start)] if budget else []
-    chosen = chosen_by(task, data, folder, seed, resume, budget)
+    watch = [kind() for kind in (NanGuard, Saving) if not any(isinstance(callback, kind) for callback in callbacks)]
+    clock = task.run_state.clock
+    timing, waiting = StepTimer(data, clock), BottleneckReport(data, clock)
+    plan = [TimeBudget(budget, seed, timing)] if budget else []
+    chosen = chosen_by(task, data, folder, seed, resume)
     extra = [table, timing, waiting, Seeds(seed), *chosen, *plan, *callbacks, *watch]
     service = logger(run_dir=folder) if logger else False
-    make = partial(engine, run_dir=folder, unused=task.recipe.plan.rests, callbacks=extra, logger=service)
+    make = partial(engine, run_dir=folder, unused=task.recipe.freeze.freezes, callbacks=extra, logger=service)
+    if budget:
+        make = partial(make, max_epochs=-1)  # until the budget stops it
     trainer = make()
-    data.no_augment_epochs = task.still(trainer.max_epochs or 1)
     if start and finished(start, trainer, folder):
         return
     if start:
@@ -107,8 +105,8 @@ def train(
         stage = test_best(trainer, task, data, folder)
         if trainer.is_global_zero:
             result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
-            result["seconds"], result["waits"] = round(table.seconds, 2), waiting.shares()
-            conclude(task, data, folder, result | ({"budget": plan[0].figures()} if plan else {}), stage)
+            result["seconds"], result["waits"] = round(table.seconds, 2), waiting.fractions()
+            conclude(task, data, folder, result | ({"budget": plan[0].summary(task.run_state)} if plan else {}), stage)
 
 
 def conclude(task: Task, data: Any, folder: Path, result: dict[str, Any], stage: str) -> None:
@@ -137,14 +135,11 @@ def saying_where(folder: Path, trainer: Trainer) -> Iterator[None]:
         leave(stop, folder)
 
 
-def chosen_by(
-    task: Task, data: Any, folder: Path, seed: int, resume: bool, budget: float | None = None
-) -> list[Callback]:
+def chosen_by(task: Task, data: Any, folder: Path, seed: int, resume: bool) -> list[Callback]:
     """What the recipe asks for beside the training; a resumed run has its batch size and its rate already."""
-    average = [Average(task.recipe.ema)] if task.recipe.ema else []
-    search = [FindRate(data, folder, seed)] if task.recipe.find_lr and not resume else []
-    size = [] if resume else [FindBatch(data, seed, min(SECONDS, BATCH_SHARE * (budget or math.inf)))]
-    return [*size, *search, *average, EqualStatistics()]
+    average = [WeightAveraging(task.recipe.ema)] if task.recipe.ema else []
+    search = [LRFinder(data, folder, seed)] if task.recipe.find_lr and not resume else []
+    return [*search, *average, EqualStatistics()]
 
 
 def summary(trainer: Trainer, task: Task, table: EpochTable, stage: str) -> dict[str, Any]:
@@ -191,13 +186,13 @@ def loaded(task: Task) -> list[str]:
 
 def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
     """Whether nothing is left to do; then it says so, and what came of the run stays as it is."""
-    last = start.budget["epochs"] if start.budget else trainer.max_epochs or 1
-    done = start.epoch >= last or start.stopped
+    budgeted = trainer.max_epochs == -1
+    done = start.stopped or (not budgeted and start.epoch >= (trainer.max_epochs or 1))
     if not done or not (folder / "metrics.json").is_file():
         return False
     print(
         f"this run is finished after {pluralize(start.epoch, 'epoch')}, see {folder}/report.html"
-        f"{'' if start.budget else '; for more say trainer.max_epochs=...'}"
+        f"{'' if budgeted else '; for more say trainer.max_epochs=...'}"
     )
     return True
 

@@ -7,8 +7,8 @@ from typing import Any
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from foundation.structures import InputError
-from resmet.callbacks.ema import Average
-from resmet.callbacks.lr_finder import FindRate
+from resmet.callbacks.ema import WeightAveraging
+from resmet.callbacks.lr_finder import LRFinder
 
 
 class Sharded(ModelParallelStrategy):
@@ -41,9 +41,9 @@ def refuse_whole(callbacks: Any, rests: bool) -> None:
     Raises:
         InputError: Naming it, and the key that turns it off.
     """
-    kinds = {Average: "recipe.ema=0", FindRate: "recipe.find_lr=false"}
+    kinds = {WeightAveraging: "recipe.ema=0", LRFinder: "recipe.find_lr=false"}
     wrong = [off for kind, off in kinds.items() if any(isinstance(callback, kind) for callback in callbacks)]
-    wrong += ["recipe.plan.frozen=0 recipe.plan.waking=0"] if rests else []
+    wrong += ["recipe.freeze.frozen=0 recipe.freeze.unfreezing=0"] if rests else []
     if wrong:
         raise InputError(
             f"trainer=fsdp has a part of the weights in every process, and this recipe needs all of them: say {' '.join(wrong)}, or trainer=ddp"

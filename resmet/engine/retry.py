@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 import torch
 from lightning.pytorch import Trainer
 
-from foundation.memory import out_of_memory
+from foundation.hardware import out_of_memory
 from foundation.parallel.rank_zero import is_rank_zero
 from foundation.parallel.rendezvous import init_process_group
+from foundation.run_state import RunState
 from foundation.structures import InputError, RunError, first_line
-from resmet.callbacks.batch_size_finder import resize, sizes
+from resmet.callbacks.batch_size_finder import BatchSizeFinder
 from resmet.callbacks.nan_guard import Rollback
 from resmet.callbacks.signals import Stopped, requeue
 from resmet.checkpoints.checkpoint_io import copied
@@ -40,8 +41,7 @@ class Attempts:
 
     def __init__(self, task: Task, data: Any, folder: Path, make: Callable[..., Trainer]) -> None:
         self.task, self.data, self.folder, self.make = task, data, folder, make
-        self.asked, self.accumulate = data.batch_size, 0
-        self.batch_halvings = 0
+        self.state, self.accumulate = task.run_state, 0
         self.first: dict[str, Any] | None = None
 
     def run(self, trainer: Trainer, start: Start | None) -> Trainer:
@@ -51,7 +51,6 @@ class Attempts:
             RunError: If it can't be gone on with.
         """
         self.accumulate = trainer.accumulate_grad_batches
-        self.task.asked = self.asked
         if start:
             for note in start.notes:
                 log.warning(f"note: {note}")
@@ -60,11 +59,13 @@ class Attempts:
                     f"note: the run computed in {start.precision}, here it goes on in {trainer.precision}, and not to the same bits: "
                     f"trainer.precision={start.precision} goes on as before"
                 )
-            trainer = self.take_up(trainer, start)
+            if self.state.batch_halvings:
+                trainer = self.renew(trainer)
+        else:
+            self.state.resize_batches(self.data.batch_sizes)
         if automatic(trainer) and not start:
             self.first = copied(self.task.state_dict())
         while True:
-            self.data.begin(*((start.epoch, start.batch) if start else (0, 0)))
             try:
                 self.fit(trainer, start)
                 return trainer
@@ -85,7 +86,6 @@ class Attempts:
     def fit(self, trainer: Trainer, start: Start | None) -> None:
         """A signal ends the program with its own exit code, and says how to go on."""
         init_process_group()
-        self.task.batch_halvings = self.batch_halvings
         path = start.path if start else None
         try:
             trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
@@ -94,62 +94,49 @@ class Attempts:
 
     def go_back(self, trainer: Trainer, error: Rollback) -> tuple[Trainer, Start]:
         """From the last checkpoint, at a lower rate."""
-        lr_scale = self.task.lr_scale * error.lr_factor
+        self.state.reduce_lr(error.lr_factor)
         try:
             start = find_start(self.folder, self.task, self.data)
         except InputError as nothing:
             raise RunError(f"{error}. There is no checkpoint to go back to: lower recipe.optimizer.lr") from nothing
-        self.task.lr_scale = lr_scale  # also below that of a checkpoint that is gone back to again
         log.warning(
-            f"{error}. The run goes back to epoch {start.epoch + 1}, batch {start.batch}, at {lr_scale:g} of its rate"
+            f"{error}. The run goes back to epoch {start.epoch + 1}, batch {start.batch}, at {self.state.lr_scale:g} of its rate"
         )
         return self.renew(trainer), start
 
     def with_less(self, trainer: Trainer, error: BaseException) -> Trainer:
         """With half the batch and twice the accumulation, from the beginning."""
         size, first_line = self.data.batch_size, str(error).strip().splitlines()[0][:160]
-        if not automatic(trainer) or trainer.current_epoch > 0 or self.first is None or not halve(self.data):
+        if not automatic(trainer) or trainer.current_epoch > 0 or self.first is None or not halve(self.state):
             raise RunError(
                 f"out of memory at data.batch_size={size} ({first_line}): lower data.batch_size and raise trainer.accumulate alike, "
                 "choose a smaller data.size or backbone, or trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
             ) from error
-        self.batch_halvings += 1
         log.warning(
             f"out of memory at data.batch_size={size}: again with {self.data.batch_size}, accumulated to as many"
         )
+        self.state.move_to(0, 0)
         self.task.load_state_dict(self.first)
         return self.renew(trainer)
 
-    def take_up(self, trainer: Trainer, start: Start) -> Trainer:
-        """With the batches of the run that is gone on with."""
-        self.batch_halvings = start.batch_halvings
-        if start.sizes:
-            resize(self.data, start.sizes)
-        else:  # it was written when batches could only be halved
-            for _ in range(start.batch_halvings):
-                halve(self.data)
-        return self.renew(trainer) if start.batch_halvings else trainer
-
     def renew(self, trainer: Trainer) -> Trainer:
         """A Trainer that knows nothing of the one before."""
-        self.task.feature_cache = None
-        self.task.zero_grad(set_to_none=True)
+        self.task.free_memory()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self.make(accumulate=self.accumulate * 2**self.batch_halvings)
+        return self.make(accumulate=self.accumulate * 2**self.state.batch_halvings)
 
 
 def automatic(trainer: Trainer) -> bool:
-    return getattr(trainer, "automatic_batch", False)
+    return any(isinstance(callback, BatchSizeFinder) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
-def halve(data: Any) -> bool:
-    """Let `data`, or every part of it, make smaller batches; False where one is down to a single item."""
-    now = sizes(data)
-    if min(now.values()) < 2:
+def halve(state: RunState) -> bool:
+    """Halves the batches of all parts of the data; returns False where one is down to a single item."""
+    if min(state.batch_sizes.values()) < 2:
         return False
-    resize(data, {name: size // 2 for name, size in now.items()})
+    state.resize_batches({name: size // 2 for name, size in state.batch_sizes.items()}, halvings=1)
     return True
 
 

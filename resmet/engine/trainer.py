@@ -12,12 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from foundation.hardware import fast_precision
 from foundation.parallel.rendezvous import TIMEOUT
 from foundation.structures import InputError
+from resmet.callbacks.batch_size_finder import BatchSizeFinder
 from resmet.callbacks.progress_bar import Progress
 from resmet.checkpoints.checkpoint_io import WholeFiles
 from resmet.engine.fsdp_strategy import Sharded, refuse_whole
@@ -51,7 +52,7 @@ def make_trainer(
     """The engine of a run.
 
     Args:
-        max_epochs: Times that all training items are seen.
+        max_epochs: Times that all training items are seen; -1 trains until a callback stops it.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
         devices: How many processes or cards, or which cards.
         num_nodes: Machines.
@@ -70,7 +71,9 @@ def make_trainer(
     Raises:
         InputError: If a number is below 1, this machine lacks what was asked for, or `fsdp` can't do what a callback needs.
     """
-    refuse_below_one(max_epochs=max_epochs, accumulate=accumulate, every=every, limit=1 if limit is None else limit)
+    refuse_below_one(
+        max_epochs=abs(max_epochs), accumulate=accumulate, every=every, limit=1 if limit is None else limit
+    )
     hush()
     engine = partial(
         Trainer,
@@ -80,7 +83,7 @@ def make_trainer(
         precision=fast_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
         max_epochs=max_epochs,
         accumulate_grad_batches=accumulate,
-        check_val_every_n_epoch=min(every, max_epochs),
+        check_val_every_n_epoch=min(every, max_epochs) if max_epochs > 0 else every,
         **dict.fromkeys(LIMITS, 1.0 if limit is None else limit),  # type: ignore[arg-type]
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # ours takes no item twice
@@ -92,10 +95,10 @@ def make_trainer(
         log_every_n_steps=1,
         inference_mode=strategy != "fsdp",  # weights gathered for inference could not learn afterwards
     )
-    beside = [Synchronise(), *callbacks] if sync_batchnorm else list(callbacks)  # a search for the rate has it, too
-    made = with_strategy(engine, strategy, unused, beside)
-    made.automatic_batch = batch_size == "auto"  # type: ignore[attr-defined]
-    return made
+    # First of all, so that a search for the batch size or the learning rate runs with what they change.
+    first: list[Callback] = [Synchronise()] if sync_batchnorm else []
+    first += [BatchSizeFinder()] if batch_size == "auto" else []
+    return with_strategy(engine, strategy, unused, [*first, *callbacks])
 
 
 def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, callbacks: Sequence[Any]) -> Trainer:
@@ -171,14 +174,3 @@ def ddp(unused: bool) -> Any:
     from lightning.pytorch.strategies import DDPStrategy
 
     return DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused, timeout=TIMEOUT)
-
-
-def fast_precision(accelerator: str) -> str:
-    """bf16 where the hardware computes it fast, else fp32."""
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "32-true"
-    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"

@@ -1,4 +1,4 @@
-"""Features of a sleeping backbone, computed once and kept."""
+"""Features of a frozen backbone, computed once and held in memory."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from foundation.hardware import free_memory
 from foundation.structures import Batch, Features
 
 Key = tuple[str, tuple[int, ...]]
-"""An item's name and the shape that its batch was padded to: all that its features depend on while the backbone sleeps."""
+"""An item's name and the shape that its batch was padded to: all that its features depend on while the backbone is frozen."""
 
-SHARE = 4  # of the free memory, one part in so many
+DIVISOR = 4
+"""A cache may take 1 / DIVISOR of the free memory."""
 
 
-class Kept:
-    """What a head needs of every item's features, as long as there is room.
+class FeatureCache:
+    """The features of every item that its head needs, as far as the budget reaches.
 
     Args:
-        budget: Bytes to fill.
+        budget: Bytes that may be added.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self.found: dict[Key, Features] = {}
+        self.items: dict[Key, Features] = {}
 
     def add(self, batch: Batch, features: Features) -> None:
-        """Keep the features (N, C, *axes) of a batch by item, until the budget is used up."""
+        """Stores the features (N, C, *axes) of a batch by item, until the budget is used up."""
         for i, key in enumerate(keys(batch)):
             own = {stride: y[i].clone() for stride, y in features.items()}
             self.budget -= sum(y.numel() * y.element_size() for y in own.values())
             if self.budget < 0:
                 return
-            self.found[key] = own
+            self.items[key] = own
 
     def get(self, batch: Batch) -> Features | None:
-        """The features of a batch, or None where one of its items is not kept."""
+        """Returns the features of a batch, or None if one of its items is not cached."""
         wanted = list(keys(batch))
-        if not all(key in self.found for key in wanted):
+        if not all(key in self.items for key in wanted):
             return None
-        items = [self.found[key] for key in wanted]
+        items = [self.items[key] for key in wanted]
         return {stride: torch.stack([item[stride] for item in items]) for stride in items[0]}
 
 
@@ -52,7 +53,7 @@ def keys(batch: Batch) -> Iterator[Key]:
 
 
 def in_order(loader: Any) -> DataLoader:
-    """The items of a training loader in their own order, always in the same batches: features must not follow from the shuffle."""
+    """Returns the items of a training loader unshuffled and always in the same batches, so that features do not depend on the shuffle."""
     size, count = loader.batch_sampler.batch_size, len(loader.dataset)
     chunks = [[(0, i) for i in range(start, min(start + size, count))] for start in range(0, count, size)]
     return DataLoader(
@@ -60,8 +61,8 @@ def in_order(loader: Any) -> DataLoader:
     )
 
 
-def room(device: torch.device) -> int:
-    """Bytes on `device` that features may take."""
+def available_bytes(device: torch.device) -> int:
+    """Returns the bytes on `device` that cached features may take."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // SHARE
-    return free_memory() // SHARE
+        return torch.cuda.mem_get_info(device)[0] // DIVISOR
+    return free_memory() // DIVISOR

@@ -1,4 +1,4 @@
-"""How a task is trained: optimizer, schedule, which stages learn when, clipping, averaging."""
+"""How a task is trained: optimizer, schedule, frozen stages, gradient clipping, weight averaging."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -15,199 +15,176 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from foundation.run_state import RunState
 from foundation.structures import InputError, first_line, require_range
-from tasks.optim.freezing import Plan
-
-if TYPE_CHECKING:
-    pass
+from tasks.optim.freezing import FreezeSchedule
+from tasks.optim.schedule import lr_factor
 
 log = logging.getLogger("resmet")
 
 
-LIMITS: dict[str, dict[str, Any]] = {
+OPTIMIZER_RANGES: dict[str, dict[str, Any]] = {
     "lr": {"least": 0, "above": True},
     "weight_decay": {"least": 0},
     "eps": {"least": 0, "above": True},
     "betas": {"least": 0, "most": 1, "below": True},
     "momentum": {"least": 0, "most": 1, "below": True},
 }
-"""What an optimizer's numbers may be; torch takes some that are none."""
+"""Valid ranges of optimizer arguments; torch accepts some values outside them."""
+
+RANGES: dict[str, dict[str, Any]] = {
+    "warmup": {"least": 0, "most": 1},
+    "min_lr_ratio": {"least": 0, "most": 1},
+    "gradient_clip_norm": {"least": 0},
+    "layer_decay": {"least": 0, "most": 1, "above": True},
+    "deep_head_lr_scale": {"least": 0, "most": 1, "above": True},
+    "ema": {"least": 0, "most": 1, "below": True},
+}
+"""Valid ranges of the recipe's own arguments."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Warm-up, then a cosine to nearly nothing, step by step.
+    """An optimizer with linear warm-up and cosine decay, both per step.
 
     Args:
         optimizer: Makes an optimizer from parameter groups.
-        warmup: Share of all steps in which the rate climbs from nothing, 0 to 1; as long again for a stage that wakes later.
-        floor: Share of the rate that is left at the end, 0 to 1. Source: Loshchilov & Hutter, 2016 (arXiv:1608.03983).
-        clip: Longest gradient (L2 norm over all parameters); 0 leaves gradients alone.
-        stage_decay: The head has the full rate, and every stage towards the stem this much of the one before; 1 is the same
-            rate for all. Source: Howard & Ruder, 2018 (arXiv:1801.06146), section 3.2.
-        deep_head: Factor of all rates where the head is more than a linear layer, which bears less.
-        plan: Which stages sleep, and until when.
-        ema: Decay of a moving average of all weights, which is judged and kept as the best; 0 is off, 0.999 a usual value.
-        find_lr: Try out rates before the first step and take the one at which the loss falls fastest.
-        scaling: How all rates grow with the items a step, over all processes and accumulated batches: ``linear`` (Goyal et al., 2017,
-            arXiv:1706.02677), by the square root ``sqrt`` (Malladi et al., 2022, arXiv:2205.10287), not at all ``none``, or as suits
-            the optimizer ``auto``: linear for SGD, sqrt for the Adam family.
-        base_batch: Items a step for which the optimizer's rate is right; None is the data's own batch size.
+        warmup: Fraction of all steps in which the learning rate climbs from 0, 0 to 1; just as long for a stage unfrozen later.
+        min_lr_ratio: Fraction of the learning rate that is left at the end, 0 to 1.
+        gradient_clip_norm: Maximum L2 norm of the gradient over all parameters; 0 does not clip.
+        layer_decay: Factor of the learning rate from each stage to the next one towards the stem, 0 to 1; 1 is one rate for all.
+            Source: Howard & Ruder, 2018 (arXiv:1801.06146), section 3.2.
+        deep_head_lr_scale: Factor of all learning rates where the head is more than a linear layer, and needs lower ones.
+        freeze: Which stages are frozen, and until when.
+        ema: Decay of an exponential moving average of all weights, which is evaluated and saved as the best; 0 is off, 0.999 is usual.
+        find_lr: Run a learning-rate range test before the first step and train with its suggestion.
+        lr_scaling: How all learning rates grow with the items per step, over all processes and accumulated batches: ``linear`` (Goyal
+            et al., 2017, arXiv:1706.02677), ``sqrt`` (Malladi et al., 2022, arXiv:2205.10287), ``none``, or ``auto``: linear for
+            SGD, sqrt for the Adam family.
+        base_batch_size: Items per step for which the optimizer's learning rate is right; None is the configured batch size.
 
     Raises:
-        InputError: If a share is outside 0..1, a number of the optimizer outside `LIMITS`, `stage_decay` or `deep_head` outside 0..1,
-            `clip` negative, or `scaling` or `base_batch` is none of these.
+        InputError: If a number is outside its range, or `lr_scaling` is none of these.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW
     warmup: float = 0.05
-    floor: float = 0.01
-    clip: float = 1.0
-    stage_decay: float = 1.0
-    deep_head: float = 1.0
-    plan: Plan = field(default_factory=Plan)
+    min_lr_ratio: float = 0.01
+    gradient_clip_norm: float = 1.0
+    layer_decay: float = 1.0
+    deep_head_lr_scale: float = 1.0
+    freeze: FreezeSchedule = field(default_factory=FreezeSchedule)
     ema: float = 0.0
     find_lr: bool = False
-    scaling: Literal["auto", "none", "linear", "sqrt"] = "auto"
-    base_batch: int | None = None
+    lr_scaling: Literal["auto", "none", "linear", "sqrt"] = "auto"
+    base_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("warmup", "floor"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"recipe.{name} is a share from 0 to 1, got {getattr(self, name)}")
-        if not self.clip >= 0:
-            raise InputError(f"recipe.clip must not be negative, got {self.clip}")
-        for name in ("stage_decay", "deep_head"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"recipe.{name} is a factor above 0 and up to 1, got {getattr(self, name)}")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"recipe.ema is a decay from 0 (off) to below 1, got {self.ema}")
-        if self.scaling not in ("auto", "none", "linear", "sqrt"):
-            raise InputError(f"recipe.scaling must be auto, none, linear or sqrt, got {self.scaling!r}")
-        if self.base_batch is not None and self.base_batch < 1:
-            raise InputError(f"recipe.base_batch must be at least 1, got {self.base_batch}")
+        for name, limits in RANGES.items():
+            require_range(f"recipe.{name}", getattr(self, name), **limits)
+        if self.lr_scaling not in ("auto", "none", "linear", "sqrt"):
+            raise InputError(
+                "recipe.unknown_lr_scaling",
+                f"recipe.lr_scaling must be auto, none, linear or sqrt, got {self.lr_scaling!r}",
+            )
+        if self.base_batch_size is not None:
+            require_range("recipe.base_batch_size", self.base_batch_size, 1)
         given = getattr(self.optimizer, "keywords", {})
-        for name in LIMITS.keys() & given.keys():
+        for name in OPTIMIZER_RANGES.keys() & given.keys():
             if name == "betas" and len(given[name]) != 2:
-                raise InputError(f"recipe.optimizer.betas are two numbers, got {list(given[name])}")
+                raise InputError(
+                    "config.out_of_range", f"recipe.optimizer.betas must be two numbers, got {list(given[name])}"
+                )
             for value in given[name] if isinstance(given[name], Sequence) else [given[name]]:
-                require_range(f"recipe.optimizer.{name}", value, **LIMITS[name])
+                require_range(f"recipe.optimizer.{name}", value, **OPTIMIZER_RANGES[name])
 
-    def try_out(self) -> None:
-        """Make the optimizer once, for a parameter that nobody has.
+    def check_optimizer(self) -> None:
+        """Constructs the optimizer once, for a dummy parameter.
 
         Raises:
-            InputError: If it can't be made of these numbers.
+            InputError: If it can't be constructed from these arguments.
         """
         try:
-            made = self.optimizer([nn.Parameter(torch.zeros(1))])
+            optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"recipe.optimizer can't be made: {first_line(error)}") from error
-        if not isinstance(made, Optimizer):
-            raise InputError(f"recipe.optimizer makes a {type(made).__name__}: choose recipe/optimizer=adamw or sgd")
+            raise InputError(
+                "recipe.invalid_optimizer", f"recipe.optimizer can't be constructed: {first_line(error)}"
+            ) from error
+        if not isinstance(optimizer, Optimizer):
+            raise InputError(
+                "recipe.invalid_optimizer",
+                f"recipe.optimizer makes a {type(optimizer).__name__}: choose recipe/optimizer=adamw or sgd",
+            )
 
     @property
-    def rate(self) -> float:
-        """The head's highest learning rate."""
+    def lr(self) -> float:
+        """The head's peak learning rate."""
         return float(getattr(self.optimizer, "keywords", {}).get("lr", 1e-3))
 
-    def at_rate(self, rate: float, batch: int) -> Recipe:
-        """The same recipe with another learning rate, which is right for `batch` items a step."""
-        return replace(self, optimizer=partial(self.optimizer, lr=rate), base_batch=batch)
+    def with_lr(self, lr: float, batch_size: int) -> Recipe:
+        """Returns the same recipe with another learning rate, which is right for `batch_size` items per step."""
+        return replace(self, optimizer=partial(self.optimizer, lr=lr), base_batch_size=batch_size)
 
-    def scale(self, optimizer: Optimizer, batch: int, own: int) -> float:
-        """The factor of all rates at `batch` items a step, where the data's own batch has `own`."""
-        ratio = batch / (self.base_batch or own)
-        rule = ("linear" if isinstance(optimizer, SGD) else "sqrt") if self.scaling == "auto" else self.scaling
+    def batch_lr_scale(self, optimizer: Optimizer, batch_size: int, requested: int) -> float:
+        """Returns the factor of all learning rates at `batch_size` items per step; `requested` are those of a configured batch."""
+        ratio = batch_size / (self.base_batch_size or requested)
+        rule = ("linear" if isinstance(optimizer, SGD) else "sqrt") if self.lr_scaling == "auto" else self.lr_scaling
         return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[rule]
 
-    def __call__(self, task: Any, steps: int, epochs: int, batch: int = 1, own: int = 1) -> dict[str, Any]:
-        """Optimizer and schedule in Lightning's form.
+    def __call__(self, task: Any, steps: int, epochs: int, batch_size: int = 1, requested: int = 1) -> dict[str, Any]:
+        """Returns optimizer and schedule as Lightning's `configure_optimizers` does.
 
         Args:
-            task: What is to learn.
+            task: The module to train.
             steps: Steps of the whole run.
             epochs: Epochs of the whole run.
-            batch: Items a step, over all processes and accumulated batches.
-            own: Items a batch of the data.
+            batch_size: Items per step, over all processes and accumulated batches.
+            requested: Items per batch as configured.
         """
-        optimizer = self.optimizer(self.groups(task, epochs))
-        factor = self.scale(optimizer, batch, own)
+        optimizer = self.optimizer(self.parameter_groups(task, epochs))
+        scale = self.batch_lr_scale(optimizer, batch_size, requested)
         for group in optimizer.param_groups:
-            group["lr"] *= factor
-        if factor != 1:
-            note(
-                f"note: learning rate {self.rate:g} x {factor:.4g}, for {batch} items a step instead of {self.base_batch or own}"
+            group["lr"] *= scale
+        if scale != 1:
+            log_once(
+                f"note: learning rate {self.lr:g} x {scale:.4g}, for {batch_size} items per step instead of "
+                f"{self.base_batch_size or requested}"
             )
-        warmup = round(self.warmup * steps)
-        factors: list[Callable[[int], float]] = [
-            partial(
-                schedule,
-                steps=steps,
-                warmup=warmup,
-                floor=self.floor,
-                start=round(steps * group["wakes"] / epochs),
-                highest=task.lr_scale,
-                place=task.pace.place,
-            )
-            for group in optimizer.param_groups
-        ]
+        starts = [round(steps * group["unfreeze_epoch"] / epochs) for group in optimizer.param_groups]
+        factor = partial(self.lr_factor, steps=steps, run_state=task.run_state)
+        factors: list[Callable[[int], float]] = [partial(factor, start=start) for start in starts]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factors), "interval": "step"}}
 
-    def groups(self, task: Any, epochs: int) -> list[dict[str, Any]]:
-        """Every stage from the stem, then the head, each in two: kernels with weight decay; norms and biases without.
+    def lr_factor(self, step: int, steps: int, run_state: RunState, start: int) -> float:
+        """Returns the factor of a learning rate at `step` for parameters that are unfrozen at step `start` of `steps`."""
+        warmup = round(self.warmup * steps)
+        return run_state.lr_scale * lr_factor(run_state.planned_step(step), steps, warmup, self.min_lr_ratio, start)
 
-        Sleeping stages are in it too, so that a resumed run finds the same groups. ``wakes`` is the epoch in which one wakes.
-        Source: He et al., Bag of Tricks, 2018 (arXiv:1812.01187), section 3.1.
+    def parameter_groups(self, task: Any, epochs: int) -> list[dict[str, Any]]:
+        """Returns two groups for every stage from the stem on, and for the head: with and without weight decay (norms and biases).
+
+        Frozen stages are included, so that a resumed run finds the same groups. ``unfreeze_epoch`` is the first epoch in which a
+        group trains. Source: He et al., Bag of Tricks, 2018 (arXiv:1812.01187), section 3.1.
         """
-        stages = {name: own_parameters(task.backbone, modules) for name, modules in task.backbone.stages.items()}
+        stages = {name: stage_parameters(task.backbone, modules) for name, modules in task.backbone.stages.items()}
         inside = {id(parameter) for members in stages.values() for parameter in members}
         stages["head"] = [parameter for parameter in task.parameters() if id(parameter) not in inside]
         groups = []
         for depth, (name, members) in enumerate(stages.items()):
-            wakes = self.plan.wakes(depth, len(stages) - 1, epochs) if name != "head" else 0
-            highest = self.rate * (1.0 if task.linear_head else self.deep_head)
-            rate = highest * self.stage_decay ** (len(stages) - 1 - depth)
-            kernels, rest = split(members, lambda parameter: parameter.ndim > 1)
-            shared = {"lr": rate, "wakes": wakes}
+            epoch = self.freeze.unfreeze_epoch(depth, len(stages) - 1, epochs) if name != "head" else 0
+            peak = self.lr * (1.0 if task.linear_head else self.deep_head_lr_scale)
+            shared = {"lr": peak * self.layer_decay ** (len(stages) - 1 - depth), "unfreeze_epoch": epoch}
+            kernels = [parameter for parameter in members if parameter.ndim > 1]
+            others = [parameter for parameter in members if parameter.ndim <= 1]
             groups.append({"params": kernels, "name": name, **shared})
-            groups.append({"params": rest, "name": f"{name}, no decay", "weight_decay": 0.0, **shared})
+            groups.append({"params": others, "name": f"{name}, no decay", "weight_decay": 0.0, **shared})
         return [group for group in groups if group["params"]]
 
 
 @rank_zero_only
-def note(message: str) -> None:
+def log_once(message: str) -> None:
     log.info(message)
 
 
-def own_parameters(backbone: nn.Module, modules: Iterable[str]) -> list[nn.Parameter]:
+def stage_parameters(backbone: nn.Module, modules: Iterable[str]) -> list[nn.Parameter]:
     return [parameter for name in modules for parameter in backbone.get_submodule(name).parameters()]
-
-
-def split(items: Iterable[nn.Parameter], test: Callable[[nn.Parameter], bool]) -> tuple[list, list]:
-    """Those that pass `test`, and the rest."""
-    passed: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for item in items:
-        (passed if test(item) else rest).append(item)
-    return passed, rest
-
-
-def schedule(
-    step: float,
-    steps: int,
-    warmup: int,
-    floor: float,
-    start: int = 0,
-    highest: float = 1.0,
-    place: Callable[[int], float] | None = None,
-) -> float:
-    """The rate's factor at `step`: up to `highest` over `warmup` steps, then half a cosine down to `floor` of it.
-
-    What wakes at step `start` climbs over as many steps to where the others are by then. `place` says which step of the plan this is,
-    where that was made anew on the way.
-    """
-    step = place(int(step)) if place else step
-    climb = min(1.0, max(0, step - start + 1) / (warmup + 1))
-    done = min(1.0, max(0, step - warmup) / max(1, steps - warmup))
-    return highest * climb * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)

@@ -18,7 +18,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renamed, "KEYS", keys)
     monkeypatch.setattr(renamed, "ONLY", {"data.augment.shift": "Augment"})
     monkeypatch.setattr(renamed, "NODES", {"data.loading": "datamodules.base.Loading"})
-    monkeypatch.setattr(renamed, "TARGETS", {"tasks.freezing.Plan": "tasks.optim.freezing.FreezeSchedule"})
+    monkeypatch.setattr(renamed, "TARGETS", {"tasks.freezing.FreezeSchedule": "tasks.optim.freezing.FreezeSchedule"})
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_config_is_converted_at_every_depth(table: None) -> None:
                 "b": {"augment": {"_target_": "x.SoundAugment", "shift": 0.2}},
             },
         },
-        "recipe": {"plan": {"_target_": "tasks.freezing.Plan", "frozen": 0.5, "waking": 0.1}},
+        "recipe": {"plan": {"_target_": "tasks.freezing.FreezeSchedule", "frozen": 0.5, "waking": 0.1}},
         "trainer": {"limit": 3},
     }
     new = renamed.convert_config(old)

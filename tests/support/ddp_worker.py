@@ -70,7 +70,7 @@ def make(kind: str, world: int) -> tuple[DataModule, Task]:
     }
     task: Task = makers[kind](net, data.spec)
     # Adam divides by the size of a gradient, so that rounding alone grows tenfold a step where that is near zero; so do large steps.
-    task.recipe = Recipe(optimizer=partial(SGD, lr=0.001, momentum=0.9), scaling="none")
+    task.recipe = Recipe(optimizer=partial(SGD, lr=0.001, momentum=0.9), lr_scaling="none")
     return data, task
 
 

@@ -17,6 +17,8 @@ from datamodules.base.datamodule import DataModule
 from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes, Tones
 from datamodules.transforms.augment import Augment
+from foundation.durations import Clock
+from foundation.run_state import RunState
 from heads.rcnn import RCNN
 from heads.unet import UNet
 from resmet.callbacks.checkpoint import Saving
@@ -124,6 +126,7 @@ def train_small(
     time_budget: float | None = None,
     make: Callable[[DataModule], Task] | None = None,
     num_workers: int = 0,
+    clock: Clock | None = None,
     **trainer_options: Any,
 ) -> Path:
     """Trains in `folder` and returns it: 3 epochs on CPU, with the small data and task of `kind` unless others are given.
@@ -133,6 +136,7 @@ def train_small(
         resume: Whether to resume the training in `folder`. The weights and the random state of this process are
             destroyed first, so that nothing but the checkpoint can matter.
         make: Returns the task on a data module that is set up; by default ``make_task(kind, data)``.
+        clock: Where the run reads the time; by default the machine's clock.
         trainer_options: Arguments of ``make_trainer``.
     """
     data = (DATA[kind] if isinstance(kind, str) else kind)()
@@ -141,7 +145,8 @@ def train_small(
         recall(folder, data)
     data.prepare()
     task = make(data) if make else make_task(kind if isinstance(kind, str) else "classification", data)
-    task.recipe = recipe or task.recipe
+    task.use_recipe(recipe or task.recipe)
+    task.run_state = RunState(clock or Clock())
     if resume:
         torch.manual_seed(99)
         for parameter in task.parameters():

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from datamodules.loading.collate import CHANGES
 from datamodules.transforms.augment import Augment
-from resmet.callbacks.lr_finder import FindRate
-from tasks.optim.freezing import Plan
+from resmet.callbacks.lr_finder import LRFinder
+from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
 
@@ -34,20 +34,22 @@ class Seen(Callback):
 def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Items of every batch that was changed."""
     found: list[int] = []
-    make = Augment.make
+    make = Augment.transform
 
-    def pluralize(self: Augment, batch: Any, changes: Tensor) -> None:
+    def transform(self: Augment, batch: Any, changes: Tensor) -> None:
         found.append(len(batch["names"]))
         make(self, batch, changes)
 
-    monkeypatch.setattr(Augment, "make", pluralize)
+    monkeypatch.setattr(Augment, "transform", transform)
     return found
 
 
 def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Path, makes: list[int]) -> None:
     """Neither what is kept nor what is judged is ever changed."""
     seen = Seen()
-    train_small("classification", tmp_path / "run", [seen], max_epochs=4, recipe=Recipe(plan=Plan(frozen=0.5)))
+    train_small(
+        "classification", tmp_path / "run", [seen], max_epochs=4, recipe=Recipe(freeze=FreezeSchedule(frozen=0.5))
+    )
     first, second, third, fourth = seen.steps
     assert len(first) == 40
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -59,14 +61,14 @@ def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Pat
 def test_learning_rates_are_tried_on_changed_items(
     tmp_path: Path, makes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep, tried = FindRate.sweep, []
+    sweep, tried = LRFinder.run, []
 
-    def watched(self: FindRate, *arguments: Any) -> Any:
+    def watched(self: LRFinder, *arguments: Any) -> Any:
         found = sweep(self, *arguments)
         tried.append((len(makes), len(found.rates)))
         return found
 
-    monkeypatch.setattr(FindRate, "sweep", watched)
+    monkeypatch.setattr(LRFinder, "run", watched)
     train_small("classification", tmp_path / "run", max_epochs=1, recipe=Recipe(find_lr=True))
     (made_then, rates) = tried[0]
     assert made_then == rates > 10

@@ -53,7 +53,7 @@ def test_a_size_that_was_found_is_as_good_as_given(
         resize(data, scaled(sizes(data), share))
         return data
 
-    recipe = Recipe(base_batch=own)
+    recipe = Recipe(base_batch_size=own)
     monkeypatch.setitem(DATA, kind, given)
     same(auto, train_small(kind, tmp_path / "given", recipe=recipe, max_epochs=2))
     monkeypatch.undo()

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from resmet.callbacks.ema import Average
+from resmet.callbacks.ema import WeightAveraging
 
 
 def test_a_try_that_failed_in_a_validation_leaves_nothing() -> None:
     """Memory ran out there, and the run begins again with smaller batches."""
     net, trainer = nn.Linear(2, 1), SimpleNamespace(global_step=0, state=SimpleNamespace(fn="fit"))
     first = {name: value.clone() for name, value in net.state_dict().items()}
-    average = Average(0.5)
+    average = WeightAveraging(0.5)
     average.on_train_start(trainer, net)
     trainer.global_step = 1
     with torch.no_grad():

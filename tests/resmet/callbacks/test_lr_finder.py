@@ -14,26 +14,26 @@ from lightning.pytorch import seed_everything
 from backbones.resnet import ResNet
 from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes
-from resmet.callbacks.lr_finder import STEPS, FindRate, Sweep
+from resmet.callbacks.lr_finder import STEPS, LRFinder, RangeTest
 from resmet.engine.fit import train
 from resmet.engine.trainer import make_trainer
 from tasks.classification import Classification
 from tasks.joint import Joint
-from tasks.optim.freezing import Plan
+from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 from tasks.segmentation import Segmentation
 
 
-def valley(fall: float, rise: float) -> Sweep:
+def valley(fall: float, rise: float) -> RangeTest:
     """A loss of 2 that falls most steeply at the rate `fall` and rises from `rise` on."""
     rates = [float(rate) for rate in np.logspace(-6, 1, STEPS)]
     losses = [2 - 1.5 / (1 + (fall / rate) ** 2) + (rate / rise) ** 2 for rate in rates]
-    return Sweep(rates, losses)
+    return RangeTest(rates, losses)
 
 
 @pytest.mark.parametrize("fall", [1e-4, 1e-3, 1e-2])
 def test_the_steepest_fall_is_found(fall: float) -> None:
-    found = valley(fall, fall * 100).best()
+    found = valley(fall, fall * 100).suggestion()
     assert found is not None
     assert fall / 2 < found < fall * 5  # the average lags behind
 
@@ -70,7 +70,7 @@ REAL = {
 def test_what_varies_at_the_start_is_no_fall(name: str) -> None:
     (least, most), text = REAL[name]
     losses = [float(word) for word in text.split()]
-    found = Sweep(RATES[: len(losses)], losses).best()
+    found = RangeTest(RATES[: len(losses)], losses).suggestion()
     assert found is not None
     assert least < found < most
 
@@ -81,33 +81,33 @@ def test_noise_does_not_move_the_valley(seed: int, fall: float, depth: float, no
     """Whatever the batches, the rate is found within a factor, and never among those that teach nothing."""
     drawn = noise * np.random.default_rng(seed).standard_normal(STEPS)
     losses = [2 - depth / (1 + (fall / r) ** 2) + (r / fall / 100) ** 2 + e for r, e in zip(RATES, drawn, strict=True)]
-    found = Sweep(RATES, losses).best()
+    found = RangeTest(RATES, losses).suggestion()
     assert found is not None
     assert fall / 2 < found < fall * 10
 
 
 def test_noise_alone_has_as_a_rule_no_best_rate() -> None:
     drawn = 2.3 + 0.1 * np.random.default_rng(0).standard_normal((100, STEPS))
-    assert sum(Sweep(RATES, losses).best() is not None for losses in drawn.tolist()) <= 10
+    assert sum(RangeTest(RATES, losses).suggestion() is not None for losses in drawn.tolist()) <= 10
 
 
 def test_a_later_valley_must_be_deeper() -> None:
     losses = [2 - (0.9 if 1e-3 < rate < 1e-2 else 1.0 if 0.1 < rate < 1 else 0) for rate in RATES]
-    found = Sweep(RATES, losses).best()
+    found = RangeTest(RATES, losses).suggestion()
     assert found is not None
     assert 5e-4 < found < 3e-3
 
 
 def test_a_loss_that_never_falls_has_no_best_rate() -> None:
     rates = [1e-6 * 2**i for i in range(20)]
-    assert Sweep(rates, [1.0 + i for i in range(20)]).best() is None
-    assert Sweep(rates[:2], [1.0, math.nan]).best() is None
+    assert RangeTest(rates, [1.0 + i for i in range(20)]).suggestion() is None
+    assert RangeTest(rates[:2], [1.0, math.nan]).suggestion() is None
 
 
 def test_a_broken_loss_ends_the_sweep() -> None:
-    assert Sweep([1.0], [math.nan]).broken()
-    assert Sweep([1.0] * 30, [1.0] * 10 + [90.0] * 20).broken()
-    assert not Sweep([1.0] * 3, [2.0, 1.0, 1.5]).broken()
+    assert RangeTest([1.0], [math.nan]).diverged()
+    assert RangeTest([1.0] * 30, [1.0] * 10 + [90.0] * 20).diverged()
+    assert not RangeTest([1.0] * 3, [2.0, 1.0, 1.5]).diverged()
 
 
 def run(folder: Path, recipe: Recipe, stop: bool = False, resume: bool = False) -> dict:
@@ -143,7 +143,7 @@ def test_the_rate_is_used_and_the_search_leaves_no_trace(tmp_path: Path) -> None
     found = run(tmp_path / "found", Recipe(find_lr=True))
     rate = max(base for scheduler in found["lr_schedulers"] for base in scheduler["base_lrs"])
     assert 1e-5 < rate < 1
-    assert rate != Recipe().rate
+    assert rate != Recipe().lr
     assert (tmp_path / "found" / "pictures" / "rate.png").is_file()
     run(tmp_path / "broken", Recipe(find_lr=True), stop=True)
     others = [
@@ -155,14 +155,14 @@ def test_the_rate_is_used_and_the_search_leaves_no_trace(tmp_path: Path) -> None
         assert all(torch.equal(value, other["state_dict"][name]) for name, value in found["state_dict"].items())
 
 
-@pytest.mark.parametrize("plan", [Plan(), Plan(frozen=1.0)])
-def test_joint_and_sleeping_tasks_can_be_swept(plan: Plan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("plan", [FreezeSchedule(), FreezeSchedule(frozen=1.0)])
+def test_joint_and_sleeping_tasks_can_be_swept(plan: FreezeSchedule, tmp_path: Path) -> None:
     data = JointDataModule({"a": Scenes("labels", 12, 48), "b": Scenes("mask", 12, 48)})
     data.prepare()
     task = Joint(ResNet(18, width=8), data.spec, {"a": Classification, "b": Segmentation})
-    task.recipe = Recipe(plan=plan, find_lr=True)
+    task.recipe = Recipe(freeze=plan, find_lr=True)
     before = {name: value.clone() for name, value in task.state_dict().items()}
     trainer = make_trainer(max_epochs=2, accelerator="cpu", precision="32-true", run_dir=tmp_path)
-    FindRate(data, tmp_path, 0).setup(trainer, task, "fit")
+    LRFinder(data, tmp_path, 0).setup(trainer, task, "fit")
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
     assert all(parameter.requires_grad for parameter in task.parameters())

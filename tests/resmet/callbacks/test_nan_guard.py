@@ -13,7 +13,7 @@ from small_runs import train_small
 from foundation.structures import InputError, RunError
 from resmet.callbacks.batch_size_finder import Search
 from resmet.callbacks.metrics_csv import read_rows
-from resmet.callbacks.nan_guard import Guard
+from resmet.callbacks.nan_guard import NanGuard
 from tasks.optim.recipe import Recipe
 
 
@@ -53,7 +53,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Pa
         RunError,
         match=r"no number \(epoch 2, step 7\)\. The batch was digits.* is kept in .*The last checkpoint is from before; .*callbacks.guard",
     ):
-        train_small("classification", tmp_path / "run", [Break(7), Guard()])
+        train_small("classification", tmp_path / "run", [Break(7), NanGuard()])
     kept = json.loads((tmp_path / "run" / "bad_batches" / "step-7.json").read_text())
     assert (kept["epoch"], kept["step"], len(kept["items"])) == (2, 7, 8)
     (batch,) = torch.load(tmp_path / "run" / "bad_batches" / "step-7.pt", weights_only=True)
@@ -62,14 +62,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Pa
 
 
 def test_a_rate_that_is_far_too_high_is_caught(tmp_path: Path) -> None:
-    recipe = Recipe(partial(torch.optim.SGD, lr=1e25), clip=0, warmup=0)
+    recipe = Recipe(partial(torch.optim.SGD, lr=1e25), gradient_clip_norm=0, warmup=0)
     with pytest.raises(RunError, match="the loss or its gradient is no number.*There is no checkpoint yet; lower"):
         train_small("segmentation", tmp_path / "run", recipe=recipe)
 
 
 def test_a_step_is_left_out(tmp_path: Path, caplog) -> None:
     broken = Break(2, 7)
-    train_small("classification", tmp_path / "run", [broken, Guard(nonfinite="skip")])
+    train_small("classification", tmp_path / "run", [broken, NanGuard(nonfinite="skip")])
     assert broken.moved == [False, False]
     assert "The step is left out (2 of at most 10)" in caplog.text
     assert finite(tmp_path / "run")
@@ -77,12 +77,12 @@ def test_a_step_is_left_out(tmp_path: Path, caplog) -> None:
 
 def test_skipping_has_a_bound(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="once more than callbacks.guard.limit=2"):
-        train_small("classification", tmp_path / "run", [Break(2, 3, 4), Guard(nonfinite="skip", limit=2)])
+        train_small("classification", tmp_path / "run", [Break(2, 3, 4), NanGuard(nonfinite="skip", limit=2)])
 
 
 def test_a_run_goes_back_and_on_at_a_lower_rate(tmp_path: Path, caplog) -> None:
     """What breaks at the full rate does not break at half of it."""
-    guards = [Break(7, when=lambda task: task.lr_scale == 1), Guard(nonfinite="rollback")]
+    guards = [Break(7, when=lambda task: task.lr_scale == 1), NanGuard(nonfinite="rollback")]
     train_small("classification", tmp_path / "run", guards)
     train_small("classification", tmp_path / "sound")
     assert "goes back to epoch 2, batch 0, at 0.5 of its rate" in caplog.text
@@ -95,7 +95,7 @@ def test_a_run_goes_back_and_on_at_a_lower_rate(tmp_path: Path, caplog) -> None:
 
 def test_nothing_to_go_back_to_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="There is no checkpoint to go back to"):
-        train_small("classification", tmp_path / "run", [Break(1), Guard(nonfinite="rollback")])
+        train_small("classification", tmp_path / "run", [Break(1), NanGuard(nonfinite="rollback")])
 
 
 class Small(Callback):
@@ -129,4 +129,4 @@ def test_a_smaller_batch_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"lr_factor": 1.0}, {"lr_factor": 0.0}])
 def test_guards_that_cannot_be(wrong: dict) -> None:
     with pytest.raises(InputError, match="callbacks.guard"):
-        Guard(**wrong)
+        NanGuard(**wrong)

@@ -18,7 +18,7 @@ from foundation.structures import InputError
 from resmet.callbacks.cost_model import Cost, Course, course, planned
 from resmet.callbacks.metrics_csv import read_rows
 from tasks.base import Task
-from tasks.optim.freezing import Plan
+from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
 POSITIVE = st.floats(0.01, 50.0)
@@ -186,8 +186,16 @@ def test_every_task_has_a_budget(kind: str, monkeypatch: pytest.MonkeyPatch, tmp
     assert result(tmp_path / "run")["test"]
 
 
-@pytest.mark.parametrize("plan", [Plan(frozen=0.5), Plan(frozen=1.0), Plan(waking=0.5), Plan(frozen=0.3, waking=0.4)])
-def test_freezing_keeps_its_shares(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "plan",
+    [
+        FreezeSchedule(frozen=0.5),
+        FreezeSchedule(frozen=1.0),
+        FreezeSchedule(unfreezing=0.5),
+        FreezeSchedule(frozen=0.3, unfreezing=0.4),
+    ],
+)
+def test_freezing_keeps_its_shares(plan: FreezeSchedule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Stages wake once and stay awake, whatever number of epochs the run comes to."""
     world, unfrozen_stages = World(monkeypatch), []
 
@@ -196,7 +204,7 @@ def test_freezing_keeps_its_shares(plan: Plan, monkeypatch: pytest.MonkeyPatch, 
             unfrozen_stages.append(pl_module.unfrozen_stages)
 
     more = [Look(), Slower(world, {0: 0.5, 6: 0.5})]
-    train_small("classification", tmp_path / "run", more, time_budget=100.0, recipe=Recipe(plan=plan))
+    train_small("classification", tmp_path / "run", more, time_budget=100.0, recipe=Recipe(freeze=plan))
     assert unfrozen_stages == sorted(unfrozen_stages)
     assert unfrozen_stages[-1] == (0 if plan.frozen == 1 else 5)
     assert world.used + 3 <= 100

@@ -21,10 +21,10 @@ from resmet.callbacks.checkpoint import Saving
 from resmet.checkpoints.checkpoint_io import WholeFiles
 from resmet.checkpoints.layout import candidates
 from tasks.classification import Classification
-from tasks.optim.freezing import Plan
+from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
-FULL = {"recipe": Recipe(ema=0.9, plan=Plan(waking=0.6)), "accumulate": 2}
+FULL = {"recipe": Recipe(ema=0.9, freeze=FreezeSchedule(unfreezing=0.6)), "accumulate": 2}
 """Averaged, gradually woken, accumulated."""
 
 

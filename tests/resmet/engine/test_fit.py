@@ -14,7 +14,7 @@ from small_runs import DATA, Kill, Killed, joint, make_task, train_small
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.synthetic import Scenes
 from foundation.structures import InputError
-from resmet.callbacks.ema import Average
+from resmet.callbacks.ema import WeightAveraging
 from resmet.engine.trainer import make_trainer
 
 
@@ -113,8 +113,8 @@ def test_trainers_that_cannot_be_made(wrong: dict) -> None:
 
 def test_what_needs_whole_weights_is_refused_where_they_are_shared_out() -> None:
     with pytest.raises(InputError, match=r"trainer=fsdp .*say recipe.ema=0, or trainer=ddp"):
-        make_trainer(accelerator="cpu", devices=2, strategy="fsdp", callbacks=[Average(0.9)])
-    with pytest.raises(InputError, match=r"recipe.plan.frozen=0 recipe.plan.waking=0"):
+        make_trainer(accelerator="cpu", devices=2, strategy="fsdp", callbacks=[WeightAveraging(0.9)])
+    with pytest.raises(InputError, match=r"recipe.freeze.frozen=0 recipe.freeze.unfreezing=0"):
         make_trainer(accelerator="cpu", devices=2, strategy="fsdp", unused=True)
 
 

@@ -13,7 +13,7 @@ from small_runs import Kill, Killed, digits, make_task, train_small
 from datamodules.synthetic import Digits, Scenes
 from datamodules.transforms.augment import Augment
 from resmet.assembly import load_task
-from tasks.optim.freezing import Plan
+from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
@@ -68,12 +68,12 @@ def last(folder: Path) -> dict:
 
 
 RECIPES = {
-    "probe": (Recipe(plan=Plan(frozen=1.0)), 2),
-    "lp_ft, while it sleeps": (Recipe(plan=Plan(frozen=0.5), stage_decay=0.5), 1),
-    "lp_ft, after it woke": (Recipe(plan=Plan(frozen=0.5), stage_decay=0.5), 3),
-    "gradual": (Recipe(plan=Plan(waking=0.75), stage_decay=0.5), 2),
+    "probe": (Recipe(freeze=FreezeSchedule(frozen=1.0)), 2),
+    "lp_ft, while it sleeps": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 1),
+    "lp_ft, after it woke": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 3),
+    "gradual": (Recipe(freeze=FreezeSchedule(unfreezing=0.75), layer_decay=0.5), 2),
     "ema": (Recipe(ema=0.9), 2),
-    "all of it": (Recipe(SGD, plan=Plan(0.25, 0.5), stage_decay=0.7, ema=0.5), 2),
+    "all of it": (Recipe(SGD, freeze=FreezeSchedule(0.25, 0.5), layer_decay=0.7, ema=0.5), 2),
 }
 
 
@@ -97,25 +97,25 @@ def test_resumed_equals_uninterrupted_bit_for_bit(kind: str, name: str, tmp_path
 
 
 def test_a_probe_moves_the_head_alone_and_looks_once(tmp_path: Path) -> None:
-    watch = fit(tmp_path / "run", Recipe(plan=Plan(frozen=1.0)))
+    watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(frozen=1.0)))
     assert watch.moved == [set()] * 4
     assert watch.passes == [6, 0, 0, 0]  # 3 batches of training items and 3 of validation items
 
 
 def test_without_keeping_every_epoch_looks(tmp_path: Path) -> None:
-    watch = fit(tmp_path / "run", Recipe(plan=Plan(frozen=1.0, keep=False)))
+    watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(frozen=1.0, cache_features=False)))
     assert watch.moved == [set()] * 4
     assert watch.passes == [6] * 4
 
 
 def test_cut_outs_are_never_kept(tmp_path: Path) -> None:
     """Whole, the pictures might not even fit in memory."""
-    watch = fit(tmp_path / "run", Recipe(plan=Plan(frozen=1.0)), "cut-outs")
+    watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(frozen=1.0)), "cut-outs")
     assert watch.passes == [6] * 4
 
 
 def test_gradual_wakes_the_deepest_first(tmp_path: Path) -> None:
-    watch = fit(tmp_path / "run", Recipe(plan=Plan(waking=1.0)), max_epochs=5)
+    watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(unfreezing=1.0)), max_epochs=5)
     tops = [sorted({name.split(".")[0] for name in moved}) for moved in watch.moved]
     assert tops == [
         [],

@@ -18,8 +18,8 @@ from heads.rcnn import RCNN
 from heads.unet import UNet
 from resmet.assembly import build
 from tasks.classification import Classification
-from tasks.optim.feature_cache import Kept
-from tasks.optim.freezing import Plan, settle
+from tasks.optim.feature_cache import FeatureCache
+from tasks.optim.freezing import FreezeSchedule, freeze
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -47,7 +47,7 @@ def test_waking_stages_reaches_the_deepest_features_first(name: str) -> None:
     """With n stages awake, the gradient of the deepest features reaches those n and no other."""
     net = NETS[name]().train()
     for unfrozen_stages in range(len(net.stages) + 1):
-        settle(net, unfrozen_stages)
+        freeze(net, unfrozen_stages)
         y = net(torch.randn(2, 3, 64, 64))[max(net.channels)]
         if unfrozen_stages:
             y.square().sum().backward()
@@ -59,14 +59,14 @@ def test_waking_stages_reaches_the_deepest_features_first(name: str) -> None:
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 6), st.integers(1, 40))
 def test_a_plan_wakes_and_never_puts_back(frozen: float, waking: float, stages: int, epochs: int) -> None:
-    plan = Plan(frozen, min(waking, 1 - frozen))
-    unfrozen_stages = [plan.unfrozen_stages(stages, epoch, epochs) for epoch in range(epochs)]
+    schedule = FreezeSchedule(frozen, min(waking, 1 - frozen))
+    unfrozen_stages = [schedule.unfrozen_stages(stages, epoch, epochs) for epoch in range(epochs)]
     assert unfrozen_stages == sorted(unfrozen_stages)
     assert set(unfrozen_stages) <= set(range(stages + 1))
     for depth in range(stages):
-        wakes = plan.wakes(depth, stages, epochs)
+        wakes = schedule.unfreeze_epoch(depth, stages, epochs)
         assert all((n >= stages - depth) == (epoch >= wakes) for epoch, n in enumerate(unfrozen_stages))
-    assert plan.still(stages, epochs) == unfrozen_stages.count(0)
+    assert schedule.cached_epochs(stages, epochs) == unfrozen_stages.count(0)
 
 
 COURSES = {
@@ -82,20 +82,20 @@ COURSES = {
 def test_the_recipes_do_what_they_are_named_for(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"recipe={name}"])
-    plan = build(cfg.recipe).plan
-    assert [plan.unfrozen_stages(5, epoch, 8) for epoch in range(8)] == COURSES[name]
-    assert (cfg.recipe.stage_decay < 1) == (name in ("finetune", "lp_ft", "gradual"))
+    schedule = build(cfg.recipe).freeze
+    assert [schedule.unfrozen_stages(5, epoch, 8) for epoch in range(8)] == COURSES[name]
+    assert (cfg.recipe.layer_decay < 1) == (name in ("finetune", "lp_ft", "gradual"))
 
 
 def test_what_may_change_is_not_kept() -> None:
-    assert Plan(frozen=0.5).still(5, 8) == 4
-    assert Plan(frozen=0.5, keep=False).still(5, 8) == 0
+    assert FreezeSchedule(frozen=0.5).cached_epochs(5, 8) == 4
+    assert FreezeSchedule(frozen=0.5, cache_features=False).cached_epochs(5, 8) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"frozen": 1.5}, {"waking": -0.1}, {"frozen": 0.7, "waking": 0.7}])
+@pytest.mark.parametrize("wrong", [{"frozen": 1.5}, {"unfreezing": -0.1}, {"frozen": 0.7, "unfreezing": 0.7}])
 def test_refusals(wrong: dict) -> None:
-    with pytest.raises(InputError, match=r"recipe\.plan"):
-        Plan(**wrong)
+    with pytest.raises(InputError, match=r"recipe\.freeze"):
+        FreezeSchedule(**wrong)
 
 
 class Dropping(ResNet):
@@ -109,8 +109,8 @@ class Dropping(ResNet):
 def test_what_sleeps_stands_still_and_train_does_not_wake_it() -> None:
     torch.manual_seed(0)
     task = Classification(Dropping(), Spec(2, 3, ("a", "b"), mean=(128.0,) * 3, std=(64.0,) * 3))
-    task.recipe = task.recipe.__class__(plan=Plan(frozen=0.5))
-    task.follow_plan(0, 4)
+    task.recipe = task.recipe.__class__(freeze=FreezeSchedule(frozen=0.5))
+    task.freeze_stages(0, 4)
     before = {name: value.clone() for name, value in task.backbone.state_dict().items()}
     optimizer = torch.optim.AdamW(task.parameters(), weight_decay=0.5)
     task.train()
@@ -120,7 +120,7 @@ def test_what_sleeps_stands_still_and_train_does_not_wake_it() -> None:
     optimizer.step()
     assert torch.equal(said, task.encode(batch)[32])
     assert all(torch.equal(value, before[name]) for name, value in task.backbone.state_dict().items())
-    task.follow_plan(2, 4)
+    task.freeze_stages(2, 4)
     assert all(module.training for module in task.modules() if not list(module.parameters(recurse=False)))
     task.losses(task.encode(batch), batch)["cross_entropy"].backward()
     optimizer.step()
@@ -138,7 +138,7 @@ def test_kept_features_are_what_the_head_would_have_had() -> None:
     batch = a_batch()
     with torch.inference_mode():
         plain = task(batch)
-        task.feature_cache = Kept(10**6)
+        task.feature_cache = FeatureCache(10**6)
         first, second = task(batch), task(batch)
         task.backbone = None  # what is kept needs no backbone
         third = task(batch)
@@ -166,11 +166,11 @@ def test_a_head_takes_what_it_needs(head: type[nn.Module]) -> None:
 
 def test_keeping_ends_with_the_budget_and_knows_the_padding() -> None:
     batch, features = a_batch(), {32: torch.randn(4, 64, 2, 2)}
-    kept = Kept(2 * 64 * 4 * 4)
+    kept = FeatureCache(2 * 64 * 4 * 4)
     kept.add(batch, features)
-    assert len(kept.found) == 2
+    assert len(kept.items) == 2
     assert kept.get(batch) is None
-    kept = Kept(10**6)
+    kept = FeatureCache(10**6)
     kept.add(batch, features)
     found = kept.get(batch)
     assert found is not None

@@ -8,8 +8,9 @@ import torch
 from backbones.resnet import ResNet
 from foundation.structures import InputError, Spec
 from tasks.classification import Classification
-from tasks.optim.freezing import Plan
-from tasks.optim.recipe import Recipe, schedule
+from tasks.optim.freezing import FreezeSchedule
+from tasks.optim.recipe import Recipe
+from tasks.optim.schedule import lr_factor
 
 
 def task() -> Classification:
@@ -26,19 +27,21 @@ def test_norms_and_biases_do_not_decay_and_nothing_is_lost() -> None:
 
 
 def test_the_rate_falls_towards_the_stem() -> None:
-    optimizer = Recipe(partial(torch.optim.SGD, lr=0.8), stage_decay=0.5)(task(), 10, 1)["optimizer"]
+    optimizer = Recipe(partial(torch.optim.SGD, lr=0.8), layer_decay=0.5)(task(), 10, 1)["optimizer"]
     rates = {group["name"].split(",")[0]: group["initial_lr"] for group in optimizer.param_groups}
     assert rates == {"stem": 0.025, "layer1": 0.05, "layer2": 0.1, "layer3": 0.2, "layer4": 0.4, "head": 0.8}
 
 
-@pytest.mark.parametrize("plan", [Plan(), Plan(frozen=1.0), Plan(frozen=0.5), Plan(waking=0.5)])
-def test_sleeping_stages_keep_their_place_in_the_optimizer(plan: Plan) -> None:
-    counts = [len(Recipe(plan=p)(task(), 10, 4)["optimizer"].param_groups) for p in (Plan(), plan)]
+@pytest.mark.parametrize(
+    "plan", [FreezeSchedule(), FreezeSchedule(frozen=1.0), FreezeSchedule(frozen=0.5), FreezeSchedule(unfreezing=0.5)]
+)
+def test_sleeping_stages_keep_their_place_in_the_optimizer(plan: FreezeSchedule) -> None:
+    counts = [len(Recipe(freeze=p)(task(), 10, 4)["optimizer"].param_groups) for p in (FreezeSchedule(), plan)]
     assert counts[0] == counts[1]
 
 
 def test_the_rate_climbs_then_falls() -> None:
-    rates = [schedule(step, 100, 10, 0.01) for step in range(101)]
+    rates = [lr_factor(step, 100, 10, 0.01) for step in range(101)]
     assert rates[0] < 0.1
     assert max(rates) == rates[10] == pytest.approx(1.0)
     assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
@@ -46,7 +49,7 @@ def test_the_rate_climbs_then_falls() -> None:
 
 
 def test_what_wakes_late_climbs_to_the_others() -> None:
-    early, late = ([schedule(step, 100, 10, 0.01, start) for step in range(100)] for start in (0, 50))
+    early, late = ([lr_factor(step, 100, 10, 0.01, start) for step in range(100)] for start in (0, 50))
     assert late[:50] == [0.0] * 50
     assert all(a <= b for a, b in zip(late, early, strict=True))
     assert late[50] == pytest.approx(early[50] / 11)
@@ -57,15 +60,15 @@ def test_what_wakes_late_climbs_to_the_others() -> None:
     "wrong",
     [
         {"warmup": 2.0},
-        {"floor": -0.1},
-        {"clip": -1.0},
-        {"stage_decay": -1.0},
-        {"stage_decay": 0.0},
-        {"stage_decay": 5.0},
-        {"deep_head": 2.0},
+        {"min_lr_ratio": -0.1},
+        {"gradient_clip_norm": -1.0},
+        {"layer_decay": -1.0},
+        {"layer_decay": 0.0},
+        {"layer_decay": 5.0},
+        {"deep_head_lr_scale": 2.0},
         {"ema": 1.0},
-        {"scaling": "x"},
-        {"base_batch": 0},
+        {"lr_scaling": "x"},
+        {"base_batch_size": 0},
     ],
 )
 def test_refusals(wrong: dict) -> None:
@@ -88,16 +91,16 @@ def test_rates_grow_with_the_items_a_step(
     optimizer: type, scaling: str, base: int | None, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here 32 items a step of data whose batches have 8: two processes that accumulate two batches, say."""
-    recipe = Recipe(partial(optimizer, lr=0.1), scaling=scaling, base_batch=base)  # type: ignore[arg-type]
+    recipe = Recipe(partial(optimizer, lr=0.1), lr_scaling=scaling, base_batch_size=base)  # type: ignore[arg-type]
     said: list[str] = []
-    monkeypatch.setattr("tasks.optim.recipe.note", said.append)
-    groups = recipe(task(), 10, 1, batch=32, own=8)["optimizer"].param_groups
+    monkeypatch.setattr("tasks.optim.recipe.log_once", said.append)
+    groups = recipe(task(), 10, 1, batch_size=32, requested=8)["optimizer"].param_groups
     assert all(group["initial_lr"] == pytest.approx(0.1 * factor) for group in groups)
-    wanted = f"note: learning rate 0.1 x {factor:.4g}, for 32 items a step instead of {base or 8}"
+    wanted = f"note: learning rate 0.1 x {factor:.4g}, for 32 items per step instead of {base or 8}"
     assert said == ([wanted] if factor != 1 else [])
 
 
 def test_a_rate_that_was_found_belongs_to_the_batch_it_was_found_with() -> None:
-    found = Recipe(partial(torch.optim.SGD, lr=0.1)).at_rate(0.3, batch=16)
-    assert found(task(), 10, 1, batch=16, own=8)["optimizer"].param_groups[0]["initial_lr"] == 0.3
-    assert found(task(), 10, 1, batch=32, own=8)["optimizer"].param_groups[0]["initial_lr"] == 0.6
+    found = Recipe(partial(torch.optim.SGD, lr=0.1)).with_lr(0.3, batch_size=16)
+    assert found(task(), 10, 1, batch_size=16, requested=8)["optimizer"].param_groups[0]["initial_lr"] == 0.3
+    assert found(task(), 10, 1, batch_size=32, requested=8)["optimizer"].param_groups[0]["initial_lr"] == 0.6
