@@ -1,10 +1,9 @@
 """Small data that the tests draw themselves, and the real sets where they are at hand."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,6 @@ os.environ["OMP_NUM_THREADS"] = "1"  # in the scripts that they start, too
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-
-
-@pytest.fixture(autouse=True)
-def no_workers_left() -> Iterator[None]:
-    """A loader that a test leaves in the middle has workers, for which the garbage collector would wait."""
-    yield
-    for child in multiprocessing.active_children():
-        child.kill()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
