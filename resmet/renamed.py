@@ -13,13 +13,14 @@ To rename something, add one line in the commit that renames it:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
 KEYS: dict[str, str | tuple[str, ...]] = {
     "every": "checkpoint_every",
     "budget": "time_budget",
+    "pictures": ("image_format", "draw"),  # of pack and of predict
     "data.workers": "data.num_workers",
     "data.on_bad": "data.on_error",
     # pending: "data.nearby": "data.shuffle_shards",
@@ -121,11 +122,12 @@ PARTS = {"data": "parts", "task": "tasks"}
 """Groups whose node may hold further nodes of the group, by name, and under which key."""
 
 
-def new_name(key: str) -> str | None:
+def new_name(key: str, known: Collection[str] = ()) -> str | None:
     """Returns the present name of an old config key, several joined by "and"; None for a key that was not renamed.
 
     Args:
         key: Dotted, as on the command line; it may lie below a node that was renamed.
+        known: Keys of the command, among which the new name of a top-level key must be.
     """
     sections = key.split(".")
     prefix = ""
@@ -139,7 +141,9 @@ def new_name(key: str) -> str | None:
         found = [".".join([name, *sections[end:]]) for name in found]
         if prefix:
             found = [prefix + name.partition(".")[2] for name in found]
-        return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
+        if known and "." not in key:  # commands have top-level keys of one name and different meanings
+            found = [name for name in found if name in known]
+        return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]])) or None
     return None
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from refusals import refused
 
 from resmet.assembly import allowed
 from resmet.cli.conf_files import CONF, HYDRA_KEYS, choices, known_keys, merged, suggest
+from resmet.cli.hydra_state import to_plain
 from resmet.cli.schema import matches, parse, signature
 from resmet.cli.validate import check, check_node, configurable
 
@@ -39,6 +41,15 @@ def test_keys_equal_the_signature(file: Path) -> None:
         else:
             assert keys == configurable(node["_target_"], own), path
             assert set(signature(node["_target_"])) - {"self"} == own, "the source text and the object disagree"
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_experiments_set_keys_that_exist(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"experiment={name}"])
+    if "root" in list(cfg.data.keys()):  # also where it is missing
+        cfg.data.root = "x"
+    check(to_plain(cfg), "train")
 
 
 def test_shared_files_are_no_choices() -> None:

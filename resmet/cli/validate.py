@@ -206,6 +206,7 @@ def refuse_unknown(given: set[str], known: set[str], path: str) -> None:
 
 def unknown_key(key: str, known: Iterable[str]) -> InputError:
     """The error for a key that nothing takes, with its present name if it was renamed, else with the nearest of `known`."""
-    if new := new_name(key):
+    known = set(known)
+    if new := new_name(key, known):
         return InputError("config.renamed_key", f"{key} is now {new}")
     return InputError("config.unknown_key", f"there is no key {key}.{suggest(key, known)}")

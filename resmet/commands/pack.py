@@ -22,7 +22,7 @@ def run(cfg: "DictConfig") -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # on the way out what is half written goes
     claim_folder(str(cfg.out))  # refused before the data is read
-    manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.pictures)
+    manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.image_format)
     for note in manifest.notes:
         print(printable(f"note: {note}"))
     counts = ", ".join(f"{sum(s.items for s in shards)} {split}" for split, shards in manifest.splits.items())

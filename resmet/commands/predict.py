@@ -19,7 +19,7 @@ def run(cfg: "DictConfig") -> None:
     files = Files(cfg.source, predictor.spec, cfg.batch_size)
     folder = new_run_dir(cfg.run_dir, "predict")
     open_run_dir(folder, "predict")
-    predictor.run(files, folder, cfg.pictures)
+    predictor.run(files, folder, cfg.draw)
 
 
 def main() -> NoReturn:

@@ -1,8 +1,46 @@
 """Old names lead to present ones."""
 
+from pathlib import Path
+
 import pytest
 
 from resmet import renamed
+from resmet.assembly import allowed
+from resmet.cli.conf_files import choices, known_keys
+
+SUPPORT = Path(__file__).parents[1] / "support"
+COMMANDS = ("train", "evaluate", "predict", "doctor", "pack", "sweep")
+
+
+def lines(name: str) -> list[str]:
+    return (SUPPORT / name).read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    """Every key that some command knows."""
+    keys = {key for command in COMMANDS for key in known_keys(command)}
+    return keys | {f"data.{group}" for group in choices("data")}
+
+
+def test_every_key_of_the_first_build_is_known_or_answered(known: set[str]) -> None:
+    lost = {key: renamed.new_name(key) for key in lines("first_build_keys.txt") if key not in known}
+    wrong = {
+        k: new
+        for k, new in lost.items()
+        if not new or not all(n in known for n in new.replace(" and ", ", ").split(", "))
+    }
+    assert not wrong
+
+
+def test_every_name_in_the_table_is_present(known: set[str]) -> None:
+    new = {name for names in renamed.KEYS.values() for name in ([names] if isinstance(names, str) else names)}
+    assert not new - known
+
+
+@pytest.mark.parametrize("target", lines("first_build_targets.txt"))
+def test_every_class_that_the_first_build_named_can_be_built(target: str) -> None:
+    assert allowed(renamed.TARGETS.get(target, target))
 
 
 @pytest.fixture
