@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 from datamodules.base.files import FileDataModule
-from datamodules.splits.splits import Item, split_folders
+from datamodules.base.recognition import LAYOUT_ONLY, FormatMatch, Tree, paths_in
+from datamodules.splits.splits import Item, split_folders, split_name
 from foundation.storage.paths import find_files
-from foundation.structures import InputError
+from foundation.structures import InputError, pluralize
 
 Classes = dict[str, list[Path]]
 """{class: its files}"""
@@ -69,3 +71,18 @@ def labelled(classes: Classes, names: list[str]) -> list[Item]:
     """The items of all classes, labels numbered as in `names`."""
     pairs = [(name, path) for name, paths in classes.items() for path in paths]
     return [Item(str(path), names.index(name), stratum=name) for name, path in pairs]
+
+
+def recognize_class_folders(tree: Tree, suffixes: Collection[str], noun: str) -> FormatMatch | None:
+    """Recognizes files with one of `suffixes` in at least two class folders; `noun` is what such a file is."""
+    classes = Counter[str]()
+    for path in paths_in(tree, suffixes):
+        inside = path.parts[1:] if len(path.parts) > 2 and split_name(path.parts[0]) else path.parts
+        classes[inside[0] if len(inside) > 1 else ""] += 1
+    names = sorted(set(classes) - {""})
+    if len(names) < 2:
+        return None
+    num_files = classes.total() - classes[""]
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    reason = f"{pluralize(num_files, noun)} in {len(names)} class folders: {shown}"
+    return FormatMatch(reason, LAYOUT_ONLY * classes.total() / len(tree))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base.datamodule import DataModule
+from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.splits.splits import AS_PUBLISHED, Item, Splits
 from foundation.storage.paths import links_outside
 from foundation.structures import InputError
@@ -33,6 +34,11 @@ class FileDataModule(DataModule):
             raise InputError(f"data.root={root}: there is no such folder: give the folder that holds the data")
         self.division = splits
         self.published: tuple[str, ...] = ()
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        """Returns the evidence that `root`, which has the files `tree`, is in this format; None if there is none."""
+        return None
 
     def files(self, item: Item) -> tuple[Path, ...]:
         return (Path(item.name),)

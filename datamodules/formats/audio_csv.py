@@ -7,8 +7,11 @@ from typing import Any, Literal
 from torch import Generator, Tensor
 
 from datamodules.base.audio import AudioDataModule
+from datamodules.base.csv_columns import recognize_table
 from datamodules.base.csv_table import Table, read_classes
 from datamodules.base.dataset import Sample
+from datamodules.base.recognition import FormatMatch, Tree
+from datamodules.decoding.audio import SUFFIXES
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import AudioAugment
 
@@ -66,6 +69,10 @@ class AudioCsv(AudioDataModule):
             balanced=balanced,
         )
         self.table, self.columns = table, columns or {}
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        return recognize_table(root, tree, SUFFIXES, "audio file")
 
     def read(self) -> dict[str, list[Item]]:
         columns = {"path": "path", "label": "label"} | self.columns

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from torch import Generator, Tensor
 
 from datamodules.base.audio import AudioDataModule
-from datamodules.base.class_folders import read_class_folders
+from datamodules.base.class_folders import read_class_folders, recognize_class_folders
 from datamodules.base.dataset import Sample
+from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.audio import SUFFIXES
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import AudioAugment
@@ -62,6 +63,10 @@ class AudioFolder(AudioDataModule):
             on_error=on_error,
             balanced=balanced,
         )
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        return recognize_class_folders(tree, SUFFIXES, "audio file")
 
     def read(self) -> dict[str, list[Item]]:
         names, found = read_class_folders(self, SUFFIXES, "sounds")

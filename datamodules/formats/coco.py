@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from datamodules.base.boxes import BoxDataModule, Objects, names_in, stored_frame
 from datamodules.base.dataset import Sample
+from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.coco_masks import draw
 from datamodules.decoding.exif import upright
 from datamodules.decoding.image import read_header
@@ -23,6 +24,8 @@ from foundation.structures import InputError
 
 PLACES = ("", "images", "{split}", "images/{split}", "{split}/images", "{stem}", "images/{stem}")
 """Where images lie, relative to the root or to the JSON file; the stem is the JSON's without ``instances_``: train2017."""
+
+PEEK = 1 << 16
 
 FAR = 1e9
 """Pixels; no box reaches as far, and neither NaN nor infinity is less."""
@@ -80,6 +83,13 @@ class Coco(BoxDataModule):
             on_error=on_error,
         )
         self.kind = target
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        names = [name for name in tree if name.endswith(".json") and is_coco(root / name)]
+        return (
+            FormatMatch(f"COCO's images, annotations and categories in {', '.join(names[:3])}", 0.7) if names else None
+        )
 
     def read(self) -> dict[str, list[Item]]:
         files = find_json(self.root)
@@ -253,3 +263,16 @@ def read_json(file: Path) -> dict[str, Any]:
         if twice:
             raise InputError(f"{file}: {key} has the id {twice[0]} twice: make ids unique")
     return content
+
+
+def is_coco(path: Path) -> bool:
+    """Whether the first and last `PEEK` bytes of a JSON file show COCO's keys; the middle of a large one is not read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(PEEK)
+            file.seek(max(0, path.stat().st_size - PEEK))
+            text += file.read()
+    except OSError:
+        return False
+    keys = (b'"images"', b'"annotations"', b'"categories"')
+    return sum(key in text for key in keys) >= 2 and any(key in text for key in (b'"bbox"', b'"segmentation"'))

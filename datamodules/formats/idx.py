@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Generator, Tensor
 
 from datamodules.base.dataset import Sample
 from datamodules.base.files import FileDataModule
+from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.image import statistics
 from datamodules.decoding.resize import apply, place
 from datamodules.splits.splits import Item, Splits
@@ -74,6 +76,14 @@ class Idx(FileDataModule):
             raise InputError(f"data.size must be at least 1 pixel, got {size}")
         self.size, self.class_names = size, class_names
         self.images: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        names = [name for name in tree if re.search(r"idx[13]-ubyte(\.gz)?$", name) and read_shape(root / name)]
+        if not any("idx3" in name for name in names):
+            return None
+        headers = [f"{name} {'x'.join(map(str, read_shape(root / name)))}" for name in names]
+        return FormatMatch(f"IDX headers: {', '.join(headers[:4])}", 0.9)
 
     def read(self) -> dict[str, list[Item]]:
         found = {}
@@ -154,3 +164,15 @@ def read_idx(path: Path) -> np.ndarray:
         follow = f"{len(content)} bytes" if len(content) < promised else "more bytes"
         raise InputError(f"{path}: the header promises {shape}, {follow} follow: it is cut short")
     return np.frombuffer(content, np.uint8).reshape(shape).copy()
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Returns the shape in the header of an IDX file of bytes; empty if it is none."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            magic = file.read(4)
+            if len(magic) < 4 or magic[:3] != b"\0\0\x08":
+                return ()
+            return tuple(int.from_bytes(file.read(4), "big") for _ in range(magic[3]))
+    except (OSError, EOFError):
+        return ()

@@ -1,15 +1,18 @@
 """Image files named in a CSV table, with one class each or any number of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
 
+from datamodules.base.csv_columns import recognize_table
 from datamodules.base.csv_table import Table, natural, read_classes, refuse_one_class
 from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
+from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import Augment
@@ -88,6 +91,18 @@ class ImageCsv(ImageDataModule):
         self.kind = "labels" if self.separator or self.label_columns else "label"
         if balanced and self.kind == "labels":
             raise InputError("data.balanced needs one class an image, here are several: leave it off")
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        match = recognize_table(root, tree, SUFFIXES, "image file")
+        if match is None or match.table is None:
+            return None
+        keys = {
+            "folder": match.table.folder,
+            "separator": match.table.separator,
+            "label_columns": list(match.table.label_columns),
+        }
+        return replace(match, settings={**match.settings, **{key: value for key, value in keys.items() if value}})
 
     def read(self) -> dict[str, list[Item]]:
         columns = {"path": "path", "label": "label"} | self.columns

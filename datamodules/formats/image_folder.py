@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from datamodules.base.class_folders import read_class_folders
+from datamodules.base.class_folders import read_class_folders, recognize_class_folders
 from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
+from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import Augment
@@ -66,6 +67,10 @@ class ImageFolder(ImageDataModule):
             on_error=on_error,
             balanced=balanced,
         )
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        return recognize_class_folders(tree, SUFFIXES, "image file")
 
     def read(self) -> dict[str, list[Item]]:
         names, found = read_class_folders(self, SUFFIXES, "images")

@@ -1,9 +1,10 @@
 """A folder of images and a folder of masks, paired by file name."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
@@ -11,13 +12,14 @@ from torch import Generator, Tensor
 
 from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
+from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.exif import upright
 from datamodules.decoding.image import SUFFIXES, read_header, read_mask
 from datamodules.decoding.resize import apply
 from datamodules.splits.splits import Item, Splits, split_folders
 from datamodules.transforms.augment import Augment
 from foundation.storage.paths import find_files
-from foundation.structures import IGNORE, InputError
+from foundation.structures import IGNORE, InputError, pluralize
 
 IMAGES = ("images", "image", "imgs", "img")
 MASKS = ("masks", "mask", "labels", "label", "annotations", "gt")
@@ -89,6 +91,20 @@ class MaskFolder(ImageDataModule):
             raise InputError(
                 f"data.values mixes numbers and colours: {list(values or ())}; a mask has one or the other"
             )
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        num_images = Counter(path.parent for path in paths_in(tree, SUFFIXES))
+        pairs = [pair for base in {folder.parent for folder in num_images} if (pair := find_pair(base, num_images))]
+        if not pairs:
+            return None
+        images, masks = (sum(num_images[pair[i]] for pair in pairs) for i in (0, 1))
+        if len(pairs) > 3:
+            reason = f"{pluralize(len(pairs), 'folder')} with an image each and {pluralize(masks, 'mask')}, one mask per object"
+        else:
+            shown = ", ".join(f"{image} and {mask}" for image, mask in sorted(pairs, key=str))
+            reason = f"{pluralize(images, 'image')} and {pluralize(masks, 'mask')} in {shown}"
+        return FormatMatch(reason, 0.8)
 
     def read(self) -> dict[str, list[Item]]:
         folders = split_folders(self.root) or {"train": self.root}
@@ -257,3 +273,10 @@ def files_by_name(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
             f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
         )
     return {str(path.relative_to(found).with_suffix("")): path for path in find_files(found, SUFFIXES)}
+
+
+def find_pair(base: PurePosixPath, folders: Iterable[PurePosixPath]) -> tuple[PurePosixPath, PurePosixPath] | None:
+    """Returns a folder of images and a folder of masks side by side in `base`."""
+    names = {path.name.lower(): path for path in folders if path.parent == base}
+    image, mask = (next((names[name] for name in known if name in names), None) for known in (IMAGES, MASKS))
+    return (image, mask) if image and mask else None

@@ -11,11 +11,12 @@ from torch import Generator, Tensor
 
 from datamodules.base.boxes import BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
+from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, Splits, split_name
 from datamodules.transforms.augment import Augment
 from foundation.storage.paths import outside
-from foundation.structures import InputError, first_line
+from foundation.structures import InputError, first_line, pluralize
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
@@ -76,6 +77,21 @@ class Voc(BoxDataModule):
             on_error=on_error,
         )
         self.difficult = difficult
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        annotated = Counter(
+            (path.parent.parent, path.parent.name)
+            for path in paths_in(tree, {".xml"})
+            if path.parent.name in ANNOTATIONS
+        )
+        images = Counter(path.parent for path in paths_in(tree, SUFFIXES))
+        for (base, written), number in annotated.most_common(1):
+            for folder in IMAGES:
+                if held := images[base / folder]:
+                    files = pluralize(number, "XML file")
+                    return FormatMatch(f"{base / written} has {files}, {base / folder} {pluralize(held, 'image')}", 0.9)
+        return None
 
     def read(self) -> dict[str, list[Item]]:
         base = find_base(self.root)

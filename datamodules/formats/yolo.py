@@ -8,12 +8,13 @@ from torch import Generator, Tensor
 
 from datamodules.base.boxes import Box, BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
+from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.image import SUFFIXES, read_header
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import Augment
 from foundation.storage import safe_load
 from foundation.storage.paths import find_files, outside
-from foundation.structures import InputError
+from foundation.structures import InputError, pluralize
 
 TOLERANCE = 0.01  # of the image: what rounding may put a box over the edge
 
@@ -67,6 +68,16 @@ class Yolo(BoxDataModule):
             seed=seed,
             augment=augment,
             on_error=on_error,
+        )
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        texts = [path for path in paths_in(tree, {".txt"}) if "labels" in path.parts[:-1]]
+        if not texts:  # a data.yaml alone may belong to another program
+            return None
+        lists = [name for name in tree if "/" not in name and name.endswith((".yaml", ".yml"))]
+        return FormatMatch(
+            f"{pluralize(len(texts), 'text file')} in labels, {lists[0] if lists else 'but no data.yaml'}", 0.6
         )
 
     def read(self) -> dict[str, list[Item]]:

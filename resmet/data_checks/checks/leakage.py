@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from datamodules.base.csv_columns import read_columns
 from datamodules.splits.splits import Item
 from foundation.structures import pluralize
 from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, Criterion, near_pairs
 from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.finding import Finding
-from resmet.data_checks.scan.csv_columns import read_columns
 
 MAX_LEAKAGE = 0.1  # share of val or test that is known from another split, above which its score is meaningless
 

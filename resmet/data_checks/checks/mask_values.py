@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from datamodules.base.recognition import Tree
 from datamodules.decoding.image import read_header, read_mask
 from datamodules.formats.mask_folder import ENDING, IMAGES, MASKS
 from foundation.structures import IGNORE, InputError, pluralize
 from resmet.data_checks.model.finding import Finding, join_first
-from resmet.data_checks.scan.file_tree import Tree
 from resmet.data_checks.scan.file_types import modality_of, sniff
 
 MAX_VALUES = 60  # of all masks together; more are no classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from resmet.data_checks.model.table import PathTable
+from datamodules.base.recognition import PathTable
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from datamodules.base.datamodule import DataModule
+from datamodules.base.recognition import Tree
 from foundation.structures import InputError, pluralize
 from resmet.data_checks.checks.mask_values import infer_values
 from resmet.data_checks.model.context import CheckContext
@@ -20,7 +21,7 @@ from resmet.data_checks.model.finding import Finding
 from resmet.data_checks.model.guess import Guess
 from resmet.data_checks.model.options import DoctorOptions
 from resmet.data_checks.run.inspect_items import Progress, inspect_items
-from resmet.data_checks.scan.file_tree import Tree, read_tree
+from resmet.data_checks.scan.file_tree import read_tree
 from resmet.data_checks.scan.file_types import modality_of
 from resmet.data_checks.scan.formats import detect
 from resmet.data_checks.scan.video_clips import VideoClips

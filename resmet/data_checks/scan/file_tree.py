@@ -6,8 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-Tree = tuple[str, ...]
-"""Paths of files relative to a root, with slashes, sorted."""
+from datamodules.base.recognition import Tree
 
 SYSTEM_FILES = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 """What operating systems leave in folders."""

@@ -50,6 +50,11 @@ OTHER_TYPES = {
 """What downloads leave in place of a media file."""
 
 MODALITIES = {suffix: kind.modality for kind in FILE_TYPES.values() for suffix in kind.suffixes}
+SUFFIXES = {
+    modality: {suffix for suffix, other in MODALITIES.items() if other == modality} for modality in MODALITIES.values()
+}
+"""{modality: usual suffixes, in lower case}"""
+
 SIGNATURE_BYTES = 64  # enough for every signature
 
 

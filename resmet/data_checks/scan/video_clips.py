@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from av.error import FFmpegError
 
+from datamodules.base.class_folders import recognize_class_folders
+from datamodules.base.csv_columns import read_columns, recognize_table
 from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import Sample
+from datamodules.base.recognition import FormatMatch, PathTable, Tree
 from datamodules.splits.splits import Item, split_name
 from foundation.structures import InputError, Spec
-from resmet.data_checks.model.table import PathTable
-from resmet.data_checks.scan.csv_columns import read_columns
-from resmet.data_checks.scan.file_tree import Tree
-from resmet.data_checks.scan.file_types import modality_of
+from resmet.data_checks.scan.file_types import SUFFIXES, modality_of
 
 CONTAINERS = {
     "protocol_whitelist": "file",
@@ -39,6 +39,12 @@ class VideoClips(DataModule):
     def __init__(self, root: Path, tree: Tree, table: PathTable | None) -> None:
         super().__init__(1, 0, False, 0, lambda signal, target, generator: (signal, target))
         self.root, self.tree, self.table = root, tree, table
+
+    @classmethod
+    def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
+        """Returns the evidence that `root`, which has the files `tree`, holds labelled videos; None if there is none."""
+        table = recognize_table(root, tree, SUFFIXES["video"], "video file")
+        return table or recognize_class_folders(tree, SUFFIXES["video"], "video file")
 
     def read(self) -> dict[str, list[Item]]:
         rows = self.rows_of(self.table) if self.table else self.rows_of_folders()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fixture_files import write_image, write_wav
 
+from datamodules.base.csv_columns import find_path_table
 from resmet.data_checks.run.arguments import to_overrides
-from resmet.data_checks.scan.csv_columns import find_table
 from resmet.data_checks.scan.file_tree import read_tree
 from resmet.data_checks.scan.file_types import FILE_TYPES, mismatch, sniff
 from resmet.data_checks.scan.formats import detect
@@ -94,7 +94,7 @@ def test_several_labels_in_a_table(tmp_path: Path) -> None:
 def test_group_columns_go_by_their_name(tmp_path: Path, word: str) -> None:
     write_image(tmp_path / "1.png")
     (tmp_path / "t.csv").write_text(f"path,label,{word}\n1.png,a,x\n")
-    table = find_table(tmp_path, read_tree(tmp_path))
+    table = find_path_table(tmp_path, read_tree(tmp_path), {".png"})
     assert table is not None
     assert table.columns["group"] == word
 

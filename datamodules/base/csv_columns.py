@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from datamodules.base.csv_table import read_rows
+from datamodules.base.recognition import FormatMatch, PathTable, Tree, has_suffix
 from datamodules.splits.splits import split_name
-from foundation.structures import InputError
-from resmet.data_checks.model.table import PathTable
-from resmet.data_checks.scan.file_tree import Tree
-from resmet.data_checks.scan.file_types import modality_of
+from foundation.structures import InputError, pluralize
 
 Columns = dict[str, list[str]]
 """{column: its cells}"""
@@ -28,30 +26,57 @@ COLUMN_NAMES = {
 MIN_SPLIT_CELLS = 0.9  # share of the cells that must be split names in a split column
 
 
-def find_table(root: Path, tree: Tree) -> PathTable | None:
-    """Returns the CSV table in `root` that names most of the media files."""
-    names = [name for name in tree if name.lower().endswith((".csv", ".tsv")) and "/" not in name]
-    tables = [table for name in names if (table := read_table(root, name, tree))]
+def recognize_table(root: Path, tree: Tree, suffixes: Collection[str], noun: str) -> FormatMatch | None:
+    """Recognizes the CSV table in `root` that names most files with one of `suffixes`; `noun` is what such a file is."""
+    table = find_path_table(root, tree, suffixes)
+    if table is None:
+        return None
+    label = table.columns.get("label")
+    classes = f"the column {label} their class" if label else "columns of 0 and 1 their classes"
+    reason = f"{table.path} names {pluralize(table.num_files, noun)}, {classes}"
+    return FormatMatch(reason, 0.5, table_settings(tree, table), table)
+
+
+def table_settings(tree: Tree, table: PathTable) -> dict[str, Any]:
+    """Returns what the reader of a table must be told: which of several tables, and other column names."""
+    settings: dict[str, Any] = {}
+    if len(table_names(tree)) > 1:
+        settings["table"] = table.path
+    columns = {
+        role: column for role, column in table.columns.items() if role != "group" or "split" not in table.columns
+    }
+    if renamed := {role: column for role, column in columns.items() if role != column}:
+        settings["columns"] = renamed
+    return settings
+
+
+def table_names(tree: Tree) -> list[str]:
+    """Returns the CSV tables in the root itself."""
+    return [name for name in tree if name.lower().endswith((".csv", ".tsv")) and "/" not in name]
+
+
+def find_path_table(root: Path, tree: Tree, suffixes: Collection[str]) -> PathTable | None:
+    """Returns the CSV table in `root` that names most of the files with one of `suffixes`."""
+    tables = [table for name in table_names(tree) if (table := read_path_table(root, name, tree, suffixes))]
     return max(tables, key=lambda table: (table.num_files, table.path), default=None)
 
 
-def read_table(root: Path, name: str, tree: Tree) -> PathTable | None:
-    """Recognizes the columns of a table; None if no column names media files."""
+def read_path_table(root: Path, name: str, tree: Tree, suffixes: Collection[str]) -> PathTable | None:
+    """Recognizes the columns of a table; None if no column names files with one of `suffixes`."""
     columns = read_columns(root / name)
-    files = MediaFiles(tree)
+    files = MediaFiles(tree, suffixes)
     resolved = {column: files.resolve(cells) for column, cells in columns.items()}
     path = max(resolved, key=lambda column: sum(map(bool, resolved[column][1])), default="")
     if not path or not any(resolved[path][1]):
         return None
     folder, named = resolved[path]
-    modalities = Counter(modality_of(file) for file in named if file)
     roles = {"path": path} | {role: c for role in COLUMN_NAMES if (c := column_by_name(role, columns, path))}
     binary = tuple(column for column, cells in columns.items() if set(cells) in ({"0", "1"}, {"0.0", "1.0"}))
     binary = binary if len(binary) > 1 and "label" not in roles else ()
     if "label" not in roles and not binary and (label := column_of_classes(columns, roles.values())):
         roles["label"] = label
     separator = find_separator(columns.get(roles.get("label", ""), []))
-    return PathTable(name, tuple(named), modalities.most_common(1)[0][0], roles, folder, separator, binary)
+    return PathTable(name, tuple(named), roles, folder, separator, binary)
 
 
 def read_columns(path: Path) -> Columns:
@@ -64,10 +89,10 @@ def read_columns(path: Path) -> Columns:
 
 
 class MediaFiles:
-    """Finds the media files of a tree by full path or by name, with or without the suffix."""
+    """Finds the files of a tree that have one of `suffixes` by full path or by name, with or without the suffix."""
 
-    def __init__(self, tree: Tree) -> None:
-        media = [name for name in tree if modality_of(name)]
+    def __init__(self, tree: Tree, suffixes: Collection[str]) -> None:
+        media = [name for name in tree if has_suffix(name, suffixes)]
         self.by_path = {key: name for name in media for key in (str(PurePosixPath(name).with_suffix("")), name)}
         self.by_name = {key.rpartition("/")[2]: name for key, name in self.by_path.items()}
 
