@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from refusals import refused
 
 from resmet.assembly import allowed
-from resmet.cli.conf_files import CONF, HYDRA_KEYS, choices, known_keys, merged, suggest
+from resmet.cli.conf_files import CONF, HYDRA_KEYS, choices, groups, known_keys, merged, suggest
 from resmet.cli.hydra_state import to_plain
 from resmet.cli.schema import matches, parse, signature
 from resmet.cli.validate import check, check_node, configurable
@@ -50,6 +51,14 @@ def test_experiments_set_keys_that_exist(name: str) -> None:
     if "root" in list(cfg.data.keys()):  # also where it is missing
         cfg.data.root = "x"
     check(to_plain(cfg), "train")
+
+
+@pytest.mark.parametrize("group", sorted(groups("train")))
+def test_files_are_merged_as_hydra_merges_them(group: str) -> None:
+    for name in choices(group):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("train", [f"{group}={name}"])
+        assert merged(CONF / group / f"{name}.yaml") == OmegaConf.to_container(cfg[group], resolve=False), name
 
 
 def test_shared_files_are_no_choices() -> None:

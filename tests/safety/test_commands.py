@@ -44,7 +44,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", EVIL)
 @pytest.mark.parametrize("way", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
-def test_a_folder_of_configs_says_nothing_of_hydra(name: str, way: str, home: Path) -> None:
+def test_a_folder_of_configs_changes_nothing_of_hydra(name: str, way: str, home: Path) -> None:
     with refused("config.hydra_section"):
         check_config_dir([way.format(home), f"experiment={name}"], "train")
 
@@ -98,8 +98,8 @@ def test_words_of_a_sweep_s_folder_start_no_program(change: dict[str, Any], tmp_
     folder = write_sweep(tmp_path / "sweep", **change)
     with refused("sweep.program_in_folder"):
         with_saved([f"resume={folder}"])
-    said_again = ["-m", "seed=1,2", f"resume={folder}"]
-    assert with_saved(said_again) == said_again
+    repeated = ["-m", "seed=1,2", f"resume={folder}"]
+    assert with_saved(repeated) == repeated
 
 
 @pytest.mark.parametrize(

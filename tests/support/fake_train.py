@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> None:
 
 def break_down(seed: int) -> None:
     if seed == 666:
-        raise RuntimeError("the card fell out")
+        raise RuntimeError("the GPU is lost")
     if seed == 667:
         raise InputError("data.root=nowhere: there is no such folder")
     if seed == 668:

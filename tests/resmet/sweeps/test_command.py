@@ -98,7 +98,7 @@ def test_every_trial_is_its_own_process_and_a_failed_one_stops_no_other(sweep: S
     assert column(folder, "code") == ["0", "1"] * 2
     assert column(folder, "score") == ["0.8", "", "0.9", ""]
     failed, best = rows(folder)[1:3]
-    assert failed["message"] == "RuntimeError: the card fell out"
+    assert failed["message"] == "RuntimeError: the GPU is lost"
     assert (best["recipe.optimizer.lr"], best["seed"], best["epochs"], best["test"]) == ("0.01", "1", "2", "0.89")
     assert "-> s/2" in done.stdout
     assert failed["message"] in done.stdout

@@ -73,7 +73,7 @@ def test_a_grid_has_every_combination_in_order_as_it_was_typed(tmp_path: Path) -
     assert [study.ask(number).values for number in range(4)] == list(space.grid())
 
 
-def test_a_trial_that_ended_is_told_to_optuna_even_if_the_sweep_died_in_between(tmp_path: Path) -> None:
+def test_a_trial_that_ended_is_reported_to_optuna_even_if_the_sweep_died_in_between(tmp_path: Path) -> None:
     space = space_of("seed=1,2")
     study = open_study(tmp_path, space, Grid(LocalLauncher()))
     trial = replace(study.ask(0), status="done", code=0, score=0.5)
