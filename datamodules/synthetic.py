@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Generator, Tensor
 
 from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import Sample
@@ -46,7 +44,7 @@ class Digits(DataModule):
         channels: int = 1,
         batch_size: int = 32,
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
     ) -> None:
         super().__init__(batch_size, 0, True, seed, augment)
         if size < 8 or channels not in (1, 3):
@@ -84,9 +82,7 @@ class Drawn(DataModule):
         InputError: If `count` is below 10.
     """
 
-    def __init__(
-        self, count: int, batch_size: int, seed: int, augment: Callable[[Tensor, Any, Generator], Sample]
-    ) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int, augment: Callable[..., Sample]) -> None:
         super().__init__(batch_size, 0, True, seed, augment)
         if count < 10:
             raise InputError(f"data.count must be at least 10, got {count}")
@@ -128,7 +124,7 @@ class Scenes(Drawn):
         channels: int = 3,
         batch_size: int = 8,
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
     ) -> None:
         super().__init__(count, batch_size, seed, augment)
         if size < 48 or channels not in (1, 3) or target not in ("boxes", "mask", "labels"):
@@ -210,7 +206,7 @@ class Tones(Drawn):
         noise: float = 0.3,
         batch_size: int = 32,
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = AudioAugment(),
+        augment: Callable[..., Sample] = AudioAugment(),
     ) -> None:
         super().__init__(count, batch_size, seed, augment)
         self.noise = noise

@@ -19,6 +19,7 @@ from torchmetrics.classification import (
 from backbones.base import Backbone
 from foundation.parallel.collectives import mean_over_ranks
 from foundation.structures import Batch, Features, Prediction, Spec, require_range
+from foundation.targets.kinds import TARGETS
 from heads.linear import Pooled
 from tasks.base import Task
 from tasks.optim.class_weights import class_weights as weigh
@@ -64,7 +65,7 @@ class Classification(Task):
         require_range("task.label_smoothing", label_smoothing, 0, 1, below=True)
         require_range("task.threshold", threshold, 0, 1)
         self.label_smoothing, self.threshold = label_smoothing, threshold
-        self.mixing = Mixing(mixup, cutmix, spec.num_classes)
+        self.mixing = Mixing(mixup, cutmix, spec.num_classes, TARGETS[spec.target])
         self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
         self.multilabel = spec.target == "labels"
         self.head = Pooled(backbone.channels, spec.num_classes, dropout)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
-from torch import Generator, Tensor
 
 from datamodules.base.dataset import ItemDataset, Sample
 from datamodules.base.validation import Checked
@@ -22,6 +21,7 @@ from datamodules.loading.workers import Crew, batch_bytes, fitting, open_files, 
 from datamodules.splits.splits import Item
 from foundation.run_state import RunState
 from foundation.structures import InputError, Spec, pluralize
+from foundation.targets.kinds import TARGETS
 
 log = logging.getLogger("resmet")
 
@@ -62,7 +62,7 @@ class DataModule(Checked, ABC):
         num_workers: int | None,
         cache: Mode | bool,
         seed: int,
-        augment: Callable[[Tensor, Any, Generator], Sample],
+        augment: Callable[..., Sample],
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:
@@ -203,12 +203,12 @@ class DataModule(Checked, ABC):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the tensors of a batch; Lightning's own way looks at every name and number in it, too."""
-        return batch if device.type == "cpu" else to_device(batch, device)
+        return batch if device.type == "cpu" else to_device(batch, device, TARGETS[self.spec.target])
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Lightning calls this with every batch: make the changes that were drawn for its items."""
         if (changes := batch.pop(CHANGES, None)) is not None:
-            self.augment.transform(batch, changes)  # type: ignore[attr-defined]  # only a RandomTransform makes any
+            self.augment.transform(batch, changes, TARGETS[self.spec.target])  # type: ignore[attr-defined]  # only a RandomTransform makes any
         return batch
 
     def teardown(self, stage: str) -> None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
@@ -15,7 +14,9 @@ from datamodules.cache.cache import CachedItems
 from datamodules.loading.sampler import Draw
 from datamodules.splits.splits import Item
 from datamodules.transforms.base import RandomTransform
-from foundation.structures import IGNORE, InputError, Sample
+from foundation.structures import InputError, Sample
+from foundation.targets.base import TargetKind
+from foundation.targets.kinds import TARGETS
 
 if TYPE_CHECKING:
     from datamodules.base.datamodule import DataModule
@@ -31,6 +32,11 @@ class ItemDataset(Dataset):
         self.data, self.items, self.random = data, items, random
         self.cached = CachedItems(len(items))
         self.shapes: dict[int, tuple[int, ...]] = {}
+
+    @property
+    def kind(self) -> TargetKind:
+        """The kind of the items' targets."""
+        return TARGETS[self.data.spec.target]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -67,7 +73,9 @@ class ItemDataset(Dataset):
         if self.random and epoch >= self.data.no_augment_epochs:
             generator.manual_seed(seed_of(self.data.seed, epoch, index))
             if isinstance(change, RandomTransform) and change.batched:
-                signal, target, row = change.make_params(signal, target, generator)
+                signal, target, row = change.make_params(signal, target, generator, self.kind)
+            elif isinstance(change, RandomTransform):
+                signal, target = change(signal, target, generator, self.kind)
             else:
                 signal, target = change(signal, target, generator)
         return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1), row
@@ -109,18 +117,7 @@ def try_load(job: tuple[str, ItemDataset, int]) -> Sample | InputError:
         return error
 
 
-def tally(target: Any, classes: int) -> Tensor:
-    """How much of every class a target holds: items, objects or pixels, int64 (classes,)."""
-    if isinstance(target, dict):
-        return torch.bincount(target["labels"], minlength=classes)
-    if isinstance(target, Tensor) and target.ndim == 2:
-        return torch.bincount(target[target != IGNORE].flatten().long(), minlength=classes)
-    if isinstance(target, Tensor) and target.ndim == 1:
-        return target.long()
-    return torch.bincount(torch.tensor([int(target)]), minlength=classes)
-
-
-def size_of(sample: Sample) -> int:
-    """Bytes that a sample takes."""
-    tensors = [sample[0], *(sample[1].values() if isinstance(sample[1], dict) else [sample[1]])]
+def size_of(sample: Sample, kind: TargetKind) -> int:
+    """Returns the bytes of a sample's tensors."""
+    tensors = [sample[0], *kind.encode(sample[1]).values()]
     return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))

@@ -16,6 +16,7 @@ from datamodules.decoding.image import TIFF, extremes, read_header, read_placed,
 from datamodules.decoding.resize import Placement
 from datamodules.splits.splits import Splits
 from foundation.structures import InputError, Spec
+from foundation.targets.kinds import TARGETS
 
 
 class ImageDataModule(FileDataModule):
@@ -81,7 +82,7 @@ class ImageDataModule(FileDataModule):
         window = self.common_window(headers)
         kinds = {"mask": "masks"}.get(self.kind, self.kind)
         turned = [path.name for path, header in headers.items() if header.orientation != 1]
-        if turned and self.kind in ("boxes", "mask"):
+        if turned and not TARGETS[self.kind].whole_item:
             self.notes.append(
                 f"images stored turned (EXIF) are set upright, {len(turned)} of them, such as {turned[0]}; their {kinds} are taken "
                 "as drawn on the upright picture, unless their width and height say otherwise"

@@ -17,7 +17,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from datamodules.base.box_statistics import measure
-from datamodules.base.dataset import ItemDataset, size_of, tally, try_load
+from datamodules.base.dataset import ItemDataset, size_of, try_load
 from datamodules.cache.cache import Cache, Mode
 from datamodules.cache.directory import item_key
 from datamodules.splits.splits import Item
@@ -157,12 +157,12 @@ class Checked(LightningDataModule):
                 if isinstance(result, InputError):
                     wrong[name][index] = str(result)
                     continue
-                held = tally(result[1], len(counts))
+                held = items.kind.counts(result[1], len(counts))
                 items.shapes[index] = tuple(result[0].shape[1:])
                 if name == "train":
                     counts += held
-                    objects += [result[1]] if isinstance(result[1], dict) else []
-                cache.store(name, index, result, held, size_of(result))
+                    objects += [result[1]] if items.kind.has_boxes else []
+                cache.store(name, index, result, held, size_of(result, items.kind))
         self.whole, self.cached = cache.is_complete(), cache.describe()
         return counts, objects
 
@@ -176,7 +176,7 @@ class Checked(LightningDataModule):
                     continue
                 for label, number in file.counts(key).items():
                     counts[label] += number
-                if TARGETS[self.spec.target].has_boxes:
+                if items.kind.has_boxes:
                     objects.append(items.cached.target(index) or items.sample(index)[1])
         return counts, objects
 
@@ -184,7 +184,8 @@ class Checked(LightningDataModule):
         """About how many bytes the `missing` items will take, from some of them."""
         some = missing[:: max(1, len(missing) // SAMPLED)] if self.cache in ("auto", "disk") else []
         found = [try_load((name, self.splits[name], index)) for name, index in some if self.key_file(name, index)]
-        sizes = [size_of(sample) for sample in found if not isinstance(sample, InputError)]
+        kind = TARGETS[self.spec.target]
+        sizes = [size_of(sample, kind) for sample in found if not isinstance(sample, InputError)]
         return sum(sizes) * len(missing) // max(1, len(sizes))
 
     def key_file(self, name: str, index: int) -> bool:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Generator, Tensor
+from typing import Literal
 
 from datamodules.base.audio import AudioDataModule
 from datamodules.base.csv_columns import recognize_table
@@ -51,7 +49,7 @@ class AudioCsv(AudioDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = AudioAugment(),
+        augment: Callable[..., Sample] = AudioAugment(),
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Generator, Tensor
+from typing import Literal
 
 from datamodules.base.audio import AudioDataModule
 from datamodules.base.class_folders import read_class_folders, recognize_class_folders
@@ -46,7 +44,7 @@ class AudioFolder(AudioDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = AudioAugment(),
+        augment: Callable[..., Sample] = AudioAugment(),
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:

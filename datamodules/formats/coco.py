@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Generator, Tensor
-
 from datamodules.base.boxes import BoxDataModule, Objects, names_in, stored_frame
 from datamodules.base.dataset import Sample
 from datamodules.base.recognition import FormatMatch, Tree
@@ -66,7 +64,7 @@ class Coco(BoxDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
         on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(

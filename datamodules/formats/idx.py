@@ -6,11 +6,10 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
 
 from datamodules.base.dataset import Sample
 from datamodules.base.files import FileDataModule
@@ -57,7 +56,7 @@ class Idx(FileDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Generator, Tensor
 
 from datamodules.base.csv_columns import recognize_table
 from datamodules.base.csv_table import Table, natural, read_classes, refuse_one_class
@@ -68,7 +67,7 @@ class ImageCsv(ImageDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Generator, Tensor
+from typing import Literal
 
 from datamodules.base.class_folders import read_class_folders, recognize_class_folders
 from datamodules.base.dataset import Sample
@@ -49,7 +47,7 @@ class ImageFolder(ImageDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
         on_error: Literal["stop", "skip"] = "stop",
         balanced: bool = False,
     ) -> None:

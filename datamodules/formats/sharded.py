@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
-from torch import Generator, Tensor
 
 from datamodules.base.datamodule import DataModule, world_position
 from datamodules.base.dataset import ItemDataset, Sample
@@ -30,6 +29,7 @@ from datamodules.shards.sampler import ShardBatches
 from datamodules.splits.splits import Item
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import InputError, Spec, first_line
+from foundation.targets.kinds import TARGETS
 
 LARGEST_MANIFEST = 256 << 20
 """Bytes; a million shards fit."""
@@ -111,7 +111,7 @@ class Sharded(DataModule):
         batch_size: int = 32,
         num_workers: int | None = None,
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
         on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(batch_size, num_workers, False, seed, augment, on_error)
@@ -191,7 +191,7 @@ class Sharded(DataModule):
         shard, place = item.target
         members = self.shards.open(shard).members(place)
         try:
-            sample = decode(members)
+            sample = decode(members, TARGETS[self.spec.target])
             check_sample(sample, self.spec)
             return sample
         except (ValueError, TypeError, KeyError, OverflowError) as error:

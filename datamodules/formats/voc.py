@@ -4,10 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from xml.etree import ElementTree
-
-from torch import Generator, Tensor
 
 from datamodules.base.boxes import BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
@@ -60,7 +58,7 @@ class Voc(BoxDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
         on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(

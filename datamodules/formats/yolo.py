@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from torch import Generator, Tensor
-
 from datamodules.base.boxes import Box, BoxDataModule, Objects, names_in
 from datamodules.base.dataset import Sample
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
@@ -53,7 +51,7 @@ class Yolo(BoxDataModule):
         num_workers: int | None = None,
         cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
         seed: int = 0,
-        augment: Callable[[Tensor, Any, Generator], Sample] = Augment(),
+        augment: Callable[..., Sample] = Augment(),
         on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from datamodules.loading.collate import UNREADABLE, collate, collate_packed, unp
 from datamodules.loading.sampler import Batches, Draw
 from datamodules.loading.workers import SHARED, Crew
 from foundation.structures import RunError
+from foundation.targets.kinds import TARGETS
 
 POLL = 5.0
 """Seconds after which workers that bring nothing are looked at."""
@@ -59,7 +61,8 @@ class Loader:
     def __init__(self, items: ItemDataset, batches: Batches, crew: Crew, lost: Callable[[list[str]], None]) -> None:
         self.dataset, self.batch_sampler, self.crew, self.lost = items, batches, crew, lost
         self.num_workers = crew.num_workers
-        self.collate_fn = collate
+        self.kind = TARGETS[items.data.spec.target]
+        self.collate_fn = partial(collate, kind=self.kind)
         self.todo = Rest(batches)
         self.children: list[Any] = []
         self.inner: DataLoader | None = None
@@ -96,7 +99,7 @@ class Loader:
             except StopIteration:
                 return
             self.todo.place += 1
-            batch = unpack(batch)
+            batch = unpack(batch, self.kind) if self.num_workers else batch
             if missing := batch.pop(UNREADABLE, None):
                 self.lost(missing)
             yield batch
@@ -111,7 +114,7 @@ class Loader:
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 prefetch_factor=self.crew.ahead if self.num_workers else None,
-                collate_fn=collate_packed if self.num_workers else self.collate_fn,
+                collate_fn=partial(collate_packed, kind=self.kind) if self.num_workers else self.collate_fn,
                 pin_memory=self.crew.pin,
                 timeout=POLL if self.num_workers else 0,
             )

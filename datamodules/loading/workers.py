@@ -79,7 +79,7 @@ def batch_bytes(items: ItemDataset, batch_size: int) -> int:
     sizes = []
     for place in places:
         try:
-            sizes.append(size_of(items[0, place][:2]))
+            sizes.append(size_of(items[0, place][:2], items.kind))
         except InputError:  # it is left out, or stops the run, when its turn comes
             continue
     return max(sizes, default=0) * min(batch_size, len(items))

@@ -17,39 +17,39 @@ from torch import Tensor
 
 from datamodules.base.dataset import Sample
 from foundation.structures import Spec
+from foundation.targets.base import TargetKind
+from foundation.targets.kinds import TARGETS
 
 Members = dict[str, bytes]
 """``input.npy`` or ``input.png``; ``target.npy`` (a mask, or 0 and 1 a class) or ``target.boxes.npy`` and ``target.labels.npy``; ``json``."""
 
 
-def encode(sample: Sample, name: str, group: str, png: bool = False) -> Members:
+def encode(sample: Sample, kind: TargetKind, name: str, group: str, png: bool = False) -> Members:
     """An input and its target as bytes, of the types that they have; grey and RGB pictures of 8 bits as PNG where that is asked for."""
     signal, target = sample
     about: dict[str, Any] = {"name": name, "group": group}
     picture = png and signal.ndim == 3 and signal.shape[0] in (1, 3) and signal.dtype == torch.uint8
     members = {"input.png": png_bytes(signal)} if picture else {"input.npy": array_bytes(signal)}
-    if isinstance(target, Tensor):
-        members["target.npy"] = array_bytes(target)
-    elif isinstance(target, dict):
-        members |= {f"target.{key}.npy": array_bytes(value) for key, value in target.items()}
-    else:
-        about["label"] = int(target)
+    for key, part in kind.encode(target).items():
+        if isinstance(part, Tensor):
+            members[f"{key}.npy"] = array_bytes(part)
+        else:
+            about[key] = part
     return members | {"json": json.dumps(about).encode()}
 
 
-def decode(members: Mapping[str, memoryview]) -> Sample:
+def decode(members: Mapping[str, memoryview], kind: TargetKind) -> Sample:
     """The inverse of `encode`.
 
     Raises:
+        KeyError: If a member of the target is absent.
         ValueError: If a member is absent or is not what it should be.
     """
     if not {"input.npy", "input.png"} & set(members):
         raise ValueError(f"there is no input.npy or input.png among {sorted(members)}")
     signal = read_array(members["input.npy"]) if "input.npy" in members else read_png(members["input.png"])
-    if "target.npy" in members:
-        return signal, read_array(members["target.npy"])
-    parts = {key[7:-4]: read_array(value) for key, value in members.items() if key.startswith("target.")}
-    return signal, parts or about(members).get("label")
+    parts = {name[:-4]: read_array(content) for name, content in members.items() if name.startswith("target.")}
+    return signal, kind.decode(about(members) | parts)
 
 
 def about(members: Mapping[str, memoryview]) -> dict[str, Any]:
@@ -125,26 +125,5 @@ def check_sample(sample: Sample, spec: Spec) -> None:
     signal, target = sample
     if signal.ndim != spec.ndim + 1 or signal.shape[0] != spec.channels:
         raise ValueError(f"an input {tuple(signal.shape)}: {spec.channels} channels over {spec.ndim} axes are promised")
-    fits = {"label": label_fits, "labels": labels_fit, "boxes": boxes_fit, "mask": mask_fits}[spec.target]
-    if not fits(target, spec, signal):
+    if not TARGETS[spec.target].is_valid(target, spec.num_classes, tuple(signal.shape[1:])):
         raise ValueError(f"its target is no {spec.target} of {spec.num_classes} classes")
-
-
-def label_fits(target: Any, spec: Spec, signal: Tensor) -> bool:
-    return isinstance(target, int) and not isinstance(target, bool) and 0 <= target < spec.num_classes
-
-
-def labels_fit(target: Any, spec: Spec, signal: Tensor) -> bool:
-    return isinstance(target, Tensor) and target.shape == (spec.num_classes,)
-
-
-def mask_fits(target: Any, spec: Spec, signal: Tensor) -> bool:
-    return isinstance(target, Tensor) and target.shape == signal.shape[1:] and not target.is_floating_point()
-
-
-def boxes_fit(target: Any, spec: Spec, signal: Tensor) -> bool:
-    if not isinstance(target, dict) or set(target) != {"boxes", "labels"}:
-        return False
-    boxes, labels = target["boxes"], target["labels"]
-    whole = boxes.shape == (len(labels), 4) and labels.ndim == 1 and labels.dtype == torch.int64
-    return whole and bool(((labels >= 0) & (labels < spec.num_classes)).all())

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from foundation.structures import InputError, Spec
+from foundation.targets.kinds import TARGETS
 
 FILE = "manifest.json"
 FORMAT = "resmet-shards-1"
-KINDS = ("label", "labels", "boxes", "mask")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}\.tar")
 """No folder, no drive, no scheme: a shard lies beside its manifest, or nowhere."""
 
@@ -112,6 +112,6 @@ def read_spec(values: dict[str, Any]) -> Spec:
         )
     if not all(isinstance(x, (int, float)) for x in (*spec.mean, *spec.std, *spec.window, *spec.box_side_quantiles)):
         raise InputError("mean, std, window or sides of its spec are no numbers")
-    if spec.target not in KINDS or not spec.class_names or not all(isinstance(n, str) for n in spec.class_names):
-        raise InputError(f"its spec needs class_names and a target out of {', '.join(KINDS)}")
+    if spec.target not in TARGETS or not spec.class_names or not all(isinstance(n, str) for n in spec.class_names):
+        raise InputError(f"its spec needs class_names and a target out of {', '.join(TARGETS)}")
     return spec

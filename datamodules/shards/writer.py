@@ -20,8 +20,9 @@ from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import ItemDataset
 from datamodules.shards.cache import checksum
 from datamodules.shards.codec import Members, encode
-from datamodules.shards.manifest import FILE, KINDS, Manifest, Shard
+from datamodules.shards.manifest import FILE, Manifest, Shard
 from foundation.structures import InputError
+from foundation.targets.kinds import TARGETS
 
 AT_ONCE = 64
 """Items that are opened side by side."""
@@ -66,7 +67,7 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, pictures: str =
         raise InputError(f"pictures must be npy or png, got {pictures!r}")
     folder = claim_folder(out)
     data.prepare()
-    if data.spec.target not in KINDS:
+    if data.spec.target not in TARGETS:
         raise InputError(
             "joint data is not packed as one: pack each part by itself, and name the packed parts in data=joint"
         )
@@ -131,7 +132,7 @@ def encoded(items: ItemDataset, seed: int, png: bool) -> Iterator[Members]:
 
     def one(index: int) -> Members:
         item = items.items[index]
-        return encode(items.sample(index), items.name(index), item.group, png)
+        return encode(items.sample(index), items.kind, items.name(index), item.group, png)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for start in range(0, len(order), AT_ONCE):

@@ -37,18 +37,6 @@ def inverse_affine_matrix(
     return x * cos, x * sin, -x * (cos * right + sin * down), -y * sin, y * cos, y * (sin * right - cos * down)
 
 
-def transform_boxes(boxes: Tensor, matrix: Matrix, height: int, width: int) -> Tensor:
-    """Boxes (K, 4) as x1, y1, x2, y2 in pixels -> the axis-aligned boxes around the transformed ones, clamped to the image."""
-    a, b, c, d, e, f = matrix
-    determinant = a * e - b * d
-    center = torch.tensor([width / 2, height / 2])
-    forward = torch.tensor([[e, -d], [-b, a]]) / determinant
-    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].float().reshape(-1, 4, 2) - center - torch.tensor([c, f])
-    corners = (corners[..., :1] * forward[0] + corners[..., 1:] * forward[1]) + center
-    low, high = corners.amin(1), corners.amax(1)
-    return torch.cat([low, high], 1).clamp_(torch.zeros(4), torch.tensor([width, height] * 2))
-
-
 def warp(
     images: Tensor, masks: Tensor | None, sizes: Sequence[tuple[int, ...]], matrices: Tensor, factors: Tensor
 ) -> None:

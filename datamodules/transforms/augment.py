@@ -9,9 +9,11 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import RandAugment, RandomErasing, TrivialAugmentWide
 
-from datamodules.transforms.affine import adjust_color, flip, inverse_affine_matrix, transform_boxes, warp
+from datamodules.transforms.affine import adjust_color, flip, inverse_affine_matrix, warp
 from datamodules.transforms.base import Params, RandomTransform, uniform
 from foundation.structures import Batch, InputError, Spec, require_range
+from foundation.targets.base import TargetKind
+from foundation.targets.kinds import TARGETS
 
 POLICIES = {"randaugment": RandAugment, "trivialaugment": TrivialAugmentWide}
 """Cubuk et al., 2019 (arXiv:1909.13719); Mueller & Hutter, 2021 (arXiv:2103.10158)."""
@@ -80,30 +82,27 @@ class Augment(RandomTransform):
         """Whether anything but cropping is left to `transform`."""
         return bool(self.horizontal_flip or self.vertical_flip or self.is_affine or self.color_jitter)
 
-    def __call__(self, signal: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
+    def __call__(self, signal: Tensor, target: Any, generator: Generator, kind: TargetKind) -> tuple[Tensor, Any]:
         """Returns an augmented copy. `signal` is uint8 (C, H, W); `target` a label, a mask (H, W), or {"boxes", "labels"}."""
-        image, target = super().__call__(signal, target, generator)
+        image, target = super().__call__(signal, target, generator, kind)
         return self.apply_policy(image, generator), target
 
-    def make_params(self, signal: Tensor, target: Any, generator: Generator) -> Params:
+    def make_params(self, signal: Tensor, target: Any, generator: Generator, kind: TargetKind) -> Params:
         """Crops the item and transforms its boxes; the parameters are an affine `Matrix` and the factors of brightness and contrast."""
         if not (self.random_crop or self.transforms_batches):
             return signal, target, None
         ranges = [(0, 1)] * 4 + [(-self.degrees, self.degrees)] + [(-self.translate, self.translate)] * 2
         ranges += [(1 - self.scale, 1 + self.scale)] + [(1 - self.color_jitter, 1 + self.color_jitter)] * 2
         top, left, horizontal, vertical, angle, right, down, scale, *factors = uniform(generator, *ranges)
-        signal, target = self.crop(signal, target, top, left)
+        signal, target = self.crop(signal, target, top, left, kind)
         height, width = signal.shape[-2:]
         flips = horizontal < self.horizontal_flip, vertical < self.vertical_flip
         translation = round(right * width), round(down * height)
         matrix = inverse_affine_matrix(flips, angle, max(scale, MIN_SCALE), translation)
-        if isinstance(target, dict):
-            boxes = transform_boxes(target["boxes"], matrix, height, width)
-            visible = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)  # a box below 2 pixels shows nothing
-            target = {"boxes": boxes[visible], "labels": target["labels"][visible]}
+        target = kind.affine(target, matrix, height, width)
         return signal, target, (*matrix, *factors) if self.transforms_batches else None
 
-    def crop(self, image: Tensor, target: Any, top: float, left: float) -> tuple[Tensor, Any]:
+    def crop(self, image: Tensor, target: Any, top: float, left: float, kind: TargetKind) -> tuple[Tensor, Any]:
         """Crops to `random_crop` pixels at fractions `top` and `left` of the free space; a smaller side is kept whole."""
         height, width = image.shape[-2:]
         side = self.random_crop
@@ -111,16 +110,10 @@ class Augment(RandomTransform):
             return image, target
         new_height, new_width = min(height, side), min(width, side)
         y, x = int(top * (height - new_height + 1)), int(left * (width - new_width + 1))
-        window = (..., slice(y, y + new_height), slice(x, x + new_width))
-        if isinstance(target, dict):
-            target = target | {"boxes": target["boxes"] - torch.tensor([x, y, x, y])}
-        elif isinstance(target, Tensor) and target.ndim == 2:
-            target = target[window]
-        return image[window], target
+        return image[..., y : y + new_height, x : x + new_width], kind.crop(target, y, x, new_height, new_width)
 
-    def transform(self, batch: Batch, params: Tensor) -> None:
-        images, sizes, target = batch["input"], batch["sizes"], batch["target"]
-        masks = target if isinstance(target, Tensor) and target.ndim == 3 else None
+    def transform(self, batch: Batch, params: Tensor, kind: TargetKind) -> None:
+        images, sizes, masks = batch["input"], batch["sizes"], kind.pixel_map(batch["target"])
         matrices, factors = params.float().split([6, 2], 1)
         if self.is_affine:
             warp(images, masks, sizes, matrices, factors)
@@ -147,7 +140,7 @@ class Augment(RandomTransform):
         Raises:
             InputError: If `auto_augment` or `random_erasing` is on and the data is not classification of grayscale or RGB images.
         """
-        if self.batched or (spec.target in ("label", "labels") and spec.channels in (1, 3)):
+        if self.batched or (TARGETS[spec.target].whole_item and spec.channels in (1, 3)):
             return
         name = "random_erasing" if self.auto_augment == "none" else "auto_augment"
         raise InputError(
@@ -185,7 +178,7 @@ class AudioAugment(RandomTransform):
     def check_spec(self, spec: Spec) -> None:
         """Accepts any audio."""
 
-    def make_params(self, signal: Tensor, target: Any, generator: Generator) -> Params:
+    def make_params(self, signal: Tensor, target: Any, generator: Generator, kind: TargetKind) -> Params:
         """The parameters are: samples to shift by, volume factor, noise level, its seed, start and end of the silence."""
         if not (self.shift or self.gain or self.noise or self.time_mask):
             return signal, target, None
@@ -197,7 +190,7 @@ class AudioAugment(RandomTransform):
         first = round(start * (length - silent))
         return signal, target, (round(shift * length), 10 ** (gain / 20), noise, int(seed), first, first + silent)
 
-    def transform(self, batch: Batch, params: Tensor) -> None:
+    def transform(self, batch: Batch, params: Tensor, kind: TargetKind) -> None:
         generator = Generator(batch["input"].device)
         for wave, (shift, factor, noise, seed, start, end) in zip(batch["input"], params.tolist(), strict=True):
             if shift:

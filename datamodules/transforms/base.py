@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from foundation.structures import Batch, Spec
+from foundation.targets.base import TargetKind
 
 Params = tuple[Tensor, Any, Sequence[float] | None]
 """An input, its target, and the parameters of what `RandomTransform.transform` has still to do; None if that is nothing."""
@@ -28,11 +29,11 @@ class RandomTransform(ABC):
         return True
 
     @abstractmethod
-    def make_params(self, signal: Tensor, target: Any, generator: Generator) -> Params:
+    def make_params(self, signal: Tensor, target: Any, generator: Generator, kind: TargetKind) -> Params:
         """Draws the parameters of an item; crops and boxes are transformed at once, since they change sizes and counts."""
 
     @abstractmethod
-    def transform(self, batch: Batch, params: Tensor) -> None:
+    def transform(self, batch: Batch, params: Tensor, kind: TargetKind) -> None:
         """Transforms a batch in place; `params` has one row per item, float64 (N, K) on the CPU."""
 
     @abstractmethod
@@ -43,16 +44,16 @@ class RandomTransform(ABC):
             InputError: If input and target would no longer agree.
         """
 
-    def __call__(self, signal: Tensor, target: Any, generator: Generator) -> tuple[Tensor, Any]:
+    def __call__(self, signal: Tensor, target: Any, generator: Generator, kind: TargetKind) -> tuple[Tensor, Any]:
         """Returns a transformed copy of one item."""
-        signal, target, params = self.make_params(signal, target, generator)
+        signal, target, params = self.make_params(signal, target, generator, kind)
         if params is None:
             return signal, target
-        is_mask = isinstance(target, Tensor) and target.ndim == 2
         batch: Any = {"input": signal[None].clone(), "sizes": [tuple(signal.shape[1:])]}
-        batch["target"] = target[None].clone() if is_mask else [target]
-        self.transform(batch, torch.tensor([params], dtype=torch.float64))
-        return batch["input"][0], batch["target"][0]
+        batch["target"] = kind.collate([target], batch["sizes"][0])
+        self.transform(batch, torch.tensor([params], dtype=torch.float64), kind)
+        pixels = kind.pixel_map(batch["target"])
+        return batch["input"][0], target if pixels is None else pixels[0]
 
 
 def uniform(generator: Generator, *ranges: tuple[float, float]) -> list[float]:

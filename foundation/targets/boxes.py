@@ -50,9 +50,9 @@ class BoxesTarget(TargetKind):
         return target | {"boxes": target["boxes"] - torch.tensor([left, top, left, top])}
 
     def affine(self, target: Any, matrix: Matrix, height: int, width: int) -> Any:
-        boxes = affine_boxes(target["boxes"], matrix, height, width)
-        keep = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)  # a smaller part of an object shows nothing of it
-        return {"boxes": boxes[keep], "labels": target["labels"][keep]}
+        boxes = transform_boxes(target["boxes"], matrix, height, width)
+        visible = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)  # a box below 2 pixels shows nothing
+        return {"boxes": boxes[visible], "labels": target["labels"][visible]}
 
     def encode(self, target: Any) -> dict[str, Tensor | int]:
         return {f"target.{key}": value for key, value in target.items()}
@@ -98,13 +98,13 @@ class BoxesTarget(TargetKind):
         return prediction | {"boxes": prediction["boxes"] * factor}
 
 
-def affine_boxes(boxes: Tensor, matrix: Matrix, height: int, width: int) -> Tensor:
-    """Returns the upright boxes (K, 4) around the warped `boxes`, clipped to the image; x1, y1, x2, y2 in pixels."""
+def transform_boxes(boxes: Tensor, matrix: Matrix, height: int, width: int) -> Tensor:
+    """Boxes (K, 4) as x1, y1, x2, y2 in pixels -> the axis-aligned boxes around the transformed ones, clamped to the image."""
     a, b, c, d, e, f = matrix
     determinant = a * e - b * d
-    middle = torch.tensor([width / 2, height / 2])
+    center = torch.tensor([width / 2, height / 2])
     forward = torch.tensor([[e, -d], [-b, a]]) / determinant
-    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].float().reshape(-1, 4, 2) - middle - torch.tensor([c, f])
-    corners = (corners[..., :1] * forward[0] + corners[..., 1:] * forward[1]) + middle
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].float().reshape(-1, 4, 2) - center - torch.tensor([c, f])
+    corners = (corners[..., :1] * forward[0] + corners[..., 1:] * forward[1]) + center
     low, high = corners.amin(1), corners.amax(1)
     return torch.cat([low, high], 1).clamp_(torch.zeros(4), torch.tensor([width, height] * 2))

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 from torch.distributions import Beta
-from torch.nn.functional import one_hot
 
 from foundation.structures import Batch, InputError
+from foundation.targets.base import TargetKind
 
 
 class Mixing:
@@ -19,23 +19,24 @@ class Mixing:
         cutmix: Of Beta(cutmix, cutmix), from which the share of a cut is drawn; 0 is off. Source: Yun et al., 2019
             (arXiv:1905.04899). With both, a coin decides at every step.
         num_classes: Number of classes.
+        kind: The kind of target.
 
     Raises:
         InputError: If `mixup` or `cutmix` is negative.
     """
 
-    def __init__(self, mixup: float, cutmix: float, num_classes: int) -> None:
+    def __init__(self, mixup: float, cutmix: float, num_classes: int, kind: TargetKind) -> None:
         for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
             if not alpha >= 0:
                 raise InputError(f"task.{name} must not be negative, got {alpha}")
-        self.mixup, self.cutmix, self.num_classes = mixup, cutmix, num_classes
+        self.mixup, self.cutmix, self.num_classes, self.kind = mixup, cutmix, num_classes, kind
 
     def __call__(self, batch: Batch) -> Batch:
         """`batch` with a mixed input and shares (N, C) of 0..1 as its target; unchanged when both are off."""
         if not (self.mixup or self.cutmix):
             return batch
         x, target = batch["input"], batch["target"]
-        shares = (one_hot(target, self.num_classes) if target.ndim == 1 else target).float()
+        shares = self.kind.one_hot(target, self.num_classes)
         cuts = bool(self.cutmix) and (not self.mixup or bool(torch.rand(()) < 0.5))
         alpha = torch.tensor(float(self.cutmix if cuts else self.mixup))
         share = float(Beta(alpha, alpha).sample())

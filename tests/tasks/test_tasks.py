@@ -9,6 +9,7 @@ from datamodules.joint import JointDataModule
 from datamodules.loading.collate import collate
 from datamodules.synthetic import Digits, Scenes, Tones
 from foundation.structures import IGNORE, InputError, Spec
+from foundation.targets.kinds import TARGETS
 from tasks.audio import Audio
 from tasks.classification import Classification
 from tasks.detection import Detection
@@ -107,7 +108,7 @@ def test_segmentation_takes_any_size(size: tuple[int, int], names: tuple[str, ..
     spec = Spec(**RGB, class_names=names, target="mask")
     task = Segmentation(net(spec, stem=stem), spec).eval()
     image, mask = torch.zeros(3, *size, dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
-    batch = collate([(image, mask, "a"), (image[:, :1, :1], mask[:1, :1], "b")])
+    batch = collate([(image, mask, "a"), (image[:, :1, :1], mask[:1, :1], "b")], TARGETS["mask"])
     masks = [said["mask"].shape for said in task(batch)]
     assert masks == [torch.Size(size), torch.Size((1, 1))]
     assert all(torch.isfinite(v) for v in task.losses(task.encode(batch), batch).values())
@@ -120,7 +121,7 @@ def test_ignored_pixels_touch_neither_loss_nor_score(names: tuple[str, ...]) -> 
     image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     mask = torch.randint(0, 2, (32, 32), dtype=torch.uint8)
     mask[:16] = IGNORE
-    features = task.encode(collate([(image, mask, "x")]))
+    features = task.encode(collate([(image, mask, "x")], TARGETS["mask"]))
     head = task.head
     logits = head(features).detach()
     other = logits.clone()
@@ -128,7 +129,7 @@ def test_ignored_pixels_touch_neither_loss_nor_score(names: tuple[str, ...]) -> 
     results = []
     for values in (logits, other):
         task.logits = lambda features, batch, values=values: values  # type: ignore[method-assign]
-        batch = collate([(image, mask, "x")])
+        batch = collate([(image, mask, "x")], TARGETS["mask"])
         losses = task.losses(features, batch)
         task.update("test", task.predict(features, batch), batch)
         results.append((float(sum(losses.values())), task.results("test")))
@@ -136,7 +137,7 @@ def test_ignored_pixels_touch_neither_loss_nor_score(names: tuple[str, ...]) -> 
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
     assert results[0][1] == results[1][1]
     del task.logits
-    empty = collate([(image, torch.full((32, 32), IGNORE, dtype=torch.uint8), "x")])
+    empty = collate([(image, torch.full((32, 32), IGNORE, dtype=torch.uint8), "x")], TARGETS["mask"])
     assert all(torch.isfinite(v) for v in task.losses(task.encode(empty), empty).values())
 
 
@@ -144,7 +145,7 @@ def test_detection_without_any_object_has_finite_losses() -> None:
     spec = Spec(**RGB, class_names=("a",), target="boxes")
     task = make(Detection, spec).train()
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    batch = collate([(torch.zeros(3, 64, 64, dtype=torch.uint8), nothing, "x")] * 2)
+    batch = collate([(torch.zeros(3, 64, 64, dtype=torch.uint8), nothing, "x")] * 2, TARGETS["boxes"])
     losses = task.losses(task.encode(batch), batch)
     sum(losses.values()).backward()
     assert all(torch.isfinite(v) for v in losses.values())
@@ -158,7 +159,7 @@ def test_detection_learns_the_ids_that_it_is_given() -> None:
     image = torch.full((3, 64, 64), 30, dtype=torch.uint8)
     image[:, 16:48, 16:48] = 220
     target = {"boxes": torch.tensor([[16.0, 16.0, 48.0, 48.0]]), "labels": torch.tensor([0])}
-    batch = collate([(image, target, "x")] * 2)
+    batch = collate([(image, target, "x")] * 2, TARGETS[spec.target])
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3)
     for _ in range(60):
         optimizer.zero_grad()

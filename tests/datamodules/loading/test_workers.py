@@ -26,6 +26,7 @@ from datamodules.loading.workers import MOST, Crew, batch_bytes, fitting, open_f
 from datamodules.synthetic import Digits, Scenes
 from datamodules.transforms.augment import Augment
 from foundation.hardware import cores
+from foundation.targets.kinds import TARGETS
 
 ROOT = Path(__file__).parents[3]
 MB = 1_000_000
@@ -172,7 +173,8 @@ def test_boxes_cross_in_few_files() -> None:
     data.num_workers = 1
     data.prepare()
     items = data.splits["val"].__getitems__([(0, i) for i in range(12)])
-    plain, packed = collate(items), unpack(collate_packed(items))
+    kind = TARGETS["boxes"]
+    plain, packed = collate(items, kind), unpack(collate_packed(items, kind), kind)
     assert packed.keys() == plain.keys()
     for one, other in zip(plain["target"], packed["target"], strict=True):
         assert all(torch.equal(one[key], other[key]) for key in ("boxes", "labels"))
@@ -180,7 +182,7 @@ def test_boxes_cross_in_few_files() -> None:
     open_now = len(os.listdir("/proc/self/fd"))
     batches += list(data.loader("train"))
     assert len(os.listdir("/proc/self/fd")) - open_now < 8 * len(batches)
-    assert unpack(collate_packed([])) == {"names": []}
+    assert unpack(collate_packed([], kind), kind) == {"names": []}
 
 
 def children() -> int:

@@ -11,6 +11,7 @@ from datamodules.decoding.resize import place
 from datamodules.synthetic import Scenes
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import IGNORE, InputError, Spec
+from foundation.targets.kinds import TARGETS
 
 SHARE = st.floats(0, 0.5)
 
@@ -26,12 +27,14 @@ def scene() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_masks_and_boxes_stay_on_the_object(seed: int, rotate: float, scale: float, shift: float, crop: int) -> None:
     image, mask, boxes = scene()
     change = Augment(0.5, 0.5, rotate, scale, shift, 0.0, crop)
-    moved, moved_mask = change(image, mask, Generator().manual_seed(seed))
+    moved, moved_mask = change(image, mask, Generator().manual_seed(seed), TARGETS["mask"])
     assert moved.shape[1:] == moved_mask.shape
     valid = moved_mask != IGNORE
     if valid.any():
         assert ((moved[0] > 127) == (moved_mask == 1))[valid].float().mean() > 0.93
-    _, target = change(image, {"boxes": boxes, "labels": torch.tensor([0])}, Generator().manual_seed(seed))
+    _, target = change(
+        image, {"boxes": boxes, "labels": torch.tensor([0])}, Generator().manual_seed(seed), TARGETS["boxes"]
+    )
     height, width = moved.shape[1:]
     if len(target["boxes"]):
         x1, y1, x2, y2 = target["boxes"][0].tolist()
@@ -48,20 +51,22 @@ def test_masks_and_boxes_stay_on_the_object(seed: int, rotate: float, scale: flo
 def test_the_same_generator_the_same_change() -> None:
     image, mask, _ = scene()
     change = Augment(0.5, 0.5, 20, 0.3, 0.2, 0.2)
-    first, second, third = (change(image, mask, Generator().manual_seed(seed))[0] for seed in (4, 4, 5))
+    first, second, third = (
+        change(image, mask, Generator().manual_seed(seed), TARGETS["mask"])[0] for seed in (4, 4, 5)
+    )
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
-    assert torch.equal(Augment()(image, 3, Generator())[0], image)
+    assert torch.equal(Augment()(image, 3, Generator(), TARGETS["label"])[0], image)
 
 
 def test_sound() -> None:
     wave = torch.sin(torch.arange(1000) / 5).unsqueeze(0)
     change = AudioAugment(0.2, 6, 0.1)
-    first, second = (change(wave, 1, Generator().manual_seed(3))[0] for _ in range(2))
+    first, second = (change(wave, 1, Generator().manual_seed(3), TARGETS["label"])[0] for _ in range(2))
     assert torch.equal(first, second)
     assert first.shape == wave.shape
     assert torch.isfinite(first).all()
-    assert torch.equal(AudioAugment()(wave, 1, Generator())[0], wave)
+    assert torch.equal(AudioAugment()(wave, 1, Generator(), TARGETS["label"])[0], wave)
 
 
 IMAGES = st.tuples(st.sampled_from([1, 3]), st.integers(8, 70), st.integers(8, 70))
@@ -79,12 +84,12 @@ def test_policies_keep_a_picture_a_picture(shape: tuple[int, int, int], seed: in
     before = image.clone()
     change = Augment(auto_augment=policy, random_erasing=erase)
     state = torch.get_rng_state()
-    moved, label = change(image, 3, Generator().manual_seed(seed))
+    moved, label = change(image, 3, Generator().manual_seed(seed), TARGETS["label"])
     assert (moved.shape, moved.dtype, label) == (image.shape, torch.uint8, 3)
     assert torch.equal(image, before)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(seed + 1)  # what the global generator stands at says nothing
-    assert torch.equal(moved, change(image, 3, Generator().manual_seed(seed))[0])
+    assert torch.equal(moved, change(image, 3, Generator().manual_seed(seed), TARGETS["label"])[0])
     torch.set_rng_state(state)
 
 
@@ -92,7 +97,7 @@ def test_policies_keep_a_picture_a_picture(shape: tuple[int, int, int], seed: in
 def test_policies_do_something(policy: str) -> None:
     image = scene()[0]
     change = Augment(auto_augment=policy)
-    said = [change(image, 0, Generator().manual_seed(seed))[0] for seed in range(20)]
+    said = [change(image, 0, Generator().manual_seed(seed), TARGETS["label"])[0] for seed in range(20)]
     assert len({tuple(moved.flatten().tolist()) for moved in said}) > 10
 
 
@@ -100,7 +105,7 @@ def test_erasing_blackens_one_box() -> None:
     image = torch.full((3, 40, 60), 200, dtype=torch.uint8)
     hit = 0
     for seed in range(20):
-        moved = Augment(random_erasing=0.5)(image, 0, Generator().manual_seed(seed))[0]
+        moved = Augment(random_erasing=0.5)(image, 0, Generator().manual_seed(seed), TARGETS["label"])[0]
         black = (moved == 0).all(0)
         assert ((moved == 200).all(0) | black).all()
         if black.any():
@@ -123,7 +128,9 @@ def test_whatever_the_change_boxes_and_masks_stay_whole(
     corners = torch.rand(5, 2, 2, generator=generator).sort(1).values * torch.tensor([width, height])
     boxes = corners.reshape(5, 4)
     change = Augment(0.5, 0.5, rotate, scale, shift, 0.5, crop)
-    moved, target = change(image, {"boxes": boxes, "labels": torch.arange(5)}, Generator().manual_seed(seed))
+    moved, target = change(
+        image, {"boxes": boxes, "labels": torch.arange(5)}, Generator().manual_seed(seed), TARGETS["boxes"]
+    )
     x1, y1, x2, y2 = target["boxes"].unbind(1)
     assert torch.isfinite(target["boxes"]).all()
     assert (x1 >= 0).all()
@@ -134,7 +141,7 @@ def test_whatever_the_change_boxes_and_masks_stay_whole(
     assert (y2 - y1 >= 2).all()
     assert len(target["labels"]) == len(target["boxes"])
     mask = torch.randint(0, 4, (height, width), dtype=torch.uint8, generator=generator)
-    again, moved_mask = change(image, mask, Generator().manual_seed(seed))
+    again, moved_mask = change(image, mask, Generator().manual_seed(seed), TARGETS["mask"])
     assert torch.equal(again, moved)
     assert moved_mask.shape == moved.shape[1:]
     assert set(moved_mask.unique().tolist()) <= {*mask.unique().tolist(), IGNORE}
@@ -147,7 +154,7 @@ def test_sound_stays_finite_and_as_long(
 ) -> None:
     wave = torch.randn(1, length, generator=Generator().manual_seed(seed)).clamp(-1, 1)
     before = wave.clone()
-    moved = AudioAugment(shift, gain, noise, mask)(wave, 1, Generator().manual_seed(seed))[0]
+    moved = AudioAugment(shift, gain, noise, mask)(wave, 1, Generator().manual_seed(seed), TARGETS["label"])[0]
     assert moved.shape == wave.shape
     assert torch.isfinite(moved).all()
     assert torch.equal(wave, before)
@@ -157,7 +164,11 @@ def test_a_masked_stretch_is_one_and_not_too_long() -> None:
     wave = torch.ones(1, 1000)
     lengths = []
     for seed in range(50):
-        quiet = (AudioAugment(time_mask=0.3)(wave, 1, Generator().manual_seed(seed))[0][0] == 0).nonzero().flatten()
+        quiet = (
+            (AudioAugment(time_mask=0.3)(wave, 1, Generator().manual_seed(seed), TARGETS["label"])[0][0] == 0)
+            .nonzero()
+            .flatten()
+        )
         lengths.append(len(quiet))
         assert not len(quiet) or quiet[-1] - quiet[0] + 1 == len(quiet)
     assert max(lengths) <= 300
@@ -218,8 +229,8 @@ def test_boxes_come_back(height: int, width: int, resize: str) -> None:
 def test_colour_of_any_number_of_channels() -> None:
     """Every channel is a grey picture of its own, all changed alike."""
     image = torch.arange(5 * 8 * 8, dtype=torch.uint8).reshape(5, 8, 8)
-    changed, _ = Augment(color_jitter=0.3)(image, 0, Generator().manual_seed(3))
+    changed, _ = Augment(color_jitter=0.3)(image, 0, Generator().manual_seed(3), TARGETS["label"])
     assert (changed.shape, changed.dtype) == (image.shape, torch.uint8)
-    alone, _ = Augment(color_jitter=0.3)(image[2:3], 0, Generator().manual_seed(3))
+    alone, _ = Augment(color_jitter=0.3)(image[2:3], 0, Generator().manual_seed(3), TARGETS["label"])
     assert torch.equal(changed[2], alone[0])
     assert not torch.equal(changed, image)

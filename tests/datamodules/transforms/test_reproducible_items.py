@@ -22,6 +22,7 @@ from datamodules.loading.collate import CHANGES, collate
 from datamodules.synthetic import Digits, Scenes, Tones
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import IGNORE
+from foundation.targets.kinds import TARGETS
 
 ROOT = Path(__file__).parents[3]
 ALL = Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)
@@ -124,12 +125,12 @@ def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
     data = Scenes("mask", 10, 64, augment=ALL)
     data.prepare()
     items = data.splits["train"]
-    batch = data.on_after_batch_transfer(collate(items.__getitems__([(1, i) for i in range(10)])), 0)
+    batch = data.on_after_batch_transfer(collate(items.__getitems__([(1, i) for i in range(10)]), TARGETS["mask"]), 0)
     data.augment, drawn = (
-        lambda *sample: ALL(*sample),
+        lambda *sample: ALL(*sample, TARGETS["mask"]),
         batch,
     )  # no RandomTransform: every item is changed where it is loaded
-    again = collate(items.__getitems__([(1, i) for i in range(10)]))
+    again = collate(items.__getitems__([(1, i) for i in range(10)]), TARGETS["mask"])
     assert CHANGES not in again
     assert torch.equal(drawn["input"], again["input"])
     assert torch.equal(drawn["target"], again["target"])
@@ -141,10 +142,10 @@ def test_padding_stays_and_says_nothing() -> None:
         for seed, (height, width) in enumerate(shapes):
             image = torch.full((3, height, width), 100 + seed, dtype=torch.uint8)
             mask = torch.randint(0, 3, (height, width), generator=Generator().manual_seed(seed), dtype=torch.uint8)
-            image, mask, row = ALL.make_params(image, mask, Generator().manual_seed(seed))
+            image, mask, row = ALL.make_params(image, mask, Generator().manual_seed(seed), TARGETS["mask"])
             found.append((image, mask, "", 0, row))
-        joined = collate(found)
-        ALL.transform(joined, joined.pop(CHANGES))
+        joined = collate(found, TARGETS["mask"])
+        ALL.transform(joined, joined.pop(CHANGES), TARGETS["mask"])
         return joined
 
     company = batch((30, 40), (50, 20), (50, 20), (9, 9))
@@ -171,7 +172,7 @@ def test_pictures_move_as_torchvision_moves_them(
     image = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic").clamp(0, 255).to(torch.uint8)[0]
     mask = (image[0] // 64).contiguous()
     change = Augment(0.5, 0.5, rotate, scale, shift)
-    moved, moved_mask = change(image, mask, Generator().manual_seed(seed))
+    moved, moved_mask = change(image, mask, Generator().manual_seed(seed), TARGETS["mask"])
     shares = torch.rand(10, generator=Generator().manual_seed(seed), dtype=torch.float64).tolist()
     for flip, share in ((functional.horizontal_flip, shares[2]), (functional.vertical_flip, shares[3])):
         image, mask = (flip(image), flip(mask)) if share < 0.5 else (image, mask)
@@ -202,13 +203,13 @@ def test_colours_change_about_as_torchvisions() -> None:
         shares = torch.rand(10, generator=Generator().manual_seed(seed), dtype=torch.float64).tolist()
         bright, contrast = (0.8 + 0.4 * share for share in shares[8:])
         expected = functional.adjust_contrast(functional.adjust_brightness(image, bright), contrast)
-        changed = Augment(color_jitter=0.2)(image, 0, Generator().manual_seed(seed))[0]
+        changed = Augment(color_jitter=0.2)(image, 0, Generator().manual_seed(seed), TARGETS["label"])[0]
         assert (changed.float() - expected.float()).abs().mean() < 1.5
 
 
 def test_gaps_have_the_pictures_own_mean() -> None:
     image = torch.cat([torch.full((1, 40, 40), value, dtype=torch.uint8) for value in (10, 100, 250)])
-    changed = Augment(degrees=45.0, scale=0.5, translate=0.5)(image, 0, Generator().manual_seed(1))[0]
+    changed = Augment(degrees=45.0, scale=0.5, translate=0.5)(image, 0, Generator().manual_seed(1), TARGETS["label"])[0]
     assert torch.equal(changed, image)
 
 

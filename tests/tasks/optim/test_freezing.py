@@ -13,6 +13,7 @@ from backbones.resnet import ResNet
 from backbones.timm_features import TimmFeatures
 from datamodules.loading.collate import collate
 from foundation.structures import InputError, Spec
+from foundation.targets.kinds import TARGETS
 from heads.linear import Pooled
 from heads.rcnn import RCNN
 from heads.unet import UNet
@@ -130,7 +131,7 @@ def test_what_sleeps_stands_still_and_train_does_not_wake_it() -> None:
 
 def a_batch(count: int = 4, side: int = 64) -> dict:
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
-    return collate([(image, 0, f"item{i}") for i, image in enumerate(images)])
+    return collate([(image, 0, f"item{i}") for i, image in enumerate(images)], TARGETS["label"])
 
 
 def test_kept_features_are_what_the_head_would_have_had() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from backbones.resnet import ResNet
 from datamodules.loading.collate import collate
 from foundation.structures import InputError, Spec
+from foundation.targets.kinds import TARGETS
 from tasks.classification import Classification
 from tasks.optim.class_weights import class_weights
 from tasks.optim.mixup import Mixing
@@ -24,7 +25,7 @@ def test_the_target_is_shared_as_the_input_is(seed: int, ndim: int, alpha: float
     x = torch.zeros(4, *SHAPES[ndim])
     x[1::2] = 1.0
     target = torch.tensor([[1, 0], [0, 1], [1, 0], [0, 1]]) if several else torch.tensor([0, 1, 0, 1])
-    mixing = Mixing(0.0 if cuts else alpha, alpha if cuts else 0.0, 2)
+    mixing = Mixing(0.0 if cuts else alpha, alpha if cuts else 0.0, 2, TARGETS["labels" if several else "label"])
     batch = mixing({"input": x, "target": target, "names": list("abcd")})
     assert batch["input"].shape == x.shape
     assert torch.isfinite(batch["target"]).all()
@@ -37,8 +38,8 @@ def test_the_target_is_shared_as_the_input_is(seed: int, ndim: int, alpha: float
 
 def test_off_changes_nothing_and_the_seed_decides() -> None:
     batch = {"input": torch.rand(4, 3, 8, 8), "target": torch.tensor([0, 1, 2, 0])}
-    assert Mixing(0.0, 0.0, 3)(batch) is batch
-    both = Mixing(1, 1, 3)  # as a command line says it
+    assert Mixing(0.0, 0.0, 3, TARGETS["label"])(batch) is batch
+    both = Mixing(1, 1, 3, TARGETS["label"])  # as a command line says it
     said = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -55,7 +56,9 @@ def test_a_mixed_batch_has_a_finite_loss(target: str) -> None:
     )
     truth = torch.tensor([0, 1, 2]) if target == "label" else torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1]])
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    batch = collate([(x, y if target == "labels" else int(y), "x") for x, y in zip(images, truth, strict=True)])
+    batch = collate(
+        [(x, y if target == "labels" else int(y), "x") for x, y in zip(images, truth, strict=True)], TARGETS[target]
+    )
     for seed in range(4):
         torch.manual_seed(seed)
         mixed = task.mix(batch)
@@ -80,7 +83,7 @@ def test_a_rare_class_of_pixels_weighs_more(names: tuple[str, ...]) -> None:
     plain, balanced = (Segmentation(ResNet(18, width=8), spec, class_weights=kind) for kind in ("none", "balanced"))
     mask = torch.zeros(32, 32, dtype=torch.uint8)
     mask[:3] = 1
-    batch = collate([(torch.zeros(3, 32, 32, dtype=torch.uint8), mask, "x")])
+    batch = collate([(torch.zeros(3, 32, 32, dtype=torch.uint8), mask, "x")], TARGETS["mask"])
     costs = {}
     for name, task in (("plain", plain), ("balanced", balanced)):
         # Sure that everything is the frequent class.
