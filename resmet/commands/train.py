@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from resmet.cli.entrypoint import command
+from resmet.sweeps.arguments import is_sweep
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,6 +55,8 @@ def main() -> NoReturn:
 
 def sweep_if_requested(argv: Sequence[str]) -> int | None:
     """Runs the sweep that `argv` asks for and returns its exit code; None where it asks for a single run."""
-    from resmet.sweeps.command import is_sweep, sweep
+    if not is_sweep(argv[1:]):
+        return None
+    from resmet.sweeps.command import sweep
 
-    return sweep(argv) if is_sweep(argv[1:]) else None
+    return sweep(argv)

@@ -24,8 +24,9 @@ from resmet.cli.config_dir import check_config_dir, config_dirs, search_path_of
 from resmet.cli.console_log import start_log
 from resmet.cli.hydra_state import hide_shared_files, to_plain
 from resmet.cli.messages import translate
-from resmet.cli.options import CONFIG_DIR, MULTIRUN, marked
+from resmet.cli.options import MULTIRUN, marked
 from resmet.cli.validate import check
+from resmet.sweeps.arguments import is_of_sweep, resumed_sweeps
 from resmet.sweeps.scheduler import Scheduler
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space, read_space
@@ -41,25 +42,6 @@ from resmet.sweeps.sweep_dir import (
 
 MOST_COMPOSED = 100
 """Of more combinations than these, not every one is composed beforehand (a tenth of a second each), but every value is."""
-
-
-def is_sweep(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for a sweep; ``-m --help`` and its like are Hydra's."""
-    options = {argument.split("=")[0] for argument in arguments if argument.startswith("-")}
-    if options - {*MULTIRUN, *CONFIG_DIR}:
-        return False
-    return bool(options & set(MULTIRUN)) or any(map(is_of_sweep, arguments)) or bool(resumed_sweeps(arguments))
-
-
-def is_of_sweep(override: str) -> bool:
-    """Whether an override is of the sweep itself, rather than of its trials: ``sweep=``, ``sweep.jobs=``, ``sweep/launcher=``."""
-    return override.split("=")[0].split(".")[0].split("/")[0] == "sweep"
-
-
-def resumed_sweeps(arguments: Sequence[str]) -> list[Path]:
-    """Returns the folders of sweeps that ``resume=`` names."""
-    named = [Path(argument[7:].strip("'\"")) for argument in arguments if argument.startswith("resume=")]
-    return [folder for folder in named if (folder / "sweep.yaml").is_file()]
 
 
 def sweep(argv: Sequence[str]) -> int:

@@ -8,6 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
+from optuna.trial import TrialState
+
 from foundation.storage.atomic import write_bytes
 from resmet.sweeps.trial import Trial, best, ranked
 
@@ -57,9 +60,9 @@ def short_names(keys: Sequence[str]) -> list[str]:
     return [last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)]
 
 
-def write_plots(folder: Path, study: Any) -> None:
+def write_plots(folder: Path, study: optuna.Study) -> None:
     """Writes ``sweep.png``, Optuna's plots of its study: scores by trial, by epoch and by swept key."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not trials:
         return
     import matplotlib as mpl

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Literal
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from foundation.structures import InputError
 from resmet.sweeps.launchers import LocalLauncher, SlurmLauncher
@@ -39,14 +43,12 @@ class Search:
         """Returns the values of trial `number`; None if they are sampled."""
         return None
 
-    def sampler(self, seed: int, number: int) -> Any:
-        """Returns the Optuna sampler for trial `number`."""
+    def sampler(self, seed: int, number: int) -> BaseSampler:
+        """Returns the sampler for trial `number`."""
         raise NotImplementedError
 
-    def pruner(self, epochs: int) -> Any:
-        """Returns the Optuna pruner for trials of at most `epochs` epochs."""
-        from optuna.pruners import NopPruner
-
+    def pruner(self, epochs: int) -> BasePruner:
+        """Returns the pruner for trials of at most `epochs` epochs."""
         return NopPruner()
 
 
@@ -66,14 +68,10 @@ class Grid(Search):
         return space.count()
 
     def fixed_values(self, space: Space, number: int) -> dict[str, str]:
-        return list(space.grid())[number]
+        return next(islice(space.grid(), number, None))
 
-    def sampler(self, seed: int, number: int) -> Any:
-        from optuna.samplers import (
-            RandomSampler,  # samples nothing: all values are fixed. GridSampler ends the study itself
-        )
-
-        return RandomSampler(seed)
+    def sampler(self, seed: int, number: int) -> BaseSampler:
+        return RandomSampler(seed)  # samples nothing: all values are fixed. GridSampler would end the study itself
 
 
 class Optuna(Search):
@@ -118,15 +116,11 @@ class Optuna(Search):
     def total(self, space: Space) -> int:
         return self.trials
 
-    def sampler(self, seed: int, number: int) -> Any:
-        from optuna.samplers import TPESampler
-
+    def sampler(self, seed: int, number: int) -> BaseSampler:
         own = (seed * 1_000_003 + number) % 2**32
         return TPESampler(seed=own, n_startup_trials=self.startup_trials, constant_liar=self.jobs > 1)
 
-    def pruner(self, epochs: int) -> Any:
-        from optuna.pruners import HyperbandPruner, MedianPruner
-
+    def pruner(self, epochs: int) -> BasePruner:
         if self.pruning == "hyperband":
             return HyperbandPruner(min_resource=max(1, self.warmup_epochs), max_resource=max(epochs, 2))
         if self.pruning == "median":

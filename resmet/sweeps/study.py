@@ -7,6 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
 from foundation.structures import InputError, first_line
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Axis, Space, as_text
@@ -33,11 +37,8 @@ class SweepStudy:
     """
 
     def __init__(self, folder: Path, space: Space, search: Search, seed: int, epochs: int) -> None:
-        import optuna
-        from optuna.storages.journal import JournalFileBackend, JournalStorage
-
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.optuna, self.space, self.search, self.seed = optuna, space, search, seed
+        self.space, self.search, self.seed = space, search, seed
         try:
             self.storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
             self.study = optuna.create_study(
@@ -59,7 +60,7 @@ class SweepStudy:
         stored = self.study.get_trials(deepcopy=False)
         return [self.read(frozen) for frozen in stored if RECORD in frozen.user_attrs]
 
-    def read(self, frozen: Any) -> Trial:
+    def read(self, frozen: FrozenTrial) -> Trial:
         """Returns a stored trial.
 
         Raises:
@@ -83,17 +84,18 @@ class SweepStudy:
         if number == len(stored) and fixed is not None:
             self.study.enqueue_trial(fixed)
         self.study.sampler = self.search.sampler(self.seed, number)
-        waiting = self.optuna.trial.TrialState.WAITING
-        asked = number < len(stored) and stored[number].state != waiting  # the sweep died before it was started
+        asked = (
+            number < len(stored) and stored[number].state != TrialState.WAITING
+        )  # the sweep died before it was started
         trial = self.open(number) if asked else self.study.ask()
         for axis in self.space.axes:
             suggest(trial, axis, fixed is not None)
         return Trial(number, self.values(trial.params))
 
-    def open(self, number: int) -> Any:
+    def open(self, number: int) -> optuna.Trial:
         """Returns Optuna's own object for trial `number`."""
         study = self.storage.get_study_id_from_name(NAME)
-        return self.optuna.trial.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study, number))
+        return optuna.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study, number))
 
     def save(self, trial: Trial) -> None:
         """Stores a trial that was started or stopped; one that ended is stored for good."""
@@ -103,11 +105,10 @@ class SweepStudy:
             self.tell(trial)
 
     def tell(self, trial: Trial) -> None:
-        states = self.optuna.trial.TrialState
         if trial.status == "done" and trial.score is not None:
             self.study.tell(trial.number, trial.score, skip_if_finished=True)
         else:
-            state = states.PRUNED if trial.status == "pruned" else states.FAIL
+            state = TrialState.PRUNED if trial.status == "pruned" else TrialState.FAIL
             self.study.tell(trial.number, state=state, skip_if_finished=True)
 
     def report(self, number: int, epoch: int, score: float) -> bool:
@@ -118,7 +119,7 @@ class SweepStudy:
         return trial.should_prune()
 
 
-def suggest(trial: Any, axis: Axis, fixed: bool) -> None:
+def suggest(trial: optuna.Trial, axis: Axis, fixed: bool) -> None:
     """Lets Optuna choose a value of `axis` for `trial`; the values of a grid are fixed texts."""
     if fixed or not axis.numeric:
         trial.suggest_categorical(axis.key, axis.values)
