@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 def run(cfg: "DictConfig") -> None:
     from functools import partial
 
+    import torch
     from hydra.core.hydra_config import HydraConfig
 
     from resmet.data_checks.model.options import DoctorOptions
     from resmet.data_checks.run.run import examine
 
+    torch.set_num_threads(1)  # items are inspected in parallel
     config = HydraConfig.get()
     keys = [word for word in config.overrides.task if word.startswith("data.") and not word.startswith("data.root=")]
     options = DoctorOptions(cfg.root, config.runtime.choices.get("data") or "", keys, cfg.sheet, cfg.json)

@@ -131,7 +131,7 @@ def groups_across_splits(context: CheckContext) -> Iterator[Finding]:
                 splits[str(group)].add(split)
     across = sorted(group for group, own in splits.items() if len(own) > 1)
     if across:
-        table = context.guess.table
+        table = context.guess.match.table
         column = table.columns.get("group", "group") if table else "group"
         keys = ["data.splits.published=false"] if context.published else []
         keys += [f"data.columns.group={column}"] if table else []
@@ -147,7 +147,7 @@ def groups_across_splits(context: CheckContext) -> Iterator[Finding]:
 
 def groups_in_table(context: CheckContext) -> dict[str, str]:
     """Returns {item: group} from the CSV table, if it has a group column."""
-    table = context.guess.table
+    table = context.guess.match.table
     if table is None or "group" not in table.columns:
         return {}
     cells = read_columns(context.root / table.path)[table.columns["group"]]

@@ -1,25 +1,31 @@
-"""The format that a folder seems to be in."""
+"""A format that a folder may be in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import inspect
+from dataclasses import dataclass
 
-from datamodules.base.recognition import PathTable
+from datamodules.base.datamodule import DataModule
+from datamodules.base.recognition import FormatMatch
+
+
+NO_MATCH = FormatMatch("", 0.0)
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A format that a folder seems to be in.
+    """A format that a folder may be in.
 
     Attributes:
-        format: The choice of ``data=``; empty if no reader takes it.
-        because: What it is recognized by.
-        settings: Keys of the reader, below ``data.``, that this folder needs.
-        table: The CSV table that names the items, if there is one.
+        format: The choice of ``data=``; empty if none reads the folder.
+        reader: The class that reads it; None if nothing is recognized.
+        match: The evidence, and the settings that the reader needs.
     """
 
-    format: str
-    because: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    table: PathTable | None = None
+    format: str = ""
+    reader: type[DataModule] | None = None
+    match: FormatMatch = NO_MATCH
+
+    def takes(self, key: str) -> bool:
+        """Whether the reader has a parameter of this name."""
+        return self.reader is not None and key in inspect.signature(self.reader).parameters

@@ -69,7 +69,10 @@ class Report:
         name = f"data={guess.format}" + (f", task={self.task}" if self.task else "")
         if not guess.format:
             name = "videos" if self.context.modality == "video" else "nothing to train on"
-        return [f"{self.context.root}: {name}", *wrapped(f"because {guess.because}" if guess.because else "", 2)]
+        return [
+            f"{self.context.root}: {name}",
+            *wrapped(f"because {guess.match.reason}" if guess.match.reason else "", 2),
+        ]
 
     def summary(self) -> str:
         """``2 errors, 1 warning, no notes``."""
@@ -83,7 +86,7 @@ class Report:
             "root": str(context.root),
             "format": context.guess.format,
             "task": self.task,
-            "because": context.guess.because,
+            "because": context.guess.match.reason,
             "files": len(context.tree),
             "splits": {
                 split: {

@@ -29,7 +29,8 @@ def to_overrides(arguments: Sequence[str]) -> list[str]:
 def recognized(root: Path) -> str:
     """Returns the most likely format of a folder, "" if there is none."""
     from resmet.data_checks.scan.file_tree import read_tree
-    from resmet.data_checks.scan.formats import detect
+    from resmet.data_checks.scan.formats import recognize
 
     root = root.expanduser()
-    return next((guess.format for guess in detect(root, read_tree(root)) if guess.format), "") if root.is_dir() else ""
+    guesses = recognize(root, read_tree(root)) if root.is_dir() else []
+    return guesses[0].format if guesses else ""

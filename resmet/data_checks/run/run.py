@@ -71,7 +71,7 @@ def alternatives(options: DoctorOptions, result: Scan) -> list[Finding]:
         Finding(
             "format.alternative",
             "note",
-            f"it could be read as {guess.format} too ({guess.because})",
+            f"it could be read as {guess.format} too ({guess.match.reason})",
             remedy=f"python doctor.py {shlex.quote(options.root)} data={guess.format}",
         )
         for guess in result.alternatives

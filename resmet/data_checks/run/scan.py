@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ from resmet.data_checks.model.options import DoctorOptions
 from resmet.data_checks.run.inspect_items import Progress, inspect_items
 from resmet.data_checks.scan.file_tree import read_tree
 from resmet.data_checks.scan.file_types import modality_of
-from resmet.data_checks.scan.formats import detect
+from resmet.data_checks.scan.formats import choose, readers, recognize
 from resmet.data_checks.scan.video_clips import VideoClips
 
 MakeReader = Callable[[str, dict[str, Any]], DataModule]
@@ -50,11 +50,11 @@ class Scan:
 def scan(options: DoctorOptions, make_reader: MakeReader) -> Scan:
     """Recognizes the format of a folder, reads it, and inspects every item."""
     root, tree = options.folder, read_tree(options.folder, options.outputs)
-    guesses = detect(root, tree)
+    guesses = recognize(root, tree)
     guess = choose(options.format, guesses)
     alternatives = [other for other in guesses if other.format not in ("", guess.format)]
-    settings, findings = dict(guess.settings), list[Finding]()
-    if guess.format == "mask_folder" and not options.sets("values"):
+    settings, findings = dict(guess.match.settings), list[Finding]()
+    if guess.takes("values") and not options.sets("values"):
         values, findings = infer_values(root, tree)
         settings |= {"values": values} if values else {}
     settings = {key: value for key, value in settings.items() if not options.sets(key)}
@@ -69,13 +69,6 @@ def scan(options: DoctorOptions, make_reader: MakeReader) -> Scan:
     return Scan(CheckContext(root, tree, guess, data, splits, facts), settings, alternatives, findings)
 
 
-def choose(format: str, guesses: Sequence[Guess]) -> Guess:
-    """Returns the guess for the format that was asked for, or the most likely one."""
-    if format:
-        return next((guess for guess in guesses if guess.format == format), Guess(format, "it was asked for"))
-    return guesses[0] if guesses else Guess("", "")
-
-
 def open_reader(
     options: DoctorOptions, tree: Tree, guess: Guess, settings: dict[str, Any], make_reader: MakeReader
 ) -> DataModule:
@@ -86,15 +79,14 @@ def open_reader(
     """
     if guess.format:
         return make_reader(guess.format, settings | {"on_error": "skip"})
-    if guess.because:
-        return VideoClips(options.folder, tree, guess.table)
+    if guess.reader is VideoClips:
+        return VideoClips(options.folder, tree, guess.match.table)
     counts = Counter(modality for name in tree if (modality := modality_of(name)))
     there = ", ".join(pluralize(number, f"{modality} file") for modality, number in counts.items())
     raise InputError(
         "data.unknown_format",
-        f"{options.root} has {there or 'no image, audio or video files'}, but no known format: expected images or audio in a folder "
-        "per class, a CSV table with paths and labels, Pascal VOC, COCO, YOLO, images and masks side by side, or IDX files; if it is "
-        "one of them, set data=FORMAT",
+        f"{options.root} has {there or 'no image, audio or video files'}, but is in no format of conf/data ({', '.join(readers())}); "
+        "if it is in one of them, set data=FORMAT to see what is missing",
     )
 
 

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.utils import get_class
 
 from datamodules.base.files import FileDataModule
-from datamodules.base.recognition import LAYOUT_ONLY, Tree
+from datamodules.base.recognition import LAYOUT_ONLY, FormatMatch, Tree
 from foundation.storage.safe_load import read_yaml
+from foundation.structures import InputError
 from resmet.data_checks.model.guess import Guess
 from resmet.data_checks.scan.video_clips import VideoClips
 
 CONF = Path(__file__).parents[3] / "conf" / "data"
 
 
-def detect(root: Path, tree: Tree) -> list[Guess]:
-    """Returns all formats that `root` could be in, the most likely first; empty if it holds nothing known."""
-    matches = [(format, match) for format, reader in readers() if (match := reader.recognize(root, tree))]
-    specific = [pair for pair in matches if pair[1].score > LAYOUT_ONLY]
-    ranked = sorted(specific or matches, key=lambda pair: -pair[1].score)
-    return [Guess(format, match.reason, dict(match.settings), match.table) for format, match in ranked]
+def readers() -> dict[str, type[FileDataModule]]:
+    """Returns {choice of ``data=``: class} of those that read a folder."""
+    files = sorted(CONF.glob("[!_]*.yaml"))
+    classes = {file.stem: get_class(read_yaml(file)["_target_"]) for file in files}
+    return {format: reader for format, reader in classes.items() if issubclass(reader, FileDataModule)}
 
 
-def readers() -> Iterator[tuple[str, type[FileDataModule] | type[VideoClips]]]:
-    """Returns the choices of ``data=`` that read a folder, with their classes; videos have no choice yet."""
-    for file in sorted(CONF.glob("[!_]*.yaml")):
-        target = get_class(read_yaml(file)["_target_"])
-        if issubclass(target, FileDataModule):
-            yield file.stem, target
-    yield "", VideoClips
+def recognize(root: Path, tree: Tree) -> list[Guess]:
+    """Returns the formats that `root` may be in, the most likely first; empty if it holds nothing known."""
+    known: list[tuple[str, type[FileDataModule] | type[VideoClips]]] = [*readers().items(), ("", VideoClips)]
+    guesses = [Guess(format, reader, match) for format, reader in known if (match := reader.recognize(root, tree))]
+    specific = [guess for guess in guesses if guess.match.score > LAYOUT_ONLY]
+    return sorted(specific or guesses, key=lambda guess: -guess.match.score)
+
+
+def choose(format: str, guesses: list[Guess]) -> Guess:
+    """Returns the guess for a format that was asked for, even if nothing speaks for it; the most likely one for "".
+
+    Raises:
+        InputError: If there is no reader of that format for a folder.
+    """
+    if not format:
+        return guesses[0] if guesses else Guess()
+    if format not in readers():
+        message = f"data={format} doesn't read a folder; choose one of {', '.join(readers())}, or leave data out"
+        raise InputError("data.unknown_format", message)
+    asked = Guess(format, readers()[format], FormatMatch("it was asked for", 0.0))
+    return next((guess for guess in guesses if guess.format == format), asked)

@@ -11,7 +11,7 @@ from datamodules.base.csv_columns import find_path_table
 from resmet.data_checks.run.arguments import to_overrides
 from resmet.data_checks.scan.file_tree import read_tree
 from resmet.data_checks.scan.file_types import FILE_TYPES, mismatch, sniff
-from resmet.data_checks.scan.formats import detect
+from resmet.data_checks.scan.formats import recognize
 
 HEADS = {
     "JPEG": b"\xff\xd8\xff\xe0\0\x10JFIF",
@@ -34,7 +34,7 @@ HEADS = {
 
 
 def best(root: Path) -> str:
-    guesses = detect(root, read_tree(root))
+    guesses = recognize(root, read_tree(root))
     return guesses[0].format if guesses else ""
 
 
@@ -69,9 +69,9 @@ def test_idx_and_sounds_and_nothing(tmp_path: Path) -> None:
         (tmp_path / "idx" / f"{name}.gz").write_bytes(
             gzip.compress(head + (3).to_bytes(4, "big") * head[3] + bytes(27))
         )
-    guess = detect(tmp_path / "idx", read_tree(tmp_path / "idx"))[0]
+    guess = recognize(tmp_path / "idx", read_tree(tmp_path / "idx"))[0]
     assert guess.format == "idx"
-    assert "train-images-idx3-ubyte.gz 3x3x3" in guess.because
+    assert "train-images-idx3-ubyte.gz 3x3x3" in guess.match.reason
     for name in ("yes", "no"):
         write_wav(tmp_path / "sounds" / name / "1.wav", np.zeros(100))
     assert best(tmp_path / "sounds") == "audio_folder"
@@ -84,10 +84,13 @@ def test_several_labels_in_a_table(tmp_path: Path) -> None:
         write_image(tmp_path / f"{i}.png")
     lines = [f"{i}.png,{('a|b', 'b', 'a', 'a|c', 'c', '')[i]}" for i in range(6)]
     (tmp_path / "t.csv").write_text("\n".join(["path,tags", *lines]))
-    assert detect(tmp_path, read_tree(tmp_path))[0].settings == {"columns": {"label": "tags"}, "separator": "|"}
+    assert recognize(tmp_path, read_tree(tmp_path))[0].match.settings == {
+        "columns": {"label": "tags"},
+        "separator": "|",
+    }
     lines = [f"{i}.png,{i % 2},{i // 3}" for i in range(6)]
     (tmp_path / "t.csv").write_text("\n".join(["path,cat,dog", *lines]))
-    assert detect(tmp_path, read_tree(tmp_path))[0].settings == {"label_columns": ["cat", "dog"]}
+    assert recognize(tmp_path, read_tree(tmp_path))[0].match.settings == {"label_columns": ["cat", "dog"]}
 
 
 @pytest.mark.parametrize("word", ["patient", "Speaker", "subject_id", "Session"])
