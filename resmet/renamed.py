@@ -23,7 +23,7 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "pictures": ("image_format", "draw"),  # of pack and of predict
     "data.workers": "data.num_workers",
     "data.on_bad": "data.on_error",
-    # pending: "data.nearby": "data.shuffle_shards",
+    "data.nearby": "data.shuffle_shards",
     "data.augment.flip": "data.augment.horizontal_flip",
     "data.augment.flip_vertical": "data.augment.vertical_flip",
     "data.augment.colour": "data.augment.color_jitter",

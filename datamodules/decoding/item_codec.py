@@ -20,6 +20,7 @@ from foundation.structures import Sample
 from foundation.targets.base import TargetKind
 
 INPUT = "input"
+METADATA = "__metadata__"
 TYPES = {
     "BOOL": np.dtype(bool), "U8": np.dtype(np.uint8), "I16": np.dtype(np.int16), "I32": np.dtype(np.int32),
     "I64": np.dtype(np.int64), "F32": np.dtype(np.float32), "F64": np.dtype(np.float64),
@@ -71,11 +72,13 @@ def decode_info(content: memoryview) -> dict[str, str]:
     """Returns the texts that were passed to `encode_parts`, without decoding tensors.
 
     Raises:
-        ValueError: If the header is invalid.
+        ValueError: If there are none, or the header is invalid.
     """
-    metadata = json.loads(header_of(content)).get("__metadata__", {})
-    info = json.loads(metadata.get("info", "{}"))
-    return {str(name): str(text) for name, text in info.items()}
+    try:
+        info = json.loads(json.loads(header_of(content))[METADATA]["info"])
+        return {str(name): str(text) for name, text in info.items()}
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"a header without texts ({type(error).__name__})") from error
 
 
 def header_of(content: memoryview) -> bytes:
@@ -88,17 +91,18 @@ def header_of(content: memoryview) -> bytes:
 @lru_cache(64)  # items of one shape have one header
 def layout_of(header: bytes) -> Layout:
     """Parses a header. Source: the format's description at https://huggingface.co/docs/safetensors."""
-    fields = json.loads(header)
-    layout = []
-    for name, field in fields.items():
-        if name == "__metadata__":
-            continue
-        dtype, shape, (start, end) = TYPES.get(field["dtype"]), tuple(field["shape"]), field["data_offsets"]
-        whole = all(type(number) is int and number >= 0 for number in (*shape, start, end))
-        if dtype is None or not whole or len(shape) > 8 or size_in_bytes(shape, dtype) != end - start:
-            raise ValueError(f"tensor {name[:40]!r} of type {str(field['dtype'])[:10]} and shape {str(shape)[:40]}")
-        layout.append((name, dtype, shape, start))
-    return tuple(layout)
+    try:
+        return tuple(tensor_of(name, field) for name, field in json.loads(header).items() if name != METADATA)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"an invalid header ({type(error).__name__})") from error
+
+
+def tensor_of(name: str, field: dict[str, Any]) -> tuple[str, np.dtype, tuple[int, ...], int]:
+    dtype, shape, (start, end) = TYPES.get(field["dtype"]), tuple(field["shape"]), field["data_offsets"]
+    whole = all(type(number) is int and number >= 0 for number in (*shape, start, end))
+    if dtype is None or not whole or len(shape) > 8 or size_in_bytes(shape, dtype) != end - start:
+        raise ValueError(f"tensor {name[:40]!r} of type {str(field['dtype'])[:10]} and shape {str(shape)[:40]}")
+    return name, dtype, shape, start
 
 
 def size_in_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:

@@ -1,16 +1,20 @@
 """Data in shards, on a disk or in an object store: ``data=sharded data.root=DIR_or_URL``, packed by pack.py.
 
-Shards are webdataset's tars, written by its `TarWriter`: tar and webdataset's own pipelines read them, too. fsspec opens object stores.
-webdataset does not read here: it only streams, from the front of a shard to its end and through a shuffle buffer, so what comes depends on how
-many processes load; and its openers run shell commands (``pipe:``, curl) that a text in a config would reach. It was taken
-over litdata, whose index file chooses the decoder of every field (pickle is one), which knows no plain web server and no
-checksums, and brings boto3 and obstore along. Reading a member where it lies leaves every law of this project as it is: an item
-follows from its index, every random choice from (seed, epoch, index).
+A shard is a plain tar of one safetensors member per item. tar, webdataset's pipelines and safetensors read them, too; fsspec opens object stores.
+Reading is our own: a member is read where it lies, so every law of this project stays as it is. An item follows from its
+index, every random choice from (seed, epoch, index), and shards are compared with their checksums.
+
+Why not a library:
+
+- MosaicML streaming (MDS) has the same features, checksums, a cache limit and elastic determinism included, but its last release is
+  0.13.0 of July 2025, and it needs numpy < 2.2.
+- litdata has no checksums and no plain web server, and its index chooses the decoder of every field, of which pickle is one.
+- webdataset only streams from the front of a shard to its end through a shuffle buffer, so batches depend on the number of
+  workers; and its openers run shell commands (``pipe:``, curl) that a text in a config would reach.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -21,13 +25,14 @@ import numpy as np
 from datamodules.base.datamodule import DataModule, world_position
 from datamodules.base.dataset import ItemDataset, Sample
 from datamodules.shards.cache import ShardCache
-from datamodules.shards.codec import about, check_sample, decode
-from datamodules.shards.download import ShardError, small
+from datamodules.shards.codec import check_sample, decode, read_name
+from datamodules.shards.download import read_small
 from datamodules.shards.manifest import FILE, Shard, read_manifest
 from datamodules.shards.remote import find_source
 from datamodules.shards.sampler import ShardBatches
 from datamodules.splits.splits import Item
 from datamodules.transforms.augment import AudioAugment, Augment
+from foundation.hardware import user_cache_dir
 from foundation.structures import InputError, Spec, first_line
 from foundation.targets.kinds import TARGETS
 
@@ -74,7 +79,7 @@ class NamedItems(ItemDataset):
     def name(self, index: int) -> str:
         item = self.items[index]
         shard, place = item.target
-        return str(about(self.data.shards.open(shard).members(place)).get("name", item.name))
+        return read_name(self.data.shards.open(shard).members(place)) or item.name
 
 
 class Sharded(DataModule):
@@ -87,7 +92,7 @@ class Sharded(DataModule):
         root: The folder, or its address: http://, https://, s3://, gs:// or another object store that fsspec opens.
         cache_dir: Where shards from afar are kept; None is ``resmet/shards`` in the user's folder for caches.
         cache_gb: Gigabytes that they may take together; those unused for longest leave.
-        nearby: Shards whose items are mixed with each other while training; more mix better, and must be at hand together.
+        shuffle_shards: Shards whose items are mixed with each other while training; more mix better, and must be at hand together.
         retries: How often a download that failed is tried again.
         timeout: Seconds without an answer after which a connection is given up.
         batch_size: Items a batch.
@@ -105,7 +110,7 @@ class Sharded(DataModule):
         root: str,
         cache_dir: str | None = None,
         cache_gb: float = 20.0,
-        nearby: int = 8,
+        shuffle_shards: int = 8,
         retries: int = 5,
         timeout: float = 30.0,
         batch_size: int = 32,
@@ -115,26 +120,28 @@ class Sharded(DataModule):
         on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
         super().__init__(batch_size, num_workers, False, seed, augment, on_error)
-        for name, value, least in (("nearby", nearby, 1), ("retries", retries, 0)):
+        for name, value, least in (("shuffle_shards", shuffle_shards, 1), ("retries", retries, 0)):
             if value < least:
-                raise InputError(f"data.{name} must be at least {least}, got {value}")
+                raise InputError("config.out_of_range", f"data.{name} must be at least {least}, got {value}")
         for name, number in (("cache_gb", cache_gb), ("timeout", timeout)):
             if not 0 < number < float("inf"):
-                raise InputError(f"data.{name} must be above 0, got {number}")
+                raise InputError("config.out_of_range", f"data.{name} must be above 0, got {number}")
         source = find_source(root, timeout)
-        self.manifest = read_manifest(small(source, FILE, LARGEST_MANIFEST, retries), f"{root}/{FILE}")
-        self.root, self.nearby = root, nearby
-        folder = Path(cache_dir).expanduser() if cache_dir else default_cache()
-        self.shards = ShardCache(source, folder, int(cache_gb * 1e9), 2 * nearby, retries)
+        self.manifest = read_manifest(read_small(source, FILE, LARGEST_MANIFEST, retries), f"{root}/{FILE}")
+        self.root, self.shuffle_shards = root, shuffle_shards
+        folder = Path(cache_dir).expanduser() if cache_dir else user_cache_dir() / "shards"
+        self.shards = ShardCache(source, folder, int(cache_gb * 1e9), 2 * shuffle_shards, retries)
         self.fits(cache_gb)
         self.kind, self.ndim = self.manifest.spec.target, self.manifest.spec.ndim
+        self.target_kind = TARGETS[self.kind]
 
     def fits(self, cache_gb: float) -> None:
         """Refuse a cache that can't hold the shards in use."""
         largest = max((shard.bytes for shards in self.manifest.splits.values() for shard in shards), default=0)
-        if not isinstance(self.shards.source, Path) and 2 * largest > self.shards.budget:
+        if not isinstance(self.shards.source, Path) and 2 * largest > self.shards.limit:
             raise InputError(
-                f"data.cache_gb={cache_gb} is too little: a shard of {self.root} has {largest / 1e9:.3g} GB, and two must fit"
+                "shards.cache_too_small",
+                f"data.cache_gb={cache_gb} is too little: a shard of {self.root} has {largest / 1e9:.3g} GB, and two must fit",
             )
 
     def adopt(self, spec: Spec, foreign: bool = False) -> None:
@@ -143,8 +150,9 @@ class Sharded(DataModule):
         for name in ("size", "resize", "sample_rate", "window"):
             if getattr(spec, name) != getattr(own, name):
                 raise InputError(
+                    "shards.spec_mismatch",
                     f"{self.root} was packed with {name} {getattr(own, name)}, the checkpoint takes {getattr(spec, name)}: "
-                    "pack the data as the checkpoint's was"
+                    "pack the data as the checkpoint's was",
                 )
 
     def prepare(
@@ -157,9 +165,9 @@ class Sharded(DataModule):
         self.spec = self.given or self.manifest.spec
         self.notes.extend(self.manifest.notes)
         if type(self.augment) is Augment and self.ndim != 2:
-            raise InputError(f"{self.root} holds sound: say data=sharded_audio")
+            raise InputError("data.augment_mismatch", f"{self.root} holds audio: use data=sharded_audio")
         if isinstance(self.augment, AudioAugment) and self.ndim != 1:
-            raise InputError(f"{self.root} holds images: say data=sharded")
+            raise InputError("data.augment_mismatch", f"{self.root} holds images: use data=sharded")
         return {split: ShardedItems(self.usable(shards)) for split, shards in self.manifest.splits.items()}
 
     def usable(self, shards: list[Shard]) -> list[Shard]:
@@ -176,8 +184,8 @@ class Sharded(DataModule):
         try:
             self.shards.open(shard)
             return True
-        except ShardError as error:
-            raise InputError(f"{error} (its {shard.items} items)") from error
+        except InputError as error:
+            raise InputError(error.code, f"{error} (its {shard.items} items)") from error
 
     def check(self) -> None:
         """The manifest is trusted; each shard is checked when it is first used."""
@@ -191,12 +199,13 @@ class Sharded(DataModule):
         shard, place = item.target
         members = self.shards.open(shard).members(place)
         try:
-            sample = decode(members, TARGETS[self.spec.target])
-            check_sample(sample, self.spec)
+            sample = decode(members, self.target_kind)
+            check_sample(sample, self.spec, self.target_kind)
             return sample
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise ShardError(
-                f"item {place} of {self.shards.place(shard)} is none of ours ({first_line(error)}): pack it again"
+            raise InputError(
+                "shards.invalid_item",
+                f"item {place} of {self.shards.location(shard)} is invalid ({first_line(error)}): pack it again",
             ) from error
 
     def batches(self, split: str) -> ShardBatches:
@@ -204,14 +213,9 @@ class Sharded(DataModule):
         items = self.splits[split].items
         counts = [shard.items for shard in items.shards]  # type: ignore[attr-defined]
         if split != "train":
-            return ShardBatches(counts, self.nearby, self.batch_size, None, rank, world)
+            return ShardBatches(counts, self.shuffle_shards, self.batch_size, None, rank, world)
         if len(items) < world:
             raise InputError(
                 f"{self.root} has {len(items)} training items for {world} processes: give more items, or fewer processes"
             )
-        return ShardBatches(counts, self.nearby, self.batch_size, self.seed, rank, world, self.length)
-
-
-def default_cache() -> Path:
-    """The user's folder for caches. Source: XDG Base Directory Specification 0.8."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "resmet" / "shards"
+        return ShardBatches(counts, self.shuffle_shards, self.batch_size, self.seed, rank, world, self.length)

@@ -1,4 +1,4 @@
-"""What a set of shards holds: the one file that is read before training starts."""
+"""The description of a set of shards: the one file that is read before training starts."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from foundation.storage.safe_load import printable
 from foundation.structures import InputError, Spec
 from foundation.targets.kinds import TARGETS
 
 FILE = "manifest.json"
-FORMAT = "resmet-shards-1"
+FORMAT = "resmet-shards-2"
+OLD_FORMATS = ("resmet-shards-1",)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}\.tar")
 """No folder, no drive, no scheme: a shard lies beside its manifest, or nowhere."""
 
 LARGEST = 1 << 40
-"""Bytes of a shard, and items of a set, above which a manifest is not believed."""
+"""Largest plausible number of bytes of a shard, and of items of a set."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Attributes:
-    name: Its file, beside the manifest.
-    items: How many it holds.
-    bytes: Its size.
-    sha256: Its checksum, 64 hexadecimal digits.
+    """One tar file of a set.
+
+    Attributes:
+        name: Its file name, beside the manifest.
+        items: Number of items.
+        bytes: Its size.
+        sha256: Its checksum, 64 hexadecimal digits.
     """
 
     name: str
@@ -35,25 +39,27 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise InputError(
-                f"it names the shard {self.name!r}: a shard is a file beside the manifest, letters, digits, - and _ with .tar"
+            raise ValueError(
+                f"shard name {self.name!r} must be a file beside the manifest, of letters, digits, - and _ with .tar"
             )
         for key in ("items", "bytes"):
             value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST:
-                raise InputError(f"{key} of {self.name} is {value!r}: a whole number from 1 to {LARGEST} is expected")
+            if type(value) is not int or not 0 < value <= LARGEST:
+                raise ValueError(f"{key} of {self.name} must be an integer from 1 to {LARGEST}, got {value!r}")
         if self.items * 1024 > self.bytes:
-            raise InputError(f"{self.name} can't hold {self.items} items in {self.bytes} bytes")
+            raise ValueError(f"{self.name} can't hold {self.items} items in {self.bytes} bytes")
         if not isinstance(self.sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise InputError(f"sha256 of {self.name} is {str(self.sha256)[:80]!r}: 64 hexadecimal digits are expected")
+            raise ValueError(f"sha256 of {self.name} must be 64 hexadecimal digits, got {str(self.sha256)[:80]!r}")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Attributes:
-    spec: What the packed data says of itself.
-    splits: The shards of every split, in order.
-    notes: What was said when it was packed.
+    """A set of shards.
+
+    Attributes:
+        spec: The Spec of the packed data.
+        splits: The shards of every split, in order.
+        notes: The notes of the data when it was packed.
     """
 
     spec: Spec
@@ -71,47 +77,56 @@ class Manifest:
 
 
 def read_manifest(content: bytes, where: str) -> Manifest:
-    """Parse and check a manifest.
+    """Parses and checks a manifest.
 
     Raises:
-        InputError: If it is none, or anything in it can't be right; the message names `where`.
+        InputError: If it is not a manifest, or a value in it is impossible; the message names `where`.
     """
     try:
-        found = json.loads(content)
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise InputError(f"its format is not {FORMAT}")
-        splits = {str(split): shards_of(split, entry) for split, entry in found["splits"].items()}
+        values = json.loads(content)
+        if isinstance(values, dict) and values.get("format") in OLD_FORMATS:
+            raise InputError(
+                "shards.old_version", f"{where} is of an older version of Resmet: pack the data again with pack.py"
+            )
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        splits = {str(split): read_split(split, entry) for split, entry in values["splits"].items()}
         names = [shard.name for shards in splits.values() for shard in shards]
         if len(set(names)) < len(names):
-            raise InputError("it names a shard twice")
-        notes = ["".join(filter(str.isprintable, str(note)[:1000])) for note in found.get("notes", [])[:100]]
-        return Manifest(read_spec(found["spec"]), splits, notes)
+            raise ValueError("it names a shard twice")
+        notes = [printable(str(note)[:1000]).replace("\n", " ") for note in values.get("notes", [])[:100]]
+        return Manifest(read_spec(values["spec"]), splits, notes)
+    except InputError as error:
+        if error.code == "shards.old_version":
+            raise
+        raise invalid(where, error.message) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {str(error)[:100]}"
-        raise InputError(f"{where} is no manifest of shards ({said}): pack the data with pack.py") from error
+        raise invalid(where, f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
-def shards_of(split: str, entry: dict[str, Any]) -> list[Shard]:
+def invalid(where: str, message: str) -> InputError:
+    return InputError(
+        "shards.invalid_manifest", f"{where} is not a manifest of shards ({message}): pack the data with pack.py"
+    )
+
+
+def read_split(split: str, entry: dict[str, Any]) -> list[Shard]:
     if split not in ("train", "val", "test"):
-        raise InputError(f"it has a split {split!r}: train, val and test are known")
+        raise ValueError(f"split {split!r} must be train, val or test")
     shards = [Shard(each["name"], each["items"], each["bytes"], each["sha256"]) for each in entry["shards"]]
     if sum(shard.items for shard in shards) != entry["items"]:
-        raise InputError(
-            f"its shards of {split} hold {sum(s.items for s in shards)} items, {entry['items']} are promised"
-        )
+        raise ValueError(f"the shards of {split} hold {sum(s.items for s in shards)} items, not {entry['items']}")
     return shards
 
 
 def read_spec(values: dict[str, Any]) -> Spec:
-    """The Spec, every field of its type."""
+    """Returns the Spec, with every field checked for its type."""
     spec = Spec.from_dict(values)
-    numbers = [spec.ndim, spec.channels, spec.sample_rate, spec.objects_per_image, *spec.size, *spec.counts]
-    if not all(isinstance(n, int) and 0 <= n <= LARGEST for n in numbers) or spec.ndim not in (1, 2, 3):
-        raise InputError(
-            "ndim, channels, sample_rate, objects_per_image, size or counts of its spec are no such whole numbers"
-        )
+    integers = [spec.ndim, spec.channels, spec.sample_rate, spec.objects_per_image, *spec.size, *spec.counts]
+    if not all(isinstance(n, int) and 0 <= n <= LARGEST for n in integers) or spec.ndim not in (1, 2, 3):
+        raise ValueError("ndim, channels, sample_rate, objects_per_image, size and counts of the spec must be integers")
     if not all(isinstance(x, (int, float)) for x in (*spec.mean, *spec.std, *spec.window, *spec.box_side_quantiles)):
-        raise InputError("mean, std, window or sides of its spec are no numbers")
+        raise ValueError("mean, std, window and box_side_quantiles of the spec must be numbers")
     if spec.target not in TARGETS or not spec.class_names or not all(isinstance(n, str) for n in spec.class_names):
-        raise InputError(f"its spec needs class_names and a target out of {', '.join(TARGETS)}")
+        raise ValueError(f"the spec needs class_names and a target out of {', '.join(TARGETS)}")
     return spec

@@ -1,7 +1,7 @@
 """Where shards lie: a folder, a web server, an object store. Bytes come from there, never commands.
 
-The scheme of ``data.root`` decides, and only schemes on a list are opened: no ``pipe:``, no chain of file systems. A manifest can
-name files beside it and nothing else, so what is read never chooses how it is read.
+The scheme of ``data.root`` decides, and only listed schemes are opened: no ``pipe:``, no chained file systems. A manifest can name files
+beside it and nothing else, so the content that is read never chooses how it is read.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ STORES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "oci", "webhdfs
 
 
 class Remote(Protocol):
-    """How a file is opened from afar."""
+    """A folder on another machine."""
 
-    def place(self, name: str) -> str:
-        """Where the file is, for messages."""
+    def location(self, name: str) -> str:
+        """Returns the address of a file, for messages."""
 
     def open(self, name: str, start: int) -> tuple[IO[bytes], int]:
-        """A stream, and the byte that it starts at: `start`, or 0 where the other side can't start there."""
+        """Returns a stream and the byte that it starts at: `start`, or 0 if the server does not support ranges."""
 
 
 class Web:
@@ -35,31 +35,30 @@ class Web:
 
     Args:
         root: The address of their folder.
-        timeout: Seconds without an answer after which a connection is given up.
+        timeout: Seconds without an answer after which a connection is closed.
     """
 
     def __init__(self, root: str, timeout: float) -> None:
         self.root, self.timeout = root.rstrip("/"), timeout
 
-    def place(self, name: str) -> str:
+    def location(self, name: str) -> str:
         return f"{self.root}/{name}"
 
     def open(self, name: str, start: int) -> tuple[IO[bytes], int]:
-        asked = request.Request(self.place(name), headers={"Range": f"bytes={start}-"} if start else {})
+        query = request.Request(self.location(name), headers={"Range": f"bytes={start}-"} if start else {})
         try:
-            answer = self.opener().open(asked, timeout=self.timeout)
+            response = self.opener().open(query, timeout=self.timeout)
         except HTTPError as error:
             error.close()  # it is a connection, too
             raise
-        matched = (
-            re.match(rf"bytes {start}-", answer.headers.get("Content-Range", "")) if answer.status == 206 else None
-        )
-        if answer.status == 206 and not matched:
-            raise http.client.HTTPException("the server sent another part than was asked for")
-        return answer, start if matched else 0
+        if response.status != 206:
+            return response, 0
+        if not re.match(rf"bytes {start}-", response.headers.get("Content-Range", "")):
+            raise http.client.HTTPException("the server sent another range than requested")
+        return response, start
 
     def opener(self) -> request.OpenerDirector:
-        """HTTP, HTTPS and nothing that a redirection could lead to besides."""
+        """Returns an opener for HTTP and HTTPS, and for nothing else that a redirect could lead to."""
         director = request.OpenerDirector()
         for handler in (
             request.ProxyHandler,
@@ -81,54 +80,61 @@ class Store:
         root: The address of their folder.
 
     Raises:
-        InputError: If the package for its scheme is not installed.
+        InputError: If the package for its scheme is not installed, or the store can't be opened.
     """
 
     def __init__(self, root: str) -> None:
         self.root, self.scheme = root.rstrip("/"), root.partition("://")[0]
-        self.files()  # a missing package is said at once
+        self.filesystem()  # a missing package is reported at once
 
-    def files(self) -> Any:
-        """fsspec's file system, of this process: some don't live through a fork."""
+    def filesystem(self) -> Any:
+        """Returns fsspec's file system of this process: some do not survive a fork."""
         fsspec = importlib.import_module("fsspec")
         try:
             return fsspec.filesystem(self.scheme)
         except ImportError as error:
             raise InputError(
-                f"data.root={self.root}: {self.scheme}:// needs a package ({first_line(error)})"
+                "shards.missing_package",
+                f"data.root={self.root}: {self.scheme}:// needs a package ({first_line(error)})",
             ) from error
         except Exception as error:
             raise InputError(
-                f"data.root={self.root} can't be reached ({first_line(error)}): check address and account"
+                "shards.unreachable",
+                f"data.root={self.root} can't be opened ({first_line(error)}): check address and account",
             ) from error
 
-    def place(self, name: str) -> str:
+    def location(self, name: str) -> str:
         return f"{self.root}/{name}"
 
     def open(self, name: str, start: int) -> tuple[IO[bytes], int]:
-        stream = self.files().open(self.place(name), "rb")
+        stream = self.filesystem().open(self.location(name), "rb")
         stream.seek(start)
         return stream, start
 
 
 def find_source(root: str, timeout: float) -> Path | Remote:
-    """A folder here, or the door to one elsewhere.
+    """Returns the folder of a set of shards, local or remote.
 
     Raises:
-        InputError: If it is no folder, or its scheme is not on the list.
+        InputError: If it is not a folder, or its scheme is not on the list.
     """
-    scheme, mark, rest = root.partition("://")
+    scheme, separator, rest = root.partition("://")
     if "::" in root or root.startswith("pipe:"):
-        raise InputError(f"data.root={root}: chains and commands are not opened: give a folder or one plain address")
-    if scheme in ("http", "https") and mark:
-        return Web(root, timeout)
-    if scheme in STORES and mark:
-        return Store(root)
-    if mark and scheme != "file":
         raise InputError(
-            f"data.root={root}: {scheme}:// is not opened; known are file, http, https, {', '.join(STORES)}"
+            "shards.scheme", f"data.root={root}: chains and commands are not opened: give a folder or one plain address"
         )
-    folder = Path(rest if mark else root).expanduser()
+    if scheme in ("http", "https") and separator:
+        return Web(root, timeout)
+    if scheme in STORES and separator:
+        return Store(root)
+    if separator and scheme != "file":
+        raise InputError(
+            "shards.scheme", f"data.root={root}: {scheme}:// is not opened; use file, http, https, {', '.join(STORES)}"
+        )
+    folder = Path(rest if separator else root).expanduser()
     if not folder.is_dir():
-        raise InputError(f"data.root={root}: there is no such folder: give the one that pack.py made, or its address")
+        raise InputError(
+            "data.missing_root",
+            f"data.root={root}: there is no such folder: give the one that pack.py made, or its address",
+        )
     return folder

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datamodules.base.datamodule import DataModule
 from datamodules.base.recognition import FormatMatch
 
-
 NO_MATCH = FormatMatch("", 0.0)
 
 

@@ -13,11 +13,13 @@ COUNTS = st.lists(st.integers(1, 12), min_size=1, max_size=12).filter(lambda cou
 SIZES = st.integers(1, 9)
 
 
-def drawn(counts: list[int], size: int, world: int, epoch: int = 0, nearby: int = 2, **more: int) -> list[list[list]]:
+def drawn(
+    counts: list[int], size: int, world: int, epoch: int = 0, shuffle_shards: int = 2, **more: int
+) -> list[list[list]]:
     """The batches of every process."""
     found = []
     for rank in range(world):
-        batches = ShardBatches(counts, nearby, size, 5, rank, world, **more)
+        batches = ShardBatches(counts, shuffle_shards, size, 5, rank, world, **more)
         batches.set_epoch(epoch)
         found.append(list(batches))
         assert len(found[-1]) == len(batches)
@@ -32,9 +34,9 @@ def shards_of(counts: list[int], batches: list[list]) -> set[int]:
 @settings(deadline=None)
 @given(COUNTS, SIZES, st.integers(1, 4), st.integers(0, 3), st.integers(1, 5))
 def test_every_item_once_and_equally_many_steps(
-    counts: list[int], size: int, world: int, epoch: int, nearby: int
+    counts: list[int], size: int, world: int, epoch: int, shuffle_shards: int
 ) -> None:
-    found = drawn(counts, size, world, epoch, nearby)
+    found = drawn(counts, size, world, epoch, shuffle_shards)
     indices = [index for batches in found for batch in batches for _, index in batch]
     assert sorted(indices) == list(range(sum(counts)))
     assert len({len(batches) for batches in found}) == 1
@@ -69,7 +71,7 @@ def test_alike_shards_belong_to_one_process_each(world: int) -> None:
 
 def test_few_shards_are_in_use_at_a_time() -> None:
     counts = [10] * 20
-    (batches,) = drawn(counts, 5, 1, nearby=4)
+    (batches,) = drawn(counts, 5, 1, shuffle_shards=4)
     for start in range(0, len(batches), 8):
         assert len(shards_of(counts, batches[start : start + 8])) == 4
     first = [index for _, index in batches[0]]
