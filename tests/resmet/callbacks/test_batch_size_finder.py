@@ -1,6 +1,5 @@
 """The batch size that is found, and the run with it."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,177 +7,196 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import seed_everything
+from refusals import refused
 from small_runs import DATA, Kill, Killed, make_task, train_small
 from torch.optim import SGD
 
+from foundation.durations import Clock
 from resmet.callbacks import batch_size_finder
-from resmet.callbacks.batch_size_finder import FindBatch, Search, most_share, one_batch, repeated, resize, scaled, sizes
+from resmet.callbacks.batch_size_finder import BatchSizeFinder, BatchSizeSearch, first_batch, max_scale, repeated
+from resmet.callbacks.dry_run import DryRun
 from resmet.engine.trainer import make_trainer
 from tasks.base import count
 from tasks.optim.recipe import Recipe
 
 
-def found(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-    """What is fastest here depends on the machine."""
-    right = Search.fastest
+def fix_scale(monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
+    """What is fastest depends on the machine; the search still runs, and must leave no trace."""
+    search = BatchSizeSearch.fastest
 
-    def fixed(self: Search, most: float) -> tuple[float, str]:
-        right(self, 0.1)  # it must leave no trace
-        return share, "the fastest here"
+    def fixed(self: BatchSizeSearch, clock: Clock, most: float) -> tuple[float, str]:
+        search(self, clock, most=0.1)
+        return scale, "as the test says"
 
-    monkeypatch.setattr(Search, "fastest", fixed)
+    monkeypatch.setattr(BatchSizeSearch, "fastest", fixed)
 
 
 def last(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def same(first: Path, second: Path) -> None:
+def assert_same(first: Path, second: Path) -> None:
     weights, others = last(first)["state_dict"], last(second)["state_dict"]
     assert all(torch.equal(value, others[name]) for name, value in weights.items())
     assert (first / "metrics.csv").read_text() == (second / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize(("kind", "share"), [("classification", 0.5), ("detection", 2.0)])
-def test_a_size_that_was_found_is_as_good_as_given(
-    kind: str, share: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "scale"), [("classification", 0.5), ("detection", 2.0)])
+def test_a_found_batch_size_is_as_good_as_a_configured_one(
+    kind: str, scale: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Bit for bit, with the rate that the recipe's rule gives; a run that is gone on with takes the same."""
-    found(monkeypatch, share)
-    make, own = DATA[kind], {"classification": 8, "detection": 3}[kind]
+    """Bit for bit, with the learning rate that the recipe's rule gives; a resumed run takes the same."""
+    fix_scale(monkeypatch, scale)
+    own = DATA[kind]().batch_size
     auto = train_small(kind, tmp_path / "auto", batch_size="auto", max_epochs=2)
-
-    def given() -> Any:
-        data = make()
-        resize(data, scaled(sizes(data), share))
-        return data
-
-    recipe = Recipe(base_batch_size=own)
-    monkeypatch.setitem(DATA, kind, given)
-    same(auto, train_small(kind, tmp_path / "given", recipe=recipe, max_epochs=2))
+    monkeypatch.setitem(DATA, kind, partial(DATA[kind], batch_size=round(own * scale)))
+    assert_same(auto, train_small(kind, tmp_path / "given", recipe=Recipe(base_batch_size=own), max_epochs=2))
     monkeypatch.undo()
-    found(monkeypatch, share)
+    fix_scale(monkeypatch, scale)
+    options: dict[str, Any] = {"batch_size": "auto", "max_epochs": 2}
     with pytest.raises(Killed):
-        train_small(
-            kind, tmp_path / "broken", [Kill(step=3)], batch_size="auto", max_epochs=2, checkpoint_every="0.001s"
-        )
-    monkeypatch.setattr(Search, "fastest", None)  # it is not asked again
-    same(auto, train_small(kind, tmp_path / "broken", batch_size="auto", max_epochs=2, resume=True))
+        train_small(kind, tmp_path / "broken", [Kill(step=3)], checkpoint_every="0.001s", **options)
+    monkeypatch.setattr(BatchSizeSearch, "fastest", None)  # a resumed run does not search
+    assert_same(auto, train_small(kind, tmp_path / "broken", resume=True, **options))
 
 
-def test_the_rates_follow_the_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found(monkeypatch, 4.0)
-    recipe = Recipe(optimizer=partial(SGD, lr=0.001))
-    train_small("classification", tmp_path / "run", batch_size="auto", max_epochs=1, recipe=recipe, accumulate=2)
+@pytest.mark.slow
+def test_the_learning_rates_follow_the_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fix_scale(monkeypatch, 4.0)
+    recipe, options = Recipe(partial(SGD, lr=0.001)), {"batch_size": "auto", "max_epochs": 1, "accumulate": 2}
+    train_small("classification", tmp_path / "run", recipe=recipe, **options)
     assert last(tmp_path / "run")["lr_schedulers"][0]["base_lrs"][0] == pytest.approx(0.001 * 4 * 2)
-    assert last(tmp_path / "run")["position"]["sizes"] == {"": 32}
+    assert last(tmp_path / "run")["run_state"]["batch_sizes"] == {"": 32}
+
+
+class Machine(Clock):
+    """A CPU on which a step takes given seconds by scale, beyond which it takes a minute."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: dict[float, float]) -> None:
+        super().__init__()
+        self.time, self.scales = 0.0, []
+        monkeypatch.setattr(BatchSizeSearch, "batch_of", lambda search, scale: scale)
+
+        def train(dry_run: DryRun, scale: Any) -> None:
+            self.scales.append(scale)
+            self.time += seconds.get(scale, 60.0)
+
+        monkeypatch.setattr(DryRun, "train", train)
+
+    def now(self) -> float:
+        return self.time
+
+
+def search(kind: str, folder: Path) -> BatchSizeSearch:
+    data = DATA[kind]()
+    data.prepare()
+    trainer = make_trainer(max_epochs=1, accelerator="cpu", precision="32-true", run_dir=folder)
+    return BatchSizeSearch(trainer, make_task(kind, data), data)
 
 
 @pytest.mark.parametrize("kind", ["classification", "joint"])
-def test_a_processor_takes_the_fastest(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """By measured seconds; of sizes that are as fast the smallest; within the time that it may take."""
-    seconds = {2.0: 0.5, 4.0: 0.50, 8.0: 0.55, 16.0: 0.9, 32.0: 1.9}  # by items of the first part
-    data = DATA[kind]()
-    data.prepare()
-    monkeypatch.setattr(batch_size_finder, "FEWEST", 0.01)
-    monkeypatch.setattr(batch_size_finder, "timed", lambda trial, batch: seconds[8.0 * count(batch) / data.batch_size])
-    task = make_task(kind, data)
-    trainer = make_trainer(max_epochs=1, accelerator="cpu", precision="32-true", run_dir=tmp_path, batch_size="auto")
-    asked = sizes(data)
-    resize(data, dict.fromkeys(asked, 8))
-    finder = FindBatch(data, 0)
-    finder.setup(trainer, task, "fit")
-    assert sizes(data) == dict.fromkeys(asked, 16) == finder.found  # 17.8 items a second at 16, 16.8 at 32
-    finder.setup(trainer, task, "fit")
-    assert sizes(data) == finder.found
+def test_a_cpu_doubles_as_long_as_that_is_faster(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By measured seconds: 1 item per second and part, then 1.8, 3.3, and no more than that."""
+    monkeypatch.setattr(batch_size_finder, "MIN_STEPS", 0.01)
+    machine = Machine(monkeypatch, {1.0: 1.0, 2.0: 1.1, 4.0: 1.2, 8.0: 2.35, 16.0: 2.0})
+    scale, _ = search(kind, tmp_path).fastest(machine, most=1000.0)
+    assert scale == 4.0
+    assert set(machine.scales) == {1.0, 2.0, 4.0, 8.0}
 
 
-class Card:
-    """A card of 1,000 bytes on which a batch takes 100 and 7 an item."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, own: int) -> None:
-        self.tried: list[float] = []
-
-        def peak(search: Search, share: float) -> float | None:
-            self.tried.append(share)
-            used = 100 + 7 * own * share
-            return used if used <= 1000 else None
-
-        monkeypatch.setattr(Search, "peak", peak)
-        monkeypatch.setattr(batch_size_finder, "card_memory", lambda: 1000.0)
+@pytest.mark.parametrize(("steps", "scales"), [(5, {1.0}), (0.01, {1.0, 2.0})])
+def test_a_cpu_stops_where_an_epoch_or_the_time_ends(
+    steps: float, scales: set[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(batch_size_finder, "MIN_STEPS", steps)
+    machine = Machine(monkeypatch, {1.0: 1.0, 2.0: 1.0, 4.0: 1.0})
+    search("classification", tmp_path).fastest(machine, most=10.0)
+    assert set(machine.scales) == scales
 
 
-@pytest.mark.parametrize("own", [8, 100, 400])
-def test_a_card_takes_the_largest_that_fits(own: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to an eighth, with a margin; from below, and from above where the size asked for does not fit."""
-    card = Card(monkeypatch, own)
-    search = Search.__new__(Search)
-    search.asked, search.most = {"": own}, 1000.0
-    share, why = search.largest()
-    assert 0.87 * 1000 * 0.85 < 100 + 7 * own * share <= 0.87 * 1000
-    assert "leaves no margin" in why
-    assert len(card.tried) < 9
+def on_gpu(monkeypatch: pytest.MonkeyPatch, items: int, max_scale: float = 1000.0) -> tuple[BatchSizeSearch, list]:
+    """A search on a GPU that takes 110 items, of which a batch is to have `items`, and the scales that it tries."""
+    search, scales = BatchSizeSearch.__new__(BatchSizeSearch), []
+    search.sizes, search.max_scale = {"": items}, max_scale
+    monkeypatch.setattr(BatchSizeSearch, "fits", lambda self, scale: scales.append(scale) or items * scale <= 110)
+    return search, scales
 
 
-def test_a_card_leaves_an_epoch_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    Card(monkeypatch, 8)
-    search = Search.__new__(Search)
-    search.asked, search.most = {"": 8}, 3.0
-    share, why = search.largest()
-    assert share == 3.0
-    assert "too few steps" in why
+@pytest.mark.parametrize("items", [8, 100, 400])
+def test_a_gpu_takes_the_largest_that_fits(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within an eighth; from below, and from above where the configured size does not fit."""
+    search, scales = on_gpu(monkeypatch, items)
+    scale, _ = search.largest()
+    assert 110 / 1.125 < items * scale <= 110
+    assert len(scales) < 9
+
+
+def test_a_gpu_leaves_an_epoch_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, _ = on_gpu(monkeypatch, 8, max_scale=3.0)
+    assert search.largest()[0] == 3.0
+
+
+def test_an_item_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, _ = on_gpu(monkeypatch, 8)
+    monkeypatch.setattr(BatchSizeSearch, "fits", lambda self, scale: False)
+    with refused("trainer.out_of_memory"):
+        search.largest()
 
 
 @pytest.mark.parametrize("kind", DATA)
-def test_items_of_a_batch_make_one_of_any_size(kind: str) -> None:
-    """Every task trains on it."""
+def test_the_items_of_a_batch_make_one_of_any_size(kind: str) -> None:
     data = DATA[kind]()
     data.prepare()
-    batch = one_batch(data)
+    batch = first_batch(data)
     for part in batch.values() if kind == "joint" else [batch]:
-        for wanted in (1, 7):
-            made = repeated(part, wanted)
-            assert count(made) == wanted == len(made["input"]) == len(made["target"])
-    assert sizes(data) == sizes(DATA[kind]())
+        for size in (1, 7):
+            resized = repeated(part, size)
+            assert count(resized) == size == len(resized["input"]) == len(resized["target"])
 
 
 def test_an_epoch_keeps_its_steps() -> None:
     data = DATA["classification"]()
     data.prepare()
-    assert most_share(data, 1) == 1  # 40 items in batches of 8
-    data.batch_size = 2
-    assert most_share(data, 1) == 2.5
-    assert most_share(data, 2) == 1.25
+    assert max_scale(data, 1) == 1  # 40 items in batches of 8
+    data.run_state.resize_batches({"": 2})
+    assert max_scale(data, 1) == 2.5
+    assert max_scale(data, 2) == 1.25
 
 
-def test_the_search_leaves_random_numbers_alone(tmp_path: Path) -> None:
+def test_the_search_leaves_random_state_and_weights_alone(tmp_path: Path) -> None:
     data = DATA["classification"]()
     data.prepare()
     task = make_task("classification", data)
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    trainer = make_trainer(max_epochs=1, accelerator="cpu", precision="32-true", run_dir=tmp_path, batch_size="auto")
+    trainer = make_trainer(max_epochs=1, accelerator="cpu", precision="32-true", run_dir=tmp_path)
+    trainer.datamodule = data
     seed_everything(3, verbose=False)
     expected = torch.rand(3)
     seed_everything(3, verbose=False)
-    FindBatch(data, 0, 0.1).setup(trainer, task, "fit")
+    BatchSizeFinder(0.1).setup(trainer, task, "fit")
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
 
 
-def test_memory_that_runs_out_later_still_halves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found(monkeypatch, 2.0)
+@pytest.mark.slow
+def test_out_of_memory_after_the_search_halves_the_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fix_scale(monkeypatch, 2.0)
 
-    def small(self: Any, batch: Any, number: int) -> Any:
+    def step(self: Any, batch: Any, batch_idx: int) -> Any:
         if count(batch) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return right(self, batch, number)
+        return right(self, batch, batch_idx)
 
     right = type(make_task("classification", prepared())).training_step
-    monkeypatch.setattr("tasks.classification.Classification.training_step", small)
+    monkeypatch.setattr("tasks.classification.Classification.training_step", step)
+    monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (2.0, "as the test says"))
     train_small("classification", tmp_path / "run", batch_size="auto", max_epochs=1)
-    position = last(tmp_path / "run")["position"]
-    assert (position["sizes"], position["batch_halvings"]) == ({"": 8}, 1)
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 3
+    state = last(tmp_path / "run")["run_state"]
+    assert (state["batch_sizes"], state["batch_halvings"]) == ({"": 8}, 1)
+    assert last(tmp_path / "run")["global_step"] == 3
 
 
 def prepared() -> Any:

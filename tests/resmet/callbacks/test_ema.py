@@ -1,6 +1,7 @@
-"""The average starts with the weights of the run that it belongs to."""
+"""The average of the weights, and which of the two the task holds when."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,23 +9,23 @@ from torch import nn
 from resmet.callbacks.ema import WeightAveraging
 
 
-def test_a_try_that_failed_in_a_validation_leaves_nothing() -> None:
-    """Memory ran out there, and the run begins again with smaller batches."""
-    net, trainer = nn.Linear(2, 1), SimpleNamespace(global_step=0, state=SimpleNamespace(fn="fit"))
+def test_a_retry_after_a_failed_validation_starts_a_new_average() -> None:
+    """Memory ran out in a validation, and the run starts again with smaller batches."""
+    net: Any = nn.Linear(2, 1)
+    trainer: Any = SimpleNamespace(global_step=0, state=SimpleNamespace(fn="fit"))
     first = {name: value.clone() for name, value in net.state_dict().items()}
-    average = WeightAveraging(0.5)
-    average.on_train_start(trainer, net)
+    averaging = WeightAveraging(0.5)
+    averaging.on_train_start(trainer, net)
     trainer.global_step = 1
     with torch.no_grad():
         net.weight += 1
-    average.on_train_batch_end(trainer, net, None, None, 0)
-    average.on_validation_start(trainer, net)
-    assert average.swapped
+    averaging.on_train_batch_end(trainer, net, None, None, 0)
+    averaging.on_validation_start(trainer, net)
+    assert averaging.swapped
     net.load_state_dict(first)
     trainer.global_step = 0
-    average.on_train_start(trainer, net)
-    assert not average.swapped
-    average.on_validation_start(trainer, net)
-    assert all(torch.equal(value, first[name]) for name, value in net.state_dict().items())
-    average.on_train_epoch_end(trainer, net)
-    assert all(torch.equal(value, first[name]) for name, value in net.state_dict().items())
+    averaging.on_train_start(trainer, net)
+    assert not averaging.swapped
+    for hook in (averaging.on_validation_start, averaging.on_train_epoch_end):
+        hook(trainer, net)
+        assert all(torch.equal(value, first[name]) for name, value in net.state_dict().items())

@@ -1,4 +1,4 @@
-"""A loss that is no number, and memory that runs out: nothing broken reaches the weights, and the run says what it did."""
+"""NaN in a loss, and memory that runs out: nothing non-finite reaches the weights, and the run does what it was configured to."""
 
 import json
 from functools import partial
@@ -8,125 +8,125 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from refusals import refused
 from small_runs import train_small
 
-from foundation.structures import InputError, RunError
-from resmet.callbacks.batch_size_finder import Search
+from foundation.structures import RunError
+from resmet.callbacks.batch_size_finder import BatchSizeSearch
 from resmet.callbacks.metrics_csv import read_rows
 from resmet.callbacks.nan_guard import NanGuard
 from tasks.optim.recipe import Recipe
 
 
-class Break(Callback):
-    """Let the loss of some steps be no number, as long as `when` says so; remember the weights before and after such a step."""
+class Poison(Callback):
+    """Makes the loss of some steps NaN while `when` holds, and records whether such a step moved the weights."""
 
     def __init__(self, *steps: int, when: Any = lambda task: True) -> None:
         self.steps, self.when = steps, when
         self.moved: list[bool] = []
 
     def on_train_start(self, trainer, pl_module) -> None:
-        right = type(pl_module).losses
+        losses = type(pl_module).losses
 
-        def losses(features: Any, batch: Any) -> Any:
-            self.struck = trainer.fit_loop.total_batch_idx in self.steps and self.when(pl_module)
-            poison = float("nan") if self.struck else 1.0
-            return {name: value * poison for name, value in right(pl_module, features, batch).items()}
+        def poisoned(features: Any, batch: Any) -> Any:
+            self.active = trainer.fit_loop.total_batch_idx in self.steps and self.when(pl_module)
+            factor = float("nan") if self.active else 1.0
+            return {name: value * factor for name, value in losses(pl_module, features, batch).items()}
 
-        pl_module.losses = losses
+        pl_module.losses = poisoned
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         self.before = [p.detach().clone() for p in pl_module.parameters()]
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if self.struck:
+        if self.active:
             pairs = zip(self.before, pl_module.parameters(), strict=True)
             self.moved.append(any(not torch.equal(old, new) for old, new in pairs))
 
 
-def finite(folder: Path) -> bool:
+def all_finite(folder: Path) -> bool:
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     return all(value.isfinite().all() for value in content["state_dict"].values())
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Path) -> None:
-    with pytest.raises(
-        RunError,
-        match=r"no number \(epoch 2, step 7\)\. The batch was digits.* is kept in .*The last checkpoint is from before; .*callbacks.guard",
-    ):
-        train_small("classification", tmp_path / "run", [Break(7), NanGuard()])
-    kept = json.loads((tmp_path / "run" / "bad_batches" / "step-7.json").read_text())
-    assert (kept["epoch"], kept["step"], len(kept["items"])) == (2, 7, 8)
-    (batch,) = torch.load(tmp_path / "run" / "bad_batches" / "step-7.pt", weights_only=True)
-    assert batch["names"] == kept["items"]
-    assert finite(tmp_path / "run")
+def test_a_nan_stops_the_run_and_saves_the_batch(tmp_path: Path) -> None:
+    with refused("run.nonfinite", RunError) as refusal:
+        train_small("classification", tmp_path / "run", [Poison(7), NanGuard()])
+    saved = tmp_path / "run" / "bad_batches" / "step-7.json"
+    assert str(saved) in str(refusal.value)
+    content = json.loads(saved.read_text())
+    assert (content["epoch"], content["step"], len(content["items"])) == (2, 7, 8)
+    (batch,) = torch.load(saved.with_suffix(".pt"), weights_only=True)
+    assert batch["names"] == content["items"]
+    assert all_finite(tmp_path / "run")
 
 
-def test_a_rate_that_is_far_too_high_is_caught(tmp_path: Path) -> None:
+def test_a_learning_rate_that_is_far_too_high_is_caught_by_default(tmp_path: Path) -> None:
     recipe = Recipe(partial(torch.optim.SGD, lr=1e25), gradient_clip_norm=0, warmup=0)
-    with pytest.raises(RunError, match="the loss or its gradient is no number.*There is no checkpoint yet; lower"):
+    with refused("run.nonfinite", RunError):
         train_small("segmentation", tmp_path / "run", recipe=recipe)
 
 
-def test_a_step_is_left_out(tmp_path: Path, caplog) -> None:
-    broken = Break(2, 7)
-    train_small("classification", tmp_path / "run", [broken, NanGuard(nonfinite="skip")])
-    assert broken.moved == [False, False]
-    assert "The step is left out (2 of at most 10)" in caplog.text
-    assert finite(tmp_path / "run")
+def test_a_step_is_skipped(tmp_path: Path) -> None:
+    poison = Poison(2, 7)
+    train_small("classification", tmp_path / "run", [poison, NanGuard(nonfinite="skip")])
+    assert poison.moved == [False, False]
+    assert all_finite(tmp_path / "run")
 
 
-def test_skipping_has_a_bound(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="once more than callbacks.guard.limit=2"):
-        train_small("classification", tmp_path / "run", [Break(2, 3, 4), NanGuard(nonfinite="skip", limit=2)])
+def test_skipping_has_a_limit(tmp_path: Path) -> None:
+    with refused("run.nonfinite_limit", RunError):
+        train_small("classification", tmp_path / "run", [Poison(2, 3, 4), NanGuard(nonfinite="skip", limit=2)])
 
 
-def test_a_run_goes_back_and_on_at_a_lower_rate(tmp_path: Path, caplog) -> None:
-    """What breaks at the full rate does not break at half of it."""
-    guards = [Break(7, when=lambda task: task.lr_scale == 1), NanGuard(nonfinite="rollback")]
-    train_small("classification", tmp_path / "run", guards)
-    train_small("classification", tmp_path / "sound")
-    assert "goes back to epoch 2, batch 0, at 0.5 of its rate" in caplog.text
-    first, second = (read_rows(tmp_path / name / "metrics.csv") for name in ("run", "sound"))
+@pytest.mark.slow
+def test_a_run_rolls_back_and_resumes_at_a_lower_learning_rate(tmp_path: Path) -> None:
+    """What is NaN at the full rate is not at half of it."""
+    guards = [Poison(7, when=lambda task: task.run_state.lr_scale == 1), NanGuard(nonfinite="rollback")]
+    train_small("classification", tmp_path / "rolled_back", guards)
+    train_small("classification", tmp_path / "undisturbed")
+    first, second = (read_rows(tmp_path / name / "metrics.csv") for name in ("rolled_back", "undisturbed"))
     assert [row["step"] for row in first] == ["5", "10", "15"]
     assert first[0] == second[0]
     assert float(first[1]["lr"]) == pytest.approx(float(second[1]["lr"]) / 2)
-    assert finite(tmp_path / "run")
+    assert all_finite(tmp_path / "rolled_back")
 
 
-def test_nothing_to_go_back_to_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="There is no checkpoint to go back to"):
-        train_small("classification", tmp_path / "run", [Break(1), NanGuard(nonfinite="rollback")])
+def test_a_rollback_needs_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"recipe\.optimizer\.lr"):
+        train_small("classification", tmp_path / "run", [Poison(1), NanGuard(nonfinite="rollback")])
 
 
-class Small(Callback):
-    """A machine with memory for so many items at once."""
+class SmallMemory(Callback):
+    """A GPU with memory for `items` at once."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, items: int) -> None:
+        self.items = items
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        if len(batch["names"]) > self.room:
+        if len(batch["names"]) > self.items:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-def test_too_little_memory_is_said_with_what_helps(tmp_path: Path) -> None:
-    with pytest.raises(
-        RunError, match=r"out of memory at data.batch_size=8 .*lower data.batch_size.*trainer.batch_size=auto"
-    ):
-        train_small("classification", tmp_path / "run", [Small(4)])
+def test_out_of_memory_names_the_batch_size_and_what_helps(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"out of memory at data.batch_size=8 .*trainer.batch_size=auto"):
+        train_small("classification", tmp_path / "run", [SmallMemory(4)])
 
 
-def test_a_smaller_batch_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where trying it out had found that it fits. Batches of 8 become 4 times 2, so that as many steps are taken; a run that is gone on with does not try again."""
-    monkeypatch.setattr(Search, "fastest", lambda self, most: (1.0, "as asked"))
-    train_small("classification", tmp_path / "run", [Small(2)], batch_size="auto", max_epochs=2)
+@pytest.mark.slow
+def test_after_out_of_memory_smaller_batches_are_accumulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 8 become 4 times 2, so that the steps stay as large; a resumed run does not search again."""
+    monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (1.0, "as configured"))
+    more = {"batch_size": "auto"}
+    train_small("classification", tmp_path / "run", [SmallMemory(2)], max_epochs=2, **more)
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (result["epochs"], result["steps"]) == (2, 10)
-    train_small("classification", tmp_path / "run", [Small(2)], batch_size="auto", max_epochs=3, resume=True)
+    train_small("classification", tmp_path / "run", [SmallMemory(2)], max_epochs=3, resume=True, **more)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 15
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"lr_factor": 1.0}, {"lr_factor": 0.0}])
-def test_guards_that_cannot_be(wrong: dict) -> None:
-    with pytest.raises(InputError, match="callbacks.guard"):
+def test_arguments_out_of_range_are_refused(wrong: dict) -> None:
+    with refused("config.out_of_range") as refusal:
         NanGuard(**wrong)
+    assert f"callbacks.nan_guard.{next(iter(wrong))}" in str(refusal.value)

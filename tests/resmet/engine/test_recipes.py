@@ -139,7 +139,7 @@ def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
     whole = data.read()
     data.read = lambda: {split: items[:20] for split, items in whole.items()}  # type: ignore[method-assign]
     data.prepare()
-    data.no_augment_epochs = 2
+    data.run_state.disable_augmentation_for(2)
     loader = data.loader("train")
     counts = []
     for epoch in range(4):
