@@ -55,6 +55,7 @@ class DataModule(Checked, ABC):
     spec: Spec
     kind = "label"
     ndim = 2
+    can_pack = False  # whether packing its files as shards speeds up loading
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ class FileDataModule(DataModule):
         InputError: If `root` is no folder.
     """
 
+    can_pack = True
+
     def __init__(self, root: str, splits: Splits, **loading: Any) -> None:
         super().__init__(**loading)
         self.root = Path(root).expanduser()

@@ -87,8 +87,10 @@ def faster_data(data: DataModule) -> list[str]:
     options = {
         "data.cache=auto": any(part.cache == "off" for part in parts),
         "data.cache=disk": not whole and all(part.cache in ("auto", "ram") for part in parts),
-        f"data.num_workers={cores()}": any(loader.num_workers < cores() > 1 for p in parts for loader in p.loaders),
-        "resmet pack": not whole and any(hasattr(part, "root") and not part.sharded for part in parts),
+        f"data.num_workers={cores()}": any(
+            loader.num_workers < cores() > 1 for part in parts for loader in part.loaders
+        ),
+        "shards (pack.py)": not whole and any(part.can_pack for part in parts),
     }
     return [option for option, helps in options.items() if helps]
 

@@ -245,9 +245,9 @@ def test_training_items_are_judged_as_they_are(joint: bool) -> None:
 def test_nothing_is_drawn_where_nothing_changes() -> None:
     data = Digits(augment=Augment(random_crop=20))
     data.prepare()
-    data.no_augment_epochs = 1
+    data.run_state.disable_augmentation_for(1)
     assert next(iter(data.loader("train"))).keys() == {"input", "target", "sizes", "names", "seeds"}
-    data.no_augment_epochs = 0
+    data.run_state.disable_augmentation_for(0)
     batch = next(iter(data.loader("train")))
     assert CHANGES not in batch
     assert batch["input"].shape[2:] == (20, 20)

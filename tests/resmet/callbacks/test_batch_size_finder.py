@@ -96,9 +96,7 @@ def search(kind: str, folder: Path) -> BatchSizeSearch:
 
 
 @pytest.mark.parametrize("kind", ["classification", "joint"])
-def test_a_cpu_doubles_as_long_as_that_is_faster(
-    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_cpu_doubles_as_long_as_that_is_faster(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By measured seconds: 1 item per second and part, then 1.8, 3.3, and no more than that."""
     monkeypatch.setattr(batch_size_finder, "MIN_STEPS", 0.01)
     machine = Machine(monkeypatch, {1.0: 1.0, 2.0: 1.1, 4.0: 1.2, 8.0: 2.35, 16.0: 2.0})
