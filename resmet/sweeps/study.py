@@ -84,10 +84,10 @@ class SweepStudy:
         if number == len(stored) and fixed is not None:
             self.study.enqueue_trial(fixed)
         self.study.sampler = self.search.sampler(self.seed, number)
-        asked = (
-            number < len(stored) and stored[number].state != TrialState.WAITING
-        )  # the sweep died before it was started
-        trial = self.open(number) if asked else self.study.ask()
+        if number < len(stored) and stored[number].state != TrialState.WAITING:  # the sweep died before it started it
+            trial = self.open(number)
+        else:
+            trial = self.study.ask()
         for axis in self.space.axes:
             suggest(trial, axis, fixed is not None)
         return Trial(number, self.values(trial.params))
