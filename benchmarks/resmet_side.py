@@ -100,4 +100,4 @@ def load_data(overrides: Sequence[str]) -> tuple[DictConfig, Any]:
 
 def epochs_with_warmup(rounds: int) -> tuple[str, ...]:
     """Overrides for `rounds` epochs after one that warms up, with validation at the end only."""
-    return (f"trainer.max_epochs={rounds + 1}", f"trainer.every={rounds + 1}")
+    return (f"trainer.max_epochs={rounds + 1}", f"trainer.check_val_every_n_epoch={rounds + 1}")

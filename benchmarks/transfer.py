@@ -39,7 +39,7 @@ PIXELS = (
 )
 SOURCES = {
     "mnist_idx": ("data=idx", f"data.class_names={NAMES}", "backbone=resnet20", "trainer.max_epochs=2"),
-    "nuclei_fluo": (*PIXELS, "trainer.max_epochs=12", "trainer.every=4"),
+    "nuclei_fluo": (*PIXELS, "trainer.max_epochs=12", "trainer.check_val_every_n_epoch=4"),
 }
 """Runs whose weights are transferred, by their data set."""
 
@@ -79,7 +79,12 @@ def comparisons(runs: Path, weights: Path) -> Iterator[Comparison]:
     yield Comparison(
         "membrane",
         "membrane (24 micrographs) from a resnet18 trained on nuclei_fluo",
-        (*PIXELS, f"data.root={DATA / 'membrane'}", "data.values={0: membrane, 255: background}", "trainer.every=12"),
+        (
+            *PIXELS,
+            f"data.root={DATA / 'membrane'}",
+            "data.values={0: membrane, 255: background}",
+            "trainer.check_val_every_n_epoch=12",
+        ),
         "nuclei_fluo",
         12,
         "validation dice",

@@ -19,6 +19,7 @@ from backbones.base import Backbone
 from datamodules.base.datamodule import DataModule
 from foundation.storage.safe_load import refuse_references, safe_load
 from foundation.structures import InputError, Spec, first_line
+from resmet.renamed import convert_checkpoint
 from tasks.base import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,7 +158,7 @@ def stand_in(make: Any) -> Spec:
     )
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """A checkpoint of ours as plain values and tensors.
 
     Raises:
@@ -166,13 +167,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt")
     try:
-        content = safe_load(Path(path))
+        content = safe_load(Path(path), mapped=mmap)
     except InputError as error:
         raise InputError(f"{path} can't be read as a checkpoint: {error}") from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
         raise InputError(
             f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); to start from foreign weights say backbone.weights={path}"
         )
+    content = convert_checkpoint(content)
     refuse_references(content["config"], str(path))
     if not isinstance(content["config"], dict):
         raise InputError(f"{path} holds a config that is none ({type(content['config']).__name__}): train anew")

@@ -129,7 +129,7 @@ TARGETS = {
     "recipe": "tasks.optim.recipe.Recipe",
     "data": VOC,
     "task": "tasks.detection.Detection",
-    "trainer": "resmet.engine.trainer.make_trainer",
+    "trainer": "resmet.engine.trainer.TrainerConfig",
     "task.tasks": "tasks.joint.Joint",
 }
 

@@ -54,7 +54,17 @@ def task_steps(overrides: tuple[str, ...], settings: Settings) -> Result:
 
 
 def resume(settings: Settings) -> Result:
-    small = ("trainer.limit=3", "backbone=resnet20", "data.batch_size=8") if settings.quick else ()
+    small = (
+        (
+            "trainer.limit_train_batches=3",
+            "trainer.limit_val_batches=3",
+            "trainer.limit_test_batches=3",
+            "backbone=resnet20",
+            "data.batch_size=8",
+        )
+        if settings.quick
+        else ()
+    )
     overrides = (trainer(settings)[0], "trainer.max_epochs=2", "callbacks.visualize=null", *small)
     whole, resumed = settings.scratch / "whole", settings.scratch / "resumed"
     stop_at = str(settings.pick(4, 30))

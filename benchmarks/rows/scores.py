@@ -24,7 +24,11 @@ def time_to_score(
     root = pair.root(settings, train, val)
     rival = pair.make_rival(root, *overrides)
     timer = EpochTimer(rival.epoch)
-    run_train([*pair.at(root), *overrides, f"trainer.max_epochs={epochs}", "trainer.every=1"], settings.scratch, timer)
+    run_train(
+        [*pair.at(root), *overrides, f"trainer.max_epochs={epochs}", "trainer.check_val_every_n_epoch=1"],
+        settings.scratch,
+        timer,
+    )
     scores: list[float] = []
     with torch_defaults():
         evaluation = timed(lambda: scores.append(rival.score()))
@@ -48,7 +52,7 @@ def precision(pair: Pair, train: int, val: int, epochs: int, overrides: tuple[st
                 f"trainer.precision={name}",
                 f"seed={seed}",
                 f"trainer.max_epochs={epochs}",
-                f"trainer.every={epochs}",
+                f"trainer.check_val_every_n_epoch={epochs}",
             )
             folder = run_train([*pair.at(root), *overrides, *run], settings.scratch)
             values.append(max(float(json.loads((folder / "metrics.json").read_text())["score"] or 0), 1e-9))

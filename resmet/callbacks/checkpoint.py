@@ -1,7 +1,8 @@
-"""When checkpoints are written: after every epoch, every so many minutes, and when a signal asks the run to stop."""
+"""When checkpoints are written: after every epoch, after a span of time, and when a signal asks the run to stop."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from pathlib import Path
@@ -12,30 +13,40 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from foundation.durations import seconds
-from foundation.structures import InputError
-from resmet.callbacks.signals import Ear, Stopped
-from resmet.checkpoints.checkpoint_io import WholeFiles, sweep
-from resmet.checkpoints.layout import BEST, LAST
-from resmet.checkpoints.resume import excluded_names, marks
+from foundation.structures import InputError, RunError
+from resmet.callbacks.signals import SignalListener, Stopped
+from resmet.checkpoints import lightning_state
+from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO, remove_partial
+from resmet.checkpoints.layout import BEST, LAST, resume_hint
+from resmet.checkpoints.resume import excluded_names, fingerprints
 
-SHARE = 0.1
-"""Of the time, at most this much goes into checkpoints at the ends of short epochs."""
+MAX_SAVE_SHARE = 0.1
+"""Share of the time that checkpoints at the ends of short epochs may take."""
+
+log = logging.getLogger("resmet")
 
 
-class Saving(Checkpoint):
-    """Write ``best.ckpt`` (weights of the best score) and ``last.ckpt`` (everything, to go on from any step).
+class CheckpointWriter(Checkpoint):
+    """Writes ``best.ckpt`` (the weights of the best score) and ``last.ckpt`` (everything that a run needs to resume).
 
-    A position is the end of a step, the start of a validation, or the end of an epoch; a run goes on from each to the same bits.
-    Processes agree at the end of every step on whether to save or to stop, so that all do it at the same one.
+    A run resumes bit for bit from the end of a step, the start of a validation or the end of an epoch. At the end of every step all
+    ranks agree on whether to save or to stop, so that they do it at the same step.
+
+    A checkpoint that can't be written is logged, and the next one is written again. ``last.ckpt`` never holds a best score whose
+    ``best.ckpt`` is not on disk: where that can't be written, the one before counts as the best, and the ``last.ckpt`` that was due next
+    is skipped, so that a run resumed from the one before repeats those steps.
 
     Args:
         every: Longest time between two checkpoints, such as ``90s``, ``10m`` or ``2h``.
-        keep: Earlier ones of ``last.ckpt`` that stay beside it.
-        on_failure: What a checkpoint that can't be written does: ``continue`` says so and goes on, ``stop`` ends the run.
-        background: Write from a copy beside the training, rather than let it wait.
+        keep: How many earlier versions of ``last.ckpt`` are kept.
+        on_failure: Whether the run continues (``continue``) or stops (``stop``) where a checkpoint can't be written.
+        background: Whether to write a copy in a thread, rather than pause training.
 
     Raises:
-        InputError: If `every` is no time, or `keep` is negative.
+        InputError: If `every` is no duration, or `keep` is negative.
+
+    Attributes:
+        best: The score of the weights in ``best.ckpt``; -inf before there is one.
     """
 
     def __init__(
@@ -46,48 +57,45 @@ class Saving(Checkpoint):
         background: bool = True,
     ) -> None:
         if keep < 0:
-            raise InputError(f"callbacks.saving.keep must not be negative, got {keep}")
-        self.every, self.keep, self.stop, self.background = (
-            seconds(every, "every", "time between checkpoints"),
-            keep,
-            on_failure == "stop",
-            background,
-        )
-        self.ear: Ear | None = None
+            raise InputError("callbacks.out_of_range", f"callbacks.checkpoint.keep must not be negative, got {keep}")
+        self.every = seconds(every, "checkpoint_every", "time between checkpoints")
+        self.stop_on_failure, self.background = on_failure == "stop", background
+        self.io = AtomicCheckpointIO(keep)
+        self.listener: SignalListener | None = None
         self.best = -math.inf
-        self.saved = time.monotonic()
-        self.took = 0.0
-        self.where = "epoch"
+        self.previous_best: float | None = None  # while best.ckpt is being written
+        self.saved_at, self.save_seconds = time.monotonic(), 0.0
+        self.moment: Literal["batch", "validation", "epoch"] = "epoch"
         self.group: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
-        plugin = trainer.strategy.checkpoint_io
-        if isinstance(plugin, WholeFiles):
-            plugin.keep, plugin.stop = self.keep, self.stop
         if stage == "fit" and trainer.is_global_zero:
-            sweep(self.folder)
+            remove_partial(self.folder)
 
     def listen(self, trainer: Trainer) -> None:
-        """Hear signals; Lightning has set its own handlers by now, which are replaced."""
-        if self.ear is None:
-            launcher: Any = trainer.strategy.launcher
-            self.ear = Ear(launcher.kill if launcher is not None else lambda signum: None)
-        self.ear.listen()
+        """Listens to signals; called once Lightning has installed its own handlers, which this replaces."""
+        if self.listener is None:
+            self.listener = SignalListener(lambda signum: lightning_state.kill_ranks(trainer, signum))
+        self.listener.start()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.listen(trainer)
-        self.marks = marks(trainer.datamodule)  # type: ignore[attr-defined]
-        self.saved = time.monotonic()
+        self.fingerprints = fingerprints(trainer.datamodule)  # type: ignore[attr-defined]
+        self.saved_at = time.monotonic()
         if trainer.world_size > 1 and self.group is None:
             self.group = torch.distributed.new_group(backend="gloo")
+        step, negative = self.largest(trainer.global_step, -trainer.global_step)
+        if step != -negative:
+            text = f"the ranks resumed from different steps, {-negative} to {step}: start all of them again"
+            raise RunError("parallel.different_checkpoints", text)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        ended = batch_idx + 1
-        if ended >= trainer.num_training_batches or ended % trainer.accumulate_grad_batches:
-            return  # the epoch's end has a position of its own; half gathered gradients have none
+        done = batch_idx + 1
+        if done >= trainer.num_training_batches or done % trainer.accumulate_grad_batches:
+            return  # the end of an epoch is saved by its own hook; half accumulated gradients can't be resumed
         self.save_if_due(trainer, "batch")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -103,11 +111,11 @@ class Saving(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # Several processes judge unequal numbers of batches: they can agree only when all are done.
-        if trainer.world_size == 1 and self.ear and self.ear.caught:
+        # Several ranks validate different numbers of batches and can agree only when all are done.
+        if trainer.world_size == 1 and self.listener and self.listener.received:
             if trainer.state.fn == "fit":
                 self.save(trainer, "validation")
-            raise Stopped(self.ear.caught)
+            raise Stopped(self.listener.received)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.listen(trainer)
@@ -121,88 +129,118 @@ class Saving(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.ear and self.ear.caught:
-            raise Stopped(self.ear.caught)
+        if self.listener and self.listener.received:
+            raise Stopped(self.listener.received)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the weights as they were judged."""
+        """Saves the weights as they were validated, if they are the best."""
         if trainer.state.fn != "fit":
             return
+        self.confirm_best(trainer)
         score = float(trainer.callback_metrics["val/score"])
-        # Not by whether the file is there: it may be on its way, and all processes must decide alike.
         if score > self.best or self.best == -math.inf:
-            self.best = score if math.isfinite(score) else self.best
-            trainer.save_checkpoint(self.folder / BEST, weights_only=True, storage_options=self.beside(trainer))
+            self.previous_best, self.best = self.best, score if math.isfinite(score) else self.best
+            trainer.save_checkpoint(
+                self.folder / BEST, weights_only=True, storage_options=self.options(self.background)
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         final = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
-        rested = time.monotonic() - self.saved
-        self.save_if_due(trainer, "epoch", final or rested * SHARE >= self.took)
+        elapsed = time.monotonic() - self.saved_at
+        self.save_if_due(trainer, "epoch", final or elapsed * MAX_SAVE_SHARE >= self.save_seconds)
 
-    def save_if_due(self, trainer: Trainer, where: str, due: bool = False) -> None:
-        """Save where any process has to, then stop where any was asked to."""
-        due = due or time.monotonic() - self.saved > self.every
-        signum, due = self.agree(self.ear.caught if self.ear else 0, due)
-        if signum or due:
-            self.save(trainer, where, wait=bool(signum))
+    def save_if_due(self, trainer: Trainer, moment: Literal["batch", "validation", "epoch"], due: bool = False) -> None:
+        """Saves if it is due in any rank, then stops if any rank received a signal."""
+        due = due or time.monotonic() - self.saved_at > self.every
+        signum, due_anywhere = self.largest(self.listener.received if self.listener else 0, due)
+        if signum or due_anywhere:
+            self.save(trainer, moment, background=not signum)
         if signum:
             raise Stopped(signum)
 
-    def agree(self, signum: int, due: bool) -> tuple[int, bool]:
-        """The same answer for all processes."""
+    def largest(self, *values: int) -> list[int]:
+        """Returns the largest of every value over all ranks."""
         if self.group is None:
-            return signum, due
-        said = torch.tensor([signum, int(due)])
-        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX, group=self.group)
-        return int(said[0]), bool(said[1])
+            return list(values)
+        gathered = torch.tensor(values)
+        torch.distributed.all_reduce(gathered, torch.distributed.ReduceOp.MAX, group=self.group)
+        return gathered.tolist()
 
-    def save(self, trainer: Trainer, where: str, wait: bool = True) -> None:
-        self.where = where
+    def save(self, trainer: Trainer, moment: Literal["batch", "validation", "epoch"], background: bool = False) -> None:
+        self.moment = moment
         began = time.monotonic()
-        options = None if wait else self.beside(trainer)
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False, storage_options=options)
-        self.saved = time.monotonic()
-        self.took = self.saved - began
+        if self.confirm_best(trainer):
+            options = self.options(background and self.background)
+            trainer.save_checkpoint(self.folder / LAST, weights_only=False, storage_options=options)
+        else:
+            self.io.skip(self.folder / LAST, f"{BEST} could not be written")
+        self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - began
+        self.check_failed(trainer)
 
-    def beside(self, trainer: Trainer) -> dict[str, bool] | None:
-        return {"background": True} if self.background else None
+    def options(self, background: bool) -> dict[str, bool] | None:
+        return {"background": True} if background else None
+
+    def confirm_best(self, trainer: Trainer) -> bool:
+        """Whether the last ``best.ckpt`` was written; if not, `best` is the score of the one before."""
+        if self.previous_best is None:
+            return True
+        (failed,) = self.largest(trainer.is_global_zero and self.io.has_failed(BEST))
+        if failed:
+            self.best = self.previous_best
+        self.previous_best = None
+        return not failed
+
+    def check_failed(self, trainer: Trainer) -> None:
+        """Stops all ranks where a checkpoint could not be written and ``on_failure=stop``.
+
+        Raises:
+            RunError: Naming the cause.
+        """
+        if self.stop_on_failure and self.largest(bool(self.io.failed))[0]:
+            causes = ", ".join(f"{name}: {cause}" for name, cause in self.io.failed.items())
+            text = f"a checkpoint could not be written ({causes}) and callbacks.checkpoint.on_failure=stop: free some space, then {resume_hint(self.folder.parent)}"
+            raise RunError("checkpoint.not_written", text)
+
+    def is_saved(self, trainer: Trainer) -> bool:
+        """Whether the end of the training is on disk, in ``last.ckpt`` and with its best weights in ``best.ckpt``."""
+        self.io.wait()
+        self.check_failed(trainer)
+        return not self.largest(self.io.has_failed(LAST))[0]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Say where the run is, in the data's own terms."""
-        ended = self.where == "epoch"
-        loops = checkpoint["loops"]["fit_loop"]
-        batch = loops["epoch_loop.batch_progress"]["current"]["ready"]
-        pl_module.run_state.move_to(trainer.current_epoch + ended, 0 if ended else batch)
+        """Adds the run's position in terms of the data."""
+        epoch_ended = self.moment == "epoch"
+        epoch, batch = trainer.current_epoch + epoch_ended, 0 if epoch_ended else lightning_state.next_batch(checkpoint)
+        pl_module.run_state.move_to(epoch, batch)
         checkpoint["position"] = {
-            "epoch": trainer.current_epoch + ended,
-            "batch": 0 if ended else batch,
+            "epoch": epoch,
+            "batch": batch,
             "batches": int(trainer.num_training_batches),
             "processes": trainer.world_size,
             "stopped": bool(trainer.should_stop),
             "precision": str(trainer.precision),
         }
-        checkpoint["items"] = self.marks
+        checkpoint["items"] = self.fingerprints
         checkpoint["excluded_names"] = excluded_names(trainer.datamodule)  # type: ignore[attr-defined]
-        if self.where == "validation":  # as if its first item were being judged: the whole of it comes again
-            judged = loops["epoch_loop.val_loop.batch_progress"]
-            judged["current"] = dict.fromkeys(judged["current"], 0)
-            judged["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+        if self.moment == "validation":
+            lightning_state.restart_validation(checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        trainer.should_stop = checkpoint["position"]["stopped"]  # by early stopping, which would not say so again
+        trainer.should_stop = checkpoint["position"]["stopped"]  # early stopping would not set it again
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.previous_best = state_dict["best"], None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.rest()
+        self.stop_listening()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.rest()
+        self.stop_listening()
 
-    def rest(self) -> None:
-        if self.ear:
-            self.ear.rest()
+    def stop_listening(self) -> None:
+        if self.listener:
+            self.listener.stop()

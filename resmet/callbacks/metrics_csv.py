@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,8 @@ from torch import Tensor
 from foundation.storage.atomic import write_text_or_warn
 from tasks.base import count
 
-PACKAGES = ("resmet", "torch", "torchvision", "lightning", "torchmetrics", "timm", "segmentation-models-pytorch")
 
-
-class EpochTable(Callback):
+class MetricsCSV(Callback):
     """Write ``metrics.csv`` anew after every epoch. A checkpoint has all rows, and the sums of the epoch that it is in."""
 
     def __init__(self, folder: Path) -> None:
@@ -119,23 +114,3 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
-
-
-def stage_figures(trainer: Trainer, stage: str) -> dict[str, float | None]:
-    """The scalars of ``val`` or ``test`` without their prefix; what is not defined is None."""
-    found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(f"{stage}/")}
-    return {name.split("/", 1)[1]: finite(value) for name, value in sorted(found.items())}
-
-
-def finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foundation.storage.atomic import write_text_or_warn
 from foundation.structures import InputError, RunError
-from resmet.checkpoints.checkpoint_io import WholeFiles
+from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO
 from resmet.checkpoints.layout import candidates
 
 CHECK_EVERY = 16
@@ -140,7 +140,7 @@ class NanGuard(Callback):
     def last_checkpoint(self) -> str:
         """Returns what there is to resume from, once nothing is being written any more."""
         writer = self.trainer.strategy.checkpoint_io
-        if isinstance(writer, WholeFiles):
+        if isinstance(writer, AtomicCheckpointIO):
             writer.wait()
         exists = candidates(Path(self.trainer.default_root_dir) / "checkpoints")
         return "The last checkpoint was written before" if exists else "There is no checkpoint yet"

@@ -19,7 +19,7 @@ from resmet.callbacks.step_timer import StepTimer, steps_per_epoch
 log = logging.getLogger("resmet")
 
 
-class Progress(ProgressBar):
+class RunProgressBar(ProgressBar):
     """Rich's bar over all steps of the run; the loss is read a few times a second, not every step."""
 
     def __init__(self) -> None:

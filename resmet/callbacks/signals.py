@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: heard at once, obeyed at the end of a step, so that nothing is lost."""
+"""Signals that ask a run to stop: recorded at once and obeyed at the end of a step, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from foundation.parallel.rank_zero import is_rank_zero, started_externally
 
 INTERRUPTED, TERMINATED = 130, 143
 
-ECHO = 3.0
-"""Seconds within which torchrun or SLURM hand on what a process has heard itself."""
+FORWARD_SECONDS = 3.0
+"""Seconds within which torchrun or SLURM forwards a signal that this process received itself."""
 
 log = logging.getLogger("resmet")
 
 
 class Stopped(BaseException):
-    """A run that a signal ended, its checkpoint written.
+    """Ends a run that received a signal, after its checkpoint was written.
 
     Args:
         signum: The signal.
@@ -31,60 +31,65 @@ class Stopped(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.code = INTERRUPTED if signum == signal.SIGINT else TERMINATED
+        self.exit_code = INTERRUPTED if signum == signal.SIGINT else TERMINATED
         self.requeue = signum == signal.SIGUSR1
 
 
-class Ear:
-    """Hears SIGTERM and SIGINT, and SIGUSR1 under SLURM, which sends it before a job's time is up.
+class SignalListener:
+    """Handles SIGTERM and SIGINT, and SIGUSR1 under SLURM, which sends it before a job's time is up.
 
-    The first is remembered for the end of the step; the second ends the process at once.
+    The first is recorded for the end of the step; a second one ends the process at once.
 
     Args:
-        forward: Hands a signal on to the processes that this one started.
+        forward: Sends a signal to the processes that this one started.
+
+    Attributes:
+        received: The first signal; 0 before any.
     """
 
     def __init__(self, forward: Callable[[int], None]) -> None:
         self.forward = forward
         self.pid = os.getpid()
-        self.caught, self.since = 0, 0.0
-        self.before: dict[int, Any] = {}
+        self.received, self.received_at = 0, 0.0
+        self.previous: dict[int, Any] = {}
 
-    def listen(self) -> None:
-        """From now on; only the main thread can."""
-        if self.before or threading.current_thread() is not threading.main_thread():
+    def start(self) -> None:
+        """Installs the handlers; only the main thread can."""
+        if self.previous or threading.current_thread() is not threading.main_thread():
             return
-        wanted = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
-        self.before = {signum: signal.signal(signum, self.hear) for signum in wanted}
+        handled = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
+        self.previous = {signum: signal.signal(signum, self.handle) for signum in handled}
 
-    def rest(self) -> None:
-        """Give the signals back to whoever had them, unless Lightning has done so: at a run's end it comes first."""
-        for signum, handler in self.before.items():
-            if signal.getsignal(signum) == self.hear:
+    def stop(self) -> None:
+        """Restores the previous handlers, unless Lightning has done so: at the end of a run it comes first."""
+        for signum, handler in self.previous.items():
+            if signal.getsignal(signum) == self.handle:
                 signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
-        self.before = {}
+        self.previous = {}
 
-    def hear(self, signum: int, frame: Any) -> None:
+    def handle(self, signum: int, frame: Any) -> None:
         if os.getpid() != self.pid:
-            return  # a process that loads data: it is needed to the end of the step
-        if self.caught and signum != signal.SIGUSR1 and not self.echo():
+            return  # a DataLoader worker, which is needed until the end of the step
+        if self.received and signum != signal.SIGUSR1 and not self.is_duplicate():
             self.forward(signal.SIGKILL)
             os._exit(INTERRUPTED if signum == signal.SIGINT else TERMINATED)
-        if not self.caught:
-            self.caught, self.since = signum, time.monotonic()
+        if not self.received:
+            self.received, self.received_at = signum, time.monotonic()
             self.forward(signum)
             with contextlib.suppress(RuntimeError):  # the stream may be in the middle of a line
-                log.info(f"{signal.Signals(signum).name}: finishing the step and saving; once more ends at once")
+                log.info(
+                    f"{signal.Signals(signum).name}: finishing the step and saving; a second signal ends the run at once"
+                )
 
-    def echo(self) -> bool:
-        """Whether a repeated signal is the first one again: a terminal sends it to all processes, and whoever started this one, too."""
+    def is_duplicate(self) -> bool:
+        """Whether a repeated signal is the first one again: a terminal sends it to all processes, and the launcher forwards it."""
         if started_externally():
-            return time.monotonic() - self.since < ECHO
-        return not is_rank_zero()  # the process that started this one decides
+            return time.monotonic() - self.received_at < FORWARD_SECONDS
+        return not is_rank_zero()  # rank 0, which started this process, decides
 
 
 def requeue() -> None:
-    """Ask SLURM to start this job again. The job script says ``resume=auto``."""
+    """Asks SLURM to start this job again. The job script sets ``resume=auto``."""
     job = os.environ.get("SLURM_JOB_ID", "")
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     name = f"{array}_{task}" if array and task else job
@@ -94,4 +99,4 @@ def requeue() -> None:
         subprocess.run(["scontrol", "requeue", name], check=True, timeout=60)
         log.info(f"job {name} is queued again")
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning(f"job {name} could not be queued again ({error}): submit it by hand, it goes on with resume=auto")
+        log.warning(f"job {name} could not be queued again ({error}): submit it by hand, with resume=auto it resumes")

@@ -1,4 +1,4 @@
-"""Going on with a run: the youngest checkpoint that can be read, and whether it belongs to this data and these processes."""
+"""Where a run resumes: the most recent checkpoint that can be read, if it belongs to this data and these processes."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundation.storage.safe_load import safe_load
 from foundation.structures import InputError, Spec
+from resmet.assembly import read_checkpoint
 from resmet.checkpoints.layout import candidates
 from tasks.base import Task
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where a run goes on.
+class ResumePoint:
+    """Where a run resumes.
 
     Attributes:
         path: The checkpoint.
-        notes: What a person should know.
-        epoch: The epoch that comes next or is not done, from 0.
-        batch: The batch of it that comes next.
-        processes: How many processes trained it.
+        notes: Messages for the log.
+        epoch: The epoch to start or to continue, from 0.
+        batch: The next batch of it.
+        processes: Number of processes that trained it.
         stopped: Whether early stopping had ended it.
-        precision: What it computed in; empty where the run did not say.
+        precision: Lightning's precision; empty where the run did not record it.
     """
 
     path: Path
@@ -35,44 +35,47 @@ class Start:
     precision: str = ""
 
 
-def find_start(folder: Path, task: Task, data: Any) -> Start:
-    """The youngest checkpoint of a run folder that can be read.
+def find_resume_point(folder: Path, task: Task, data: Any) -> ResumePoint:
+    """Returns the most recent checkpoint of a run folder that can be read, after restoring the task's `RunState` from it.
 
     Raises:
-        InputError: If there is none, or the data describes itself otherwise than the run's did.
+        InputError: If there is none, or the data differs from the run's.
     """
     notes: list[str] = []
     for path in candidates(folder / "checkpoints"):
         try:
-            content = safe_load(path)
+            content = read_checkpoint(path)
             position = content["position"]
             task.run_state.load_state_dict(content["run_state"])
         except (InputError, KeyError, TypeError) as error:
-            said = error if isinstance(error, InputError) else "it is no checkpoint of a run"
-            notes.append(f"{path.name} can't be read ({said})")
+            cause = error if isinstance(error, InputError) else "it holds no position to resume from"
+            notes.append(f"{path.name} can't be read ({cause})")
             continue
-        refuse_other_data(content, task, data)
+        check_data(content, task, data)
         if notes:
-            notes.append(f"the run goes on from {path.name}, epoch {position['epoch'] + 1}, batch {position['batch']}")
+            notes.append(f"the run resumes from {path.name}, epoch {position['epoch'] + 1}, batch {position['batch']}")
         keys = ("epoch", "batch", "processes", "stopped")
-        return Start(
+        return ResumePoint(
             path,
             tuple(notes),
             **{key: position[key] for key in keys},
             precision=position.get("precision", ""),
         )
-    raise InputError(
-        f"{folder}/checkpoints holds nothing to go on from ({'; '.join(notes) or 'no last.ckpt'}): start anew with another run_dir"
-    )
+    causes = "; ".join(notes) or "no last.ckpt"
+    text = f"{folder}/checkpoints holds nothing to resume from ({causes}): start again with another run_dir"
+    raise InputError("checkpoint.none", text)
 
 
-def recall(folder: Path, data: Any) -> None:
-    """Let `data` leave out what the run in `folder` had left out, and nothing else: items keep their numbers. Call before `prepare`."""
+def restore_exclusions(folder: Path, data: Any) -> None:
+    """Lets `data` exclude the items that the run in `folder` had excluded, and no others, so that items keep their numbers.
+
+    Call before the data is read.
+    """
     for path in candidates(folder / "checkpoints"):
         try:
-            content = safe_load(path, mapped=True)
+            content = read_checkpoint(path, mmap=True)
             names, spec = content["excluded_names"], Spec.from_dict(content["spec"])
-        except Exception:  # `find_start` says so
+        except (InputError, KeyError, TypeError):  # reported by `find_resume_point`
             continue
         for name, part in data.parts.items():
             part.exclude_items(set(names), spec.parts.get(name) if name else spec)
@@ -80,33 +83,12 @@ def recall(folder: Path, data: Any) -> None:
 
 
 def excluded_names(data: Any) -> list[str]:
-    """The names of all items that were left out; of all parts where data is joint."""
+    """Returns the names of all excluded items."""
     return [name for part in data.parts.values() for name in part.excluded_names]
 
 
-def refuse_other_data(content: dict[str, Any], task: Task, data: Any) -> None:
-    """Stop where the data is not what the run was trained on."""
-    old, new = Spec.from_dict(content["spec"]).to_dict(), task.spec.to_dict()
-    differ = [f"{key}: was {old[key]}, is {new[key]}" for key in new if plain(old[key]) != plain(new[key])]
-    was = content.get("items", {})
-    differ += [
-        f"{split}: items have other names or sizes than those of the run"
-        for split, mark in marks(data).items()
-        if not alike(was.get(split, mark), mark)
-    ]
-    if differ:
-        raise InputError(
-            f"the data is not what this run was trained on ({'; '.join(differ)[:300]}): bring it back, or start a new run"
-        )
-
-
-def alike(one: str, other: str) -> bool:
-    """Whether two fingerprints agree in what both have; one that was taken where files may break has no sizes."""
-    return all(a == b or not (a and b) for a, b in zip(one.split(":"), other.split(":"), strict=False))
-
-
-def marks(data: Any) -> dict[str, str]:
-    """A fingerprint of the items of every split."""
+def fingerprints(data: Any) -> dict[str, str]:
+    """Returns a fingerprint of the items of every split, by ``split`` or ``part/split``."""
     return {
         f"{name}/{split}" if name else split: items.mark()
         for name, part in data.parts.items()
@@ -114,18 +96,48 @@ def marks(data: Any) -> dict[str, str]:
     }
 
 
-def refuse_other_processes(start: Start, world: int) -> None:
-    """Stop where a position in the middle of an epoch means other items."""
-    if start.batch and start.processes != world:
-        raise InputError(
-            f"this run was stopped in the middle of epoch {start.epoch + 1} by {start.processes} processes, now there are {world}, "
-            f"which would repeat some items and lose others: go on with trainer.devices={start.processes}; "
-            "at the end of an epoch their number may change"
+def check_data(content: dict[str, Any], task: Task, data: Any) -> None:
+    """Refuses data that differs from what the run was trained on.
+
+    Raises:
+        InputError: Naming what differs.
+    """
+    old, new = Spec.from_dict(content["spec"]).to_dict(), task.spec.to_dict()
+    differ = [f"{key}: was {old[key]}, is {new[key]}" for key in new if as_lists(old[key]) != as_lists(new[key])]
+    saved = content.get("items", {})
+    differ += [
+        f"{split}: the names or sizes of its items differ from the run's"
+        for split, fingerprint in fingerprints(data).items()
+        if not equal_fingerprints(saved.get(split, fingerprint), fingerprint)
+    ]
+    if differ:
+        text = (
+            f"the data is not what this run was trained on ({'; '.join(differ)[:300]}): restore it, or start a new run"
         )
+        raise InputError("checkpoint.other_data", text)
 
 
-def plain(value: Any) -> Any:
-    """Tuples as lists, as a checkpoint may have them."""
+def equal_fingerprints(one: str, other: str) -> bool:
+    """Whether two fingerprints agree in the fields that both have; one of data with unreadable files has no sizes."""
+    return all(a == b or not (a and b) for a, b in zip(one.split(":"), other.split(":"), strict=False))
+
+
+def check_processes(point: ResumePoint, world_size: int) -> None:
+    """Refuses another number of processes in the middle of an epoch, whose remaining items each process numbers differently.
+
+    Raises:
+        InputError: Naming both numbers.
+    """
+    if point.batch and point.processes != world_size:
+        text = (
+            f"can't resume in the middle of epoch {point.epoch + 1} with another number of processes: the checkpoint has "
+            f"{point.processes}, this run {world_size}. Use trainer.devices={point.processes}; at the end of an epoch the number may change"
+        )
+        raise InputError("checkpoint.other_processes", text)
+
+
+def as_lists(value: Any) -> Any:
+    """Returns `value` with lists for tuples, as a checkpoint may have them."""
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {key: as_lists(inner) for key, inner in value.items()}
+    return [as_lists(inner) for inner in value] if isinstance(value, (list, tuple)) else value

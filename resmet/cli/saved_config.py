@@ -22,7 +22,7 @@ AUTO = "auto"
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy")
 """Keys of ``trainer=`` that say where a run runs, rather than what it learns."""
 
-FREE_OF_TRAINER = (*PLACEMENT, "max_epochs", "every", "check_val_every_n_epoch", "precision")
+FREE_OF_TRAINER = (*PLACEMENT, "max_epochs", "check_val_every_n_epoch", "precision")
 FREE = (*(f"trainer.{key}" for key in FREE_OF_TRAINER), "callbacks", "logger", "run_dir", "resume", "checkpoint_every")
 FREE_OF_DATA = ("root", "num_workers", "cache", "on_error")
 """What may change: the machine and its paths, the length of the run, and whether an unreadable file ends it."""

@@ -14,7 +14,7 @@ def run(cfg: "DictConfig") -> None:
     from resmet.assembly import assemble_data, build, load_task, read_checkpoint
     from resmet.cli.free_dir import new_run_dir
     from resmet.cli.run_dir import open_run_dir
-    from resmet.engine.evaluate import evaluate, precision_of
+    from resmet.engine.evaluate import evaluate, evaluation_precision
 
     task = load_task(cfg.ckpt)
     chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
@@ -23,7 +23,7 @@ def run(cfg: "DictConfig") -> None:
         data.notes.append(f"the data is what the checkpoint names, {root}: say data=... data.root=... for other data")
     data.adopt(task.spec, foreign=bool(cfg.get("data")))
     data.prepare([cfg.split], required=[cfg.split])
-    cfg.trainer.precision = precision_of(cfg.trainer.precision, task.config)
+    cfg.trainer.precision = evaluation_precision(cfg.trainer.precision, task.config)
     folder = new_run_dir(cfg.run_dir, "evaluate")
     open_run_dir(folder, "evaluate")
     evaluate(task, data, cfg.split, folder, build(cfg.trainer), str(cfg.ckpt))

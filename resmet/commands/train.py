@@ -18,34 +18,34 @@ def run(cfg: "DictConfig") -> None:
 
     cfg, folder = find_run_dir(cfg)  # answers before torch is imported
     budget = seconds(cfg.time_budget, "time_budget", "time for a run") if cfg.get("time_budget") is not None else None
-    opened = partial(open_run_dir, folder, "train", cfg.copy())
+    open_folder = partial(open_run_dir, folder, "train", cfg.copy())
     resume = bool(cfg.resume)
     if resume:
         cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
 
     from resmet.assembly import assemble_data, assemble_task, build, rehearse
-    from resmet.checkpoints.resume import recall
-    from resmet.engine.fit import start, train
-    from resmet.engine.trainer import refuse_without_compiler
+    from resmet.checkpoints.resume import restore_exclusions
+    from resmet.engine.fit import RunOptions, seed_all, train
+    from resmet.engine.trainer import check_compiler
 
-    start(cfg.seed)
-    engine = build(cfg.trainer)
-    trainer = engine()
-    processes = trainer.world_size
+    seed_all(cfg.seed)
+    trainer = build(cfg.trainer)
+    world_size = trainer.world_size
     if cfg.get("compile"):
-        refuse_without_compiler(trainer)
-    rehearse(cfg)  # a number out of range is said before the data is read
+        check_compiler(trainer)
+    rehearse(cfg)  # an option out of range is refused before the data is read
     callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
     logger = build(cfg.logger) if cfg.get("logger") else None
+    options = RunOptions(folder, trainer, callbacks, logger, cfg.seed, resume, budget)
     data = assemble_data(cfg)
     if resume:
-        recall(folder, data)
+        restore_exclusions(folder, data)
     data.prepare()
-    data.suit(processes)
+    data.suit(world_size)
     task = assemble_task(cfg, data.spec)
-    if cfg.get("compile"):  # a run that was begun without the key has none
+    if cfg.get("compile"):  # absent from the config of an older run
         task.compile_parts()
-    train(task, data, folder, opened, engine, callbacks, logger, cfg.seed, resume, budget)
+    train(task, data, options, open_folder)
 
 
 def main() -> NoReturn:

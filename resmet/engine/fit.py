@@ -1,247 +1,209 @@
-"""What a training run does, from the first message to the report."""
+"""What a training run does: fit, test the best weights, write the metrics and the report."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 
-from foundation.hardware import peak_memory_mb
-from foundation.storage.atomic import write_json
 from foundation.structures import InputError, RunError, pluralize
 from resmet.callbacks.bottleneck import BottleneckReport
-from resmet.callbacks.checkpoint import Saving
+from resmet.callbacks.checkpoint import CheckpointWriter
 from resmet.callbacks.ema import WeightAveraging
 from resmet.callbacks.lr_finder import LRFinder
-from resmet.callbacks.metrics_csv import EpochTable, finite, stage_figures, versions
+from resmet.callbacks.metrics_csv import MetricsCSV
 from resmet.callbacks.nan_guard import NanGuard
 from resmet.callbacks.signals import Stopped
+from resmet.callbacks.step_seed import StepSeed
 from resmet.callbacks.step_timer import StepTimer
+from resmet.callbacks.sync_batchnorm import BroadcastBuffers
 from resmet.callbacks.time_budget import TimeBudget
-from resmet.checkpoints.checkpoint_io import WholeFiles
 from resmet.checkpoints.layout import BEST, LAST, resume_hint
-from resmet.checkpoints.resume import Start, find_start, refuse_other_processes
-from resmet.engine.finalize import hand_out_best, refuse_unsaved, unwritten
-from resmet.engine.report import write_report
-from resmet.engine.retry import Attempts, leave
+from resmet.checkpoints.resume import ResumePoint, check_processes, find_resume_point
+from resmet.engine.results import log_start, metrics_of, write_results, write_skipped
+from resmet.engine.retry import FitWithRetry, exit_after_signal
+from resmet.engine.trainer import TrainerConfig
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
 
 
-class Seeds(Callback):
-    """Random numbers inside a step (dropout, sampled proposals) follow from (seed, epoch, batch, rank), so a resumed run draws the same."""
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training runs, beside its task and its data.
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    Args:
+        folder: The run folder.
+        trainer: Arguments of the Trainer.
+        callbacks: Callbacks from the config; a CheckpointWriter and a guard against NaN are added where there is none.
+        logger: Makes a logger of Lightning's from ``run_dir``.
+        seed: Of every random choice.
+        resume: Whether to resume the run in `folder`.
+        time_budget: Seconds for the whole run; None trains ``max_epochs``.
+    """
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        seed = hash((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)) & 0x7FFFFFFFFFFFFFFF
-        # torch.manual_seed seeds every kind of device, and notes down a whole stack for each that is not there: 0.7 ms a step
-        torch.default_generator.manual_seed(seed)
-        if pl_module.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+    folder: Path
+    trainer: TrainerConfig
+    callbacks: Sequence[Callback] = ()
+    logger: Callable[..., Any] | None = None
+    seed: int = 0
+    resume: bool = False
+    time_budget: float | None = None
 
 
-class EqualStatistics(Callback):
-    """Before several processes judge, they take the batch statistics of the first, so that all judge the same weights."""
+def train(task: Task, data: Any, run: RunOptions, open_folder: Callable[[], None] = lambda: None) -> None:
+    """Trains `task`, tests its best weights, and writes ``metrics.json`` and ``report.html``.
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.world_size > 1:
-            for buffer in pl_module.buffers():
-                torch.distributed.broadcast(buffer, 0)
-
-
-def train(
-    task: Task,
-    data: Any,
-    folder: Path,
-    opened: Callable[[], None],
-    engine: Callable[..., Trainer],
-    callbacks: Sequence[Callback],
-    logger: Callable[..., Any] | None,
-    seed: int,
-    resume: bool,
-    budget: float | None = None,
-) -> None:
-    """Fit, then test with the best weights, then write figures and report. `opened` makes the folder, `budget` is in seconds.
+    Args:
+        task: With its recipe.
+        data: Prepared data.
+        run: How to train.
+        open_folder: Makes the run folder; called once everything is built and checked.
 
     Raises:
-        InputError: If the checkpoint to resume from does not belong to this data.
-        RunError: If the run had to be ended.
+        InputError: If the checkpoint to resume from does not belong to this data, or an option does not fit.
+        RunError: If the run fails.
     """
-    table = EpochTable(folder)
     data.bind(task.run_state)
-    start = find_start(folder, task, data) if resume else None
-    watch = [kind() for kind in (NanGuard, Saving) if not any(isinstance(callback, kind) for callback in callbacks)]
-    clock = task.run_state.clock
-    timing, waiting = StepTimer(data, clock), BottleneckReport(data, clock)
-    plan = [TimeBudget(budget, seed, timing)] if budget else []
-    chosen = chosen_by(task, data, folder, seed, resume)
-    extra = [table, timing, waiting, Seeds(seed), *chosen, *plan, *callbacks, *watch]
-    service = logger(run_dir=folder) if logger else False
-    make = partial(engine, run_dir=folder, unused=task.recipe.freeze.freezes, callbacks=extra, logger=service)
-    if budget:
-        make = partial(make, max_epochs=-1)  # until the budget stops it
-    trainer = make()
-    if start and finished(start, trainer, folder):
+    point = find_resume_point(run.folder, task, data) if run.resume else None
+    callbacks = Callbacks(task, data, run)
+    logger = run.logger(run_dir=run.folder) if run.logger else False
+
+    def build_trainer(accumulation: int) -> Trainer:
+        batches = run.trainer.accumulate_grad_batches * accumulation
+        max_epochs = -1 if run.time_budget else run.trainer.max_epochs  # the budget stops it
+        config = replace(run.trainer, accumulate_grad_batches=batches, max_epochs=max_epochs)
+        return config.build(run.folder, callbacks.all, logger, find_unused_parameters=task.recipe.freeze.freezes)
+
+    trainer = build_trainer(1)
+    if point and is_finished(point, trainer, run.folder):
         return
-    if start:
-        refuse_other_processes(start, trainer.world_size)
-    refuse_unknown_monitors(callbacks, task)
-    opened()  # nothing is written before everything is made and checked
-    introduce(task, data, folder, str(trainer.precision))
-    list_skipped(data, folder)
-    trainer = Attempts(task, data, folder, make).run(trainer, start)
-    refuse_no_steps(trainer)
-    with saying_where(folder, trainer):
-        stage = test_best(trainer, task, data, folder)
-        if trainer.is_global_zero:
-            result = summary(trainer, task, table, stage) | {"seed": seed, "versions": versions()}
-            result["seconds"], result["waits"] = round(table.seconds, 2), waiting.fractions()
-            conclude(task, data, folder, result | ({"budget": plan[0].summary(task.run_state)} if plan else {}), stage)
+    if point:
+        check_processes(point, trainer.world_size)
+    check_monitors(run.callbacks, task)
+    open_folder()
+    log_start(task, data, run.folder, str(trainer.precision))
+    write_skipped(data, run.folder)
+    trainer = FitWithRetry(task, data, run.folder, build_trainer, run.trainer.batch_size == "auto").run(trainer, point)
+    with errors_after_training(run.folder):
+        finish(trainer, task, data, run, callbacks)
 
 
-def conclude(task: Task, data: Any, folder: Path, result: dict[str, Any], stage: str) -> None:
-    """Write figures and report, and say the score."""
-    list_skipped(data, folder)
-    write_json(folder / "metrics.json", result)
-    report = write_report(folder, result, [data.describe(), *data.notes, *loaded(task)])
+class Callbacks:
+    """The callbacks of a run, and those among them whose results the run reports.
+
+    Args:
+        task: With its recipe.
+        data: Prepared data.
+        run: How to train.
+    """
+
+    def __init__(self, task: Task, data: Any, run: RunOptions) -> None:
+        recipe, clock = task.recipe, task.run_state.clock
+        timer = StepTimer(data, clock)
+        self.metrics, self.bottleneck = MetricsCSV(run.folder), BottleneckReport(data, clock)
+        self.budget = TimeBudget(run.time_budget, run.seed, timer) if run.time_budget else None
+        search = recipe.find_lr and not run.resume  # a resumed run has its learning rate
+        chosen = [
+            LRFinder(data, run.folder, run.seed) if search else None,
+            WeightAveraging(recipe.ema) if recipe.ema else None,
+            BroadcastBuffers(),
+            self.budget,
+            *run.callbacks,
+        ]
+        self.all = [self.metrics, timer, self.bottleneck, StepSeed(run.seed), *(c for c in chosen if c)]
+        kinds = (NanGuard, CheckpointWriter)
+        self.all += [kind() for kind in kinds if not any(isinstance(c, kind) for c in run.callbacks)]
+        self.writer = next(callback for callback in self.all if isinstance(callback, CheckpointWriter))
+
+
+def finish(trainer: Trainer, task: Task, data: Any, run: RunOptions, callbacks: Callbacks) -> None:
+    """Tests the best weights and writes the results; only of a run whose end is on disk, so that ``metrics.json`` stands for that.
+
+    Raises:
+        InputError: If the run took no step.
+        RunError: If its end could not be written.
+    """
+    if trainer.global_step == 0:
+        text = "the run took no step: the training split is smaller than one batch allows; lower data.batch_size"
+        raise InputError("data.no_steps", text)
+    if not callbacks.writer.is_saved(trainer):
+        text = (
+            f"the training is over, but its last checkpoint could not be written, so it is not tested and there is no metrics.json. "
+            f"Free some space, or make the folder writable, then {resume_hint(run.folder)}"
+        )
+        raise RunError("checkpoint.not_written", text)
+    stage = test_best(trainer, task, data, run.folder)
+    if not trainer.is_global_zero:
+        return
+    result = metrics_of(trainer, task, callbacks.metrics, callbacks.writer.best, stage)
+    result |= {"waits": callbacks.bottleneck.fractions(), "seed": run.seed}
+    result |= {"budget": callbacks.budget.summary(task.run_state)} if callbacks.budget else {}
+    write_results(task, data, run.folder, result)
     score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
     log.info(f"{stage} {task.score} {score} after {pluralize(result['epochs'], 'epoch')} in {result['seconds']:.0f} s")
-    log.info(f"report: {report}")
+
+
+def test_best(trainer: Trainer, task: Task, data: Any, folder: Path) -> str:
+    """Evaluates the best weights on the test split, or on the validation split where there is none; returns which."""
+    paths = [folder / "checkpoints" / name for name in (BEST, LAST)]
+    path = next((path for path in paths if path.is_file()), None)
+    if "test" in data.splits:
+        trainer.test(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
+        return "test"
+    log.info("note: the data has no test split; the score is that of the validation split")
+    trainer.validate(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
+    return "val"
 
 
 @contextmanager
-def saying_where(folder: Path, trainer: Trainer) -> Iterator[None]:
-    """What is left to do once the training is over, in case that a disk or a signal prevents it."""
+def errors_after_training(folder: Path) -> Iterator[None]:
+    """Adds what is left to do to an error of the disk or a signal after the training."""
     try:
         yield
     except OSError as error:
-        writer = trainer.strategy.checkpoint_io
-        if isinstance(writer, WholeFiles) and writer.held:
-            left = f"the training is over, but its {unwritten(writer)} could not be written either. Make room, or let the folder be written to, then {resume_hint(folder)}"
-        else:
-            left = f"the training is over and its weights are safe: resume does the test and the report. Make room, or let the folder be written to, then resume={folder}"
-        raise RunError(f"{error.filename or folder} could not be written ({error.strerror}); {left}") from error
-    except Stopped as stop:
-        leave(stop, folder)
+        text = (
+            f"{error.filename or folder} could not be written ({error.strerror}); the training is over and its weights are saved. "
+            f"Free some space, or make the folder writable, then resume={folder} tests them and writes the report"
+        )
+        raise RunError("run.not_written", text) from error
+    except Stopped as stopped:
+        exit_after_signal(stopped, folder)
 
 
-def chosen_by(task: Task, data: Any, folder: Path, seed: int, resume: bool) -> list[Callback]:
-    """What the recipe asks for beside the training; a resumed run has its batch size and its rate already."""
-    average = [WeightAveraging(task.recipe.ema)] if task.recipe.ema else []
-    search = [LRFinder(data, folder, seed)] if task.recipe.find_lr and not resume else []
-    return [*search, *average, EqualStatistics()]
-
-
-def summary(trainer: Trainer, task: Task, table: EpochTable, stage: str) -> dict[str, Any]:
-    """What a run came to, as ``metrics.json`` has it."""
-    val = best_row(table.rows)
-    test = stage_figures(trainer, "test") if stage == "test" else {}
-    return {
-        "task": type(task).__name__.lower(),
-        "score": (test or val).get("score"),
-        "val": val,
-        "test": test,
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "seconds": 0.0,
-        "samples_per_second": round(table.samples / table.train_seconds, 2) if table.train_seconds else None,
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-        "parameters": sum(p.numel() for p in task.parameters()),
-        "precision": str(trainer.precision),
-    }
-
-
-def introduce(task: Task, data: Any, folder: Path, precision: str) -> None:
-    """What is about to run."""
-    log.info(f"run: {folder}")
-    log.info(f"data: {data.describe()}")
-    for note in [*data.notes, *loaded(task)]:
-        log.info(f"note: {note}")
-    parameters = sum(p.numel() for p in task.parameters())
-    log.info(
-        f"task: {type(task).__name__.lower()} on {type(task.backbone).__name__}, {parameters / 1e6:.2f} M parameters, {precision}"
-    )
-
-
-def list_skipped(data: Any, folder: Path) -> None:
-    """What was left out and why, an item a line, in ``skipped.txt``."""
-    if data.skipped:
-        (folder / "skipped.txt").write_text("".join(f"{message}\n" for message in data.skipped))
-
-
-def loaded(task: Task) -> list[str]:
-    """What became of pretrained weights, and what was decided of the task."""
-    return [*([str(task.backbone.match)] if task.backbone.match else []), *task.notes()]
-
-
-def finished(start: Start, trainer: Trainer, folder: Path) -> bool:
-    """Whether nothing is left to do; then it says so, and what came of the run stays as it is."""
+def is_finished(point: ResumePoint, trainer: Trainer, folder: Path) -> bool:
+    """Whether the run was finished and reported before; then a message says so, and its results stay as they are."""
     budgeted = trainer.max_epochs == -1
-    done = start.stopped or (not budgeted and start.epoch >= (trainer.max_epochs or 1))
+    done = point.stopped or (not budgeted and point.epoch >= (trainer.max_epochs or 1))
     if not done or not (folder / "metrics.json").is_file():
         return False
-    print(
-        f"this run is finished after {pluralize(start.epoch, 'epoch')}, see {folder}/report.html"
-        f"{'' if budgeted else '; for more say trainer.max_epochs=...'}"
-    )
+    more = "" if budgeted else "; to train longer, set trainer.max_epochs=..."
+    print(f"this run is finished after {pluralize(point.epoch, 'epoch')}, see {folder}/report.html{more}")
     return True
 
 
-def refuse_unknown_monitors(callbacks: Sequence[Any], task: Task) -> None:
-    """Refuse a callback that waits for a figure which no validation has; the losses in ``train/`` are known by training alone."""
+def check_monitors(callbacks: Sequence[Any], task: Task) -> None:
+    """Refuses a callback that monitors a metric which no validation has; the losses in ``train/`` are known only once training starts.
+
+    Raises:
+        InputError: Naming the metrics there are.
+    """
     known = [f"val/{name}" for name in ("score", *task.metric_names())]
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         if monitor is not None and monitor not in known and not monitor.startswith("train/"):
-            raise InputError(
-                f"{type(callback).__name__} watches monitor={monitor}, which this task does not have. Allowed: {', '.join(known)}, "
+            text = (
+                f"{type(callback).__name__} has monitor={monitor}, a metric that this task does not have. Allowed: {', '.join(known)}, "
                 "train/loss, or another loss in metrics.csv"
             )
+            raise InputError("callbacks.unknown_monitor", text)
 
 
-def refuse_no_steps(trainer: Trainer) -> None:
-    if trainer.global_step == 0:
-        raise InputError(
-            "the run took no step at all: the training split is smaller than one batch allows; lower data.batch_size"
-        )
-
-
-def test_best(trainer: Trainer, task: Task, data: Any, folder: Path) -> str:
-    """Judge the best weights on the test split, or again on validation where there is none; returns which."""
-    stage = "test" if "test" in data.splits else "val"
-    hand_out_best(trainer, folder)
-    held = getattr(trainer.strategy.checkpoint_io, "held", {})
-    paths = [folder / "checkpoints" / name for name in (BEST, LAST)]
-    path = next((path for path in paths if path.is_file() or path.name in held), None)
-    if stage == "test":
-        trainer.test(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
-    else:
-        log.info("note: the data has no test split; the score is that of the validation split")
-        trainer.validate(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
-    score = stage_figures(trainer, stage).get("score")
-    refuse_unsaved(trainer, folder, f"{stage} {task.score} {'not defined' if score is None else f'{score:.4f}'}")
-    return stage
-
-
-def best_row(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    """The validation figures of the epoch whose weights were kept."""
-    judged = [row for row in rows if row.get("val/score") and math.isfinite(float(row["val/score"]))]
-    if not judged:
-        return {}
-    row = max(judged, key=lambda row: float(row["val/score"]))
-    return {name[4:]: finite(float(value)) for name, value in row.items() if name.startswith("val/") and value}
-
-
-def start(seed: int) -> None:
-    """Seed everything that a run draws from before its first batch (initial weights)."""
+def seed_all(seed: int) -> None:
+    """Seeds everything that a run draws from before its first batch (initial weights)."""
     seed_everything(seed, workers=False, verbose=False)

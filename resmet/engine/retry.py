@@ -1,4 +1,4 @@
-"""Fitting, and what a run does by itself where fitting fails: go back, or try with less memory."""
+"""Fitting, with what a run does by itself where it fails: roll back, resume, or use less memory."""
 
 from __future__ import annotations
 
@@ -18,144 +18,203 @@ from foundation.parallel.rank_zero import is_rank_zero
 from foundation.parallel.rendezvous import init_process_group
 from foundation.run_state import RunState
 from foundation.structures import InputError, RunError, first_line
-from resmet.callbacks.batch_size_finder import BatchSizeFinder
 from resmet.callbacks.nan_guard import Rollback
 from resmet.callbacks.signals import Stopped, requeue
-from resmet.checkpoints.checkpoint_io import copied
+from resmet.checkpoints.checkpoint_io import copy_to_cpu
 from resmet.checkpoints.layout import has_checkpoint, resume_hint
-from resmet.checkpoints.resume import Start, find_start
+from resmet.checkpoints.resume import ResumePoint, find_resume_point
 from tasks.base import Task
+
+MAX_WORKER_FAILURES = 3
+"""How often a run is continued after its DataLoader workers died."""
 
 log = logging.getLogger("resmet")
 
 
-class Attempts:
-    """Lightning's fit, again where that helps.
+class FitWithRetry:
+    """Lightning's fit, repeated where that helps.
+
+    A rollback after NaN or Inf, and dead DataLoader workers, resume from the last checkpoint. Running out of memory in the first epoch
+    starts again with half the batch and twice the accumulation, where the batch size was to be found automatically.
 
     Args:
         task: What is trained.
         data: Prepared data.
         folder: The run folder.
-        make: Makes a Trainer; takes ``accumulate``.
+        build_trainer: Returns a Trainer; takes a factor of the accumulated batches.
+        may_halve: Whether the batch size may be halved.
     """
 
-    def __init__(self, task: Task, data: Any, folder: Path, make: Callable[..., Trainer]) -> None:
-        self.task, self.data, self.folder, self.make = task, data, folder, make
-        self.state, self.accumulate = task.run_state, 0
-        self.first: dict[str, Any] | None = None
+    def __init__(
+        self, task: Task, data: Any, folder: Path, build_trainer: Callable[[int], Trainer], may_halve: bool
+    ) -> None:
+        self.task, self.data, self.folder = task, data, folder
+        self.build_trainer, self.may_halve = build_trainer, may_halve
+        self.state, self.worker_failures = task.run_state, 0
+        self.initial: dict[str, Any] | None = None
 
-    def run(self, trainer: Trainer, start: Start | None) -> Trainer:
-        """Fit from `start`, or from the beginning; returns the Trainer that came to the end.
+    def run(self, trainer: Trainer, point: ResumePoint | None) -> Trainer:
+        """Fits from `point`, or from the beginning, and returns the Trainer that reached the end.
 
         Raises:
-            RunError: If it can't be gone on with.
+            RunError: If the run can't continue.
         """
-        self.accumulate = trainer.accumulate_grad_batches
-        if start:
-            for note in start.notes:
-                log.warning(f"note: {note}")
-            if start.precision not in ("", trainer.precision):
-                log.warning(
-                    f"note: the run computed in {start.precision}, here it goes on in {trainer.precision}, and not to the same bits: "
-                    f"trainer.precision={start.precision} goes on as before"
-                )
-            if self.state.batch_halvings:
-                trainer = self.renew(trainer)
+        if point:
+            log_resume(point, trainer)
+            trainer = self.rebuild() if self.state.batch_halvings else trainer
         else:
             self.state.resize_batches(self.data.batch_sizes)
-        if automatic(trainer) and not start:
-            self.first = copied(self.task.state_dict())
+            self.initial = copy_to_cpu(self.task.state_dict())
         while True:
             try:
-                self.fit(trainer, start)
+                self.fit(trainer, point)
                 return trainer
             except Rollback as error:
-                trainer, start = self.go_back(trainer, error)
+                trainer, point = self.roll_back(error)
             except (MemoryError, RuntimeError) as error:
-                if isinstance(error, RunError):
-                    raise
-                if out_of_touch(error):
-                    raise RunError(
-                        f"another process of this run can't be reached ({first_line(plain_words(error))}): the last checkpoint is safe; "
-                        f"start all of them again with resume={self.folder}, or under torchrun with --max-restarts"
-                    ) from error
-                if not out_of_memory(error):
-                    raise
-                trainer = self.with_less(trainer, error)
+                trainer, point = self.recover(trainer, error)
 
-    def fit(self, trainer: Trainer, start: Start | None) -> None:
-        """A signal ends the program with its own exit code, and says how to go on."""
+    def fit(self, trainer: Trainer, point: ResumePoint | None) -> None:
+        """A signal ends the program with the exit code of that signal."""
         init_process_group()
-        path = start.path if start else None
+        path = point.path if point else None
         try:
             trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
-        except Stopped as stop:
-            leave(stop, self.folder)
+        except Stopped as stopped:
+            exit_after_signal(stopped, self.folder)
 
-    def go_back(self, trainer: Trainer, error: Rollback) -> tuple[Trainer, Start]:
-        """From the last checkpoint, at a lower rate."""
+    def recover(self, trainer: Trainer, error: BaseException) -> tuple[Trainer, ResumePoint | None]:
+        """Returns what to continue with after `error`, or raises it.
+
+        Raises:
+            RunError: If nothing helps.
+        """
+        if worker_died(error):
+            return self.restart(trainer, error)
+        if isinstance(error, RunError):
+            raise error
+        if rank_lost(error):
+            text = (
+                f"another rank of this run can't be reached ({first_line(without_source(error))}): the last checkpoint is safe; "
+                f"start all ranks again with resume={self.folder}, or under torchrun with --max-restarts"
+            )
+            raise RunError("parallel.rank_lost", text) from error
+        if out_of_memory(error):
+            return self.halve_batch(trainer, error), None
+        raise error
+
+    def roll_back(self, error: Rollback) -> tuple[Trainer, ResumePoint]:
+        """Resumes from the last checkpoint at a lower learning rate."""
         self.state.reduce_lr(error.lr_factor)
         try:
-            start = find_start(self.folder, self.task, self.data)
+            point = find_resume_point(self.folder, self.task, self.data)
         except InputError as nothing:
-            raise RunError(f"{error}. There is no checkpoint to go back to: lower recipe.optimizer.lr") from nothing
+            text = f"{error}. There is no checkpoint to roll back to: lower recipe.optimizer.lr"
+            raise RunError("training.nonfinite", text) from nothing
         log.warning(
-            f"{error}. The run goes back to epoch {start.epoch + 1}, batch {start.batch}, at {self.state.lr_scale:g} of its rate"
+            f"{error}. The run rolls back to epoch {point.epoch + 1}, batch {point.batch}, at {self.state.lr_scale:g} of its learning rate"
         )
-        return self.renew(trainer), start
+        return self.rebuild(), point
 
-    def with_less(self, trainer: Trainer, error: BaseException) -> Trainer:
-        """With half the batch and twice the accumulation, from the beginning."""
-        size, first_line = self.data.batch_size, str(error).strip().splitlines()[0][:160]
-        if not automatic(trainer) or trainer.current_epoch > 0 or self.first is None or not halve(self.state):
-            raise RunError(
-                f"out of memory at data.batch_size={size} ({first_line}): lower data.batch_size and raise trainer.accumulate alike, "
-                "choose a smaller data.size or backbone, or trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
-            ) from error
+    def restart(self, trainer: Trainer, error: BaseException) -> tuple[Trainer, ResumePoint | None]:
+        """Resumes from the last checkpoint, or starts again, after DataLoader workers died.
+
+        Raises:
+            RunError: If that happened too often, or in one of several ranks, whose steps the others can't repeat.
+        """
+        cause = str(error).strip().splitlines()[0]
+        self.worker_failures += 1
+        if self.worker_failures > MAX_WORKER_FAILURES or trainer.world_size > 1:
+            text = f"{cause}. {resume_hint(self.folder)}; data.num_workers=0 loads in the main process"
+            raise RunError("data.worker_died", text) from error
+        point = None
+        if has_checkpoint(self.folder):
+            point = find_resume_point(self.folder, self.task, self.data)
+        else:
+            self.start_again()
+        where = f"resumes from epoch {point.epoch + 1}, batch {point.batch}" if point else "starts again"
+        log.warning(f"{cause}. The run {where} ({self.worker_failures} of at most {MAX_WORKER_FAILURES})")
+        return self.rebuild(), point
+
+    def halve_batch(self, trainer: Trainer, error: BaseException) -> Trainer:
+        """Starts again with half the batch and twice the accumulation.
+
+        Raises:
+            RunError: Naming what else helps, if the batch size was set by the user or training is past its first epoch.
+        """
+        size, cause = self.data.batch_size, str(error).strip().splitlines()[0][:160]
+        if not self.may_halve or trainer.current_epoch > 0 or self.initial is None or not halve(self.state):
+            text = (
+                f"out of memory at data.batch_size={size} ({cause}): lower data.batch_size and raise trainer.accumulate_grad_batches by the "
+                "same factor, choose a smaller data.size or backbone, or trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
+            )
+            raise RunError("training.out_of_memory", text) from error
         log.warning(
-            f"out of memory at data.batch_size={size}: again with {self.data.batch_size}, accumulated to as many"
+            f"out of memory at data.batch_size={size}: starting again with {self.data.batch_size}, accumulated to {size}"
         )
+        self.start_again()
+        return self.rebuild()
+
+    def start_again(self) -> None:
+        """Restores the initial weights."""
+        if self.initial is not None:
+            self.task.load_state_dict(self.initial)
         self.state.move_to(0, 0)
-        self.task.load_state_dict(self.first)
-        return self.renew(trainer)
 
-    def renew(self, trainer: Trainer) -> Trainer:
-        """A Trainer that knows nothing of the one before."""
+    def rebuild(self) -> Trainer:
+        """Returns a Trainer without the state of the one before, whose memory is freed."""
         self.task.free_memory()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self.make(accumulate=self.accumulate * 2**self.state.batch_halvings)
+        return self.build_trainer(2**self.state.batch_halvings)
 
 
-def automatic(trainer: Trainer) -> bool:
-    return any(isinstance(callback, BatchSizeFinder) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+def log_resume(point: ResumePoint, trainer: Trainer) -> None:
+    for note in point.notes:
+        log.warning(f"note: {note}")
+    if point.precision not in ("", trainer.precision):
+        log.warning(
+            f"note: the run was trained in {point.precision} and resumes in {trainer.precision}, so results differ in the last bits; "
+            f"trainer.precision={point.precision} resumes as before"
+        )
 
 
 def halve(state: RunState) -> bool:
-    """Halves the batches of all parts of the data; returns False where one is down to a single item."""
+    """Halves the batch size of all parts of the data; False where one is at a single item."""
     if min(state.batch_sizes.values()) < 2:
         return False
     state.resize_batches({name: size // 2 for name, size in state.batch_sizes.items()}, halvings=1)
     return True
 
 
-def out_of_touch(error: BaseException) -> bool:
-    """Whether `error` says that another process is gone."""
+def worker_died(error: BaseException) -> bool:
+    """Whether DataLoader workers died or gave no batch in time."""
+    return (
+        getattr(error, "code", "") == "data.worker_died"
+        or "DataLoader worker" in str(error)
+        or "DataLoader timed out" in str(error)
+    )
+
+
+def rank_lost(error: BaseException) -> bool:
+    """Whether another rank is gone."""
     words = ("gloo", "Gloo", "Connection closed by peer", "NCCL", "Socket Timeout")
     return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in words)
 
 
-def plain_words(error: BaseException) -> Exception:
-    """The error without the places in a library's source that stand before its words."""
+def without_source(error: BaseException) -> Exception:
+    """Returns the error without the positions in a library's source that stand before its message."""
     return RuntimeError(re.sub(r"\[/\S+\] ?", "", str(error)))
 
 
-def leave(stop: Stopped, folder: Path) -> NoReturn:
-    """Say how to go on, and end with the signal's exit code."""
+def exit_after_signal(stopped: Stopped, folder: Path) -> NoReturn:
+    """Logs how to resume, and exits with the exit code of the signal."""
     if not is_rank_zero():
-        sys.exit(0)  # the process that started this one speaks for all
-    log.info(f"stopped by {stop}; {f'go on with resume={folder}' if has_checkpoint(folder) else resume_hint(folder)}")
-    if stop.requeue:
+        sys.exit(0)  # rank 0 logs and has the exit code
+    log.info(
+        f"stopped by {stopped}; {f'resume with resume={folder}' if has_checkpoint(folder) else resume_hint(folder)}"
+    )
+    if stopped.requeue:
         requeue()
-    sys.exit(stop.code)
+    sys.exit(stopped.exit_code)

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with the choices of this project."""
+"""Lightning's Trainer from a config: its own arguments under their own names, and the strategies that this project trains with."""
 
 from __future__ import annotations
 
@@ -6,171 +6,233 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from foundation.hardware import fast_precision
 from foundation.parallel.rendezvous import TIMEOUT
-from foundation.structures import InputError
+from foundation.structures import InputError, first_line
 from resmet.callbacks.batch_size_finder import BatchSizeFinder
-from resmet.callbacks.progress_bar import Progress
-from resmet.checkpoints.checkpoint_io import WholeFiles
-from resmet.engine.fsdp_strategy import Sharded, refuse_whole
+from resmet.callbacks.checkpoint import CheckpointWriter
+from resmet.callbacks.ema import WeightAveraging
+from resmet.callbacks.lr_finder import LRFinder
+from resmet.callbacks.sync_batchnorm import SyncBatchNorm
+from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO
+from resmet.engine.fsdp_strategy import FullyShardedStrategy
 
-PER_CORE = 4
-"""Processes a core, at most."""
+MAX_PROCESSES_PER_CORE = 4
 
 COMPILERS = ("g++", "clang++", "c++")
-"""What torch compiles with where nothing else is named in CXX."""
+"""What torch compiles with unless CXX names another."""
 
-LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+ACCELERATORS: dict[str, tuple[Any, ...]] = {
+    "cpu": (CPUAccelerator,),
+    "gpu": (CUDAAccelerator, MPSAccelerator),
+    "auto": (CUDAAccelerator, MPSAccelerator, CPUAccelerator),
+}
+
+OWN = ("strategy", "sync_batchnorm", "batch_size")
+"""Fields that are not passed to Lightning as they are."""
+
+IGNORED_WARNINGS = (
+    "Found .* in eval mode at the start of training",  # frozen stages
+    "Grad strides do not match",  # 1x1 kernels, for which both memory layouts are the same
+    ".*was called before the ``update``",  # a rank without items of a split
+    ".*LeafSpec.*",  # Lightning 2.6.6 with torch 2.15
+)
 
 
-def make_trainer(
-    max_epochs: int = 8,
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
-    devices: int | str | list[int] = "auto",
-    num_nodes: int = 1,
-    strategy: str = "auto",
-    precision: str = "auto",
-    accumulate: int = 1,
-    every: int = 1,
-    limit: int | None = None,
-    batch_size: Literal["auto"] | None = None,
-    sync_batchnorm: bool = True,
-    unused: bool = False,
-    run_dir: Path | None = None,
-    callbacks: Sequence[Any] = (),
-    logger: Any = False,
-) -> Trainer:
-    """The engine of a run.
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Arguments of Lightning's Trainer, with defaults that fit this project. Every one has Lightning's name and meaning, unless said.
 
     Args:
-        max_epochs: Times that all training items are seen; -1 trains until a callback stops it.
+        max_epochs: Number of epochs; -1 trains until a callback stops.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
-        devices: How many processes or cards, or which cards.
-        num_nodes: Machines.
-        strategy: ``auto``, ``ddp`` for several processes that have a copy of the weights each, or ``fsdp``, which shares them out.
-        precision: ``auto``, or one of Lightning's words, such as ``32-true`` or ``bf16-mixed``.
-        accumulate: Batches whose gradients make one step of the optimizer.
-        every: Epochs from one validation to the next.
-        limit: Batches an epoch and stage, to try things out; None takes all.
-        batch_size: ``auto`` finds ``data.batch_size``: the largest that fits on a card, the fastest on a processor.
-        sync_batchnorm: Take batch statistics over all processes, so that batches do not become smaller by being shared out.
-        unused: Whether parameters may be without a gradient in some epochs; several processes must know.
-        run_dir: Where things are written.
-        callbacks: What runs beside the training.
-        logger: Where figures go besides ``metrics.csv``.
+        devices: Number of devices, or which; one process each.
+        num_nodes: Number of machines.
+        strategy: ``auto``, ``ddp`` (a replica of the weights in each process) or ``fsdp`` (a shard in each).
+        precision: One of Lightning's, such as ``32-true`` or ``bf16-mixed``; ``auto`` takes bf16 where the hardware computes it fast.
+        accumulate_grad_batches: Batches whose gradients are accumulated for an optimizer step.
+        check_val_every_n_epoch: Epochs between two validations.
+        limit_train_batches: Batches (int) or share of the batches (float) of a training epoch; None is all.
+        limit_val_batches: The same for validation.
+        limit_test_batches: The same for the test.
+        sync_batchnorm: Compute batch statistics over all processes; unlike Lightning's, also on CPU.
+        batch_size: Not an argument of Lightning's: ``auto`` searches for ``data.batch_size`` before training.
 
     Raises:
-        InputError: If a number is below 1, this machine lacks what was asked for, or `fsdp` can't do what a callback needs.
+        InputError: If a number is below 1.
     """
-    refuse_below_one(
-        max_epochs=abs(max_epochs), accumulate=accumulate, every=every, limit=1 if limit is None else limit
-    )
-    hush()
-    engine = partial(
-        Trainer,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        precision=fast_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
-        max_epochs=max_epochs,
-        accumulate_grad_batches=accumulate,
-        check_val_every_n_epoch=min(every, max_epochs) if max_epochs > 0 else every,
-        **dict.fromkeys(LIMITS, 1.0 if limit is None else limit),  # type: ignore[arg-type]
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # ours takes no item twice
-        default_root_dir=run_dir,
-        logger=logger,
-        plugins=[WholeFiles()],
-        enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
-        log_every_n_steps=1,
-        inference_mode=strategy != "fsdp",  # weights gathered for inference could not learn afterwards
-    )
-    # First of all, so that a search for the batch size or the learning rate runs with what they change.
-    first: list[Callback] = [Synchronise()] if sync_batchnorm else []
-    first += [BatchSizeFinder()] if batch_size == "auto" else []
-    return with_strategy(engine, strategy, unused, [*first, *callbacks])
+
+    max_epochs: int = 8
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int | str | list[int] = "auto"
+    num_nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: str = "auto"
+    accumulate_grad_batches: int = 1
+    check_val_every_n_epoch: int = 1
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    limit_test_batches: int | float | None = None
+    sync_batchnorm: bool = True
+    batch_size: Literal["auto"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch"):
+            if getattr(self, name) < 1 and (name, getattr(self, name)) != ("max_epochs", -1):
+                raise InputError("trainer.below_one", f"trainer.{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def parallel_devices(self) -> list[torch.device]:
+        """The devices of this machine, as Lightning chooses them; one process each.
+
+        Raises:
+            InputError: If the machine has no such device, or so many processes that they would time out waiting for each other.
+        """
+        kind = next((kind for kind in ACCELERATORS[self.accelerator] if kind.is_available()), None)
+        if kind is None:
+            raise InputError(
+                "trainer.no_gpu",
+                "trainer.accelerator=gpu needs a GPU, and torch finds none: use trainer.accelerator=cpu",
+            )
+        try:
+            count = kind.auto_device_count() if self.devices == "auto" else self.devices
+            devices: list[torch.device] = kind.get_parallel_devices(kind.parse_devices(count))
+        except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
+            raise InputError(
+                "trainer.invalid", f"trainer.devices={self.devices} is not possible here: {first_line(error)}"
+            ) from error
+        most = MAX_PROCESSES_PER_CORE * (os.cpu_count() or 1)
+        if kind is CPUAccelerator and len(devices) > most:
+            text = (
+                f"trainer.devices={len(devices)} are too many processes for {os.cpu_count()} cores: use at most {most}"
+            )
+            raise InputError("trainer.too_many_processes", text)
+        return devices
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes on all machines."""
+        return len(self.parallel_devices) * self.num_nodes
+
+    def build(
+        self,
+        run_dir: Path | None = None,
+        callbacks: Sequence[Callback] = (),
+        logger: Any = False,
+        find_unused_parameters: bool = False,
+    ) -> Trainer:
+        """Returns the Trainer of a run.
+
+        Args:
+            run_dir: The run folder.
+            callbacks: All callbacks.
+            logger: A logger of Lightning's, or False.
+            find_unused_parameters: Whether parameters may have no gradient in some epochs, which DDP must know.
+
+        Raises:
+            InputError: If Lightning refuses an argument, or a callback can't work on sharded weights.
+        """
+        silence()
+        if self.strategy == "fsdp":
+            check_sharded(callbacks, find_unused_parameters)
+        checkpoint_io = next((c.io for c in callbacks if isinstance(c, CheckpointWriter)), AtomicCheckpointIO())
+        try:
+            return Trainer(
+                **self.arguments(),
+                strategy=self.build_strategy(find_unused_parameters),
+                callbacks=[*self.first_callbacks(), *callbacks],
+                plugins=[checkpoint_io],
+                logger=logger,
+                default_root_dir=run_dir,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,  # the data modules' samplers take no item twice
+                enable_model_summary=False,
+                enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+                log_every_n_steps=1,
+                inference_mode=self.strategy
+                != "fsdp",  # weights gathered in inference mode could not be trained afterwards
+            )
+        except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
+            raise InputError("trainer.invalid", f"this trainer is not possible here: {first_line(error)}") from error
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments that Lightning takes as they are, or nearly so."""
+        arguments = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OWN}
+        if self.precision == "auto":
+            arguments["precision"] = fast_precision("cpu" if self.parallel_devices[0].type == "cpu" else "gpu")
+        if self.max_epochs > 0:  # else a run of fewer epochs would have no validation
+            arguments["check_val_every_n_epoch"] = min(self.check_val_every_n_epoch, self.max_epochs)
+        return arguments
+
+    def first_callbacks(self) -> list[Callback]:
+        """Returns the callbacks that come before all others, so that a search for the learning rate runs with what they change."""
+        chosen = [
+            SyncBatchNorm() if self.sync_batchnorm else None,
+            BatchSizeFinder() if self.batch_size == "auto" else None,
+        ]
+        return [callback for callback in chosen if callback]
+
+    def build_strategy(self, find_unused_parameters: bool) -> Strategy | str:
+        """Returns FSDP, DDP for ``ddp`` or several processes, or Lightning's ``auto``."""
+        if self.strategy == "fsdp":
+            return FullyShardedStrategy(self.world_size)
+        if self.strategy == "auto" and self.world_size == 1:
+            return "auto"
+        # Ranks validate different numbers of batches, so a forward pass must not wait for the other ranks' buffers.
+        return DDPStrategy(broadcast_buffers=False, find_unused_parameters=find_unused_parameters, timeout=TIMEOUT)
 
 
-def with_strategy(engine: Callable[..., Trainer], strategy: str, unused: bool, callbacks: Sequence[Any]) -> Trainer:
-    """One process as Lightning has it; several always as `ddp` has them, also where ``auto`` makes them several."""
-    if strategy == "fsdp":
-        refuse_whole(callbacks, unused)
-    try:
-        made = engine(strategy=ddp(unused) if strategy in ("ddp", "fsdp") else strategy, callbacks=list(callbacks))
-        refuse_crowds(made)
-        if strategy == "fsdp":
-            return engine(strategy=Sharded(made.world_size), callbacks=list(callbacks))
-        if strategy == "auto" and made.world_size > 1:
-            return engine(strategy=ddp(unused), callbacks=list(callbacks))
-        return made
-    except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
-        raise InputError(f"this trainer can't be made here: {str(error).splitlines()[0]}") from error
+def check_sharded(callbacks: Sequence[Callback], partly_frozen: bool) -> None:
+    """Refuses what needs the whole weights in every process.
+
+    Raises:
+        InputError: Naming the keys that turn it off.
+    """
+    kinds = {WeightAveraging: "recipe.ema=0", LRFinder: "recipe.find_lr=false"}
+    off = [key for kind, key in kinds.items() if any(isinstance(callback, kind) for callback in callbacks)]
+    off += ["recipe.freeze.frozen=0 recipe.freeze.unfreezing=0"] if partly_frozen else []
+    if off:
+        text = f"trainer=fsdp shards the weights, and this recipe needs all of them in every process: set {' '.join(off)}, or use trainer=ddp"
+        raise InputError("trainer.not_with_fsdp", text)
 
 
-def refuse_crowds(made: Trainer) -> None:
-    """Refuse more processes than a processor can serve: they would wait for each other until they give up."""
-    cores = os.cpu_count() or 1
-    if made.strategy.root_device.type == "cpu" and made.num_devices > PER_CORE * cores:
-        raise InputError(
-            f"trainer.devices={made.num_devices} processes on {cores} cores are too many: take at most {PER_CORE * cores}"
-        )
-
-
-def refuse_without_compiler(trainer: Trainer) -> None:
-    """Refuse ``compile=true`` where torch could not compile: before the data is read rather than at the first step.
+def check_compiler(config: TrainerConfig) -> None:
+    """Refuses ``compile=true`` where torch could not compile: before the data is read rather than at the first step.
 
     Raises:
         InputError: Naming what is missing.
     """
-    if trainer.strategy.root_device.type == "cuda":
+    if config.parallel_devices[0].type == "cuda":
         if find_spec("triton") is None:
-            raise InputError("compile=true needs the package triton on a card: install it, or say compile=false")
+            raise InputError(
+                "trainer.no_compiler",
+                "compile=true needs the package triton on a GPU: install it, or set compile=false",
+            )
     elif not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS)):
-        raise InputError(
-            f"compile=true needs a C++ compiler ({', '.join(COMPILERS)}) on a processor: install one, or say compile=false"
-        )
+        text = f"compile=true needs a C++ compiler ({', '.join(COMPILERS)}) on a CPU: install one, or set compile=false"
+        raise InputError("trainer.no_compiler", text)
 
 
-class Synchronise(Callback):
-    """Before the weights are handed to several processes, take batch statistics over all of them."""
-
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        if stage == "fit" and trainer.world_size > 1:
-            pl_module.synchronise(trainer.strategy.root_device.type == "cuda")
-
-
-def refuse_below_one(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise InputError(f"trainer.{name} must be at least 1, got {value}")
-
-
-def hush() -> None:
-    """Keep Lightning's advice off the console; what matters we say ourselves."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no card, where compile=true
-    warnings.filterwarnings("ignore", module="lightning")
+def silence() -> None:
+    """Hides Lightning's log messages, and the warnings that this project has dealt with."""
+    for name in ("lightning.pytorch", "lightning.fabric", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
-        "ignore", message="Grad strides do not match"
-    )  # 1x1 kernels, whose layouts are one and the same
-    warnings.filterwarnings(
-        "ignore", message=".*was called before the ``update``"
-    )  # where a process has nothing to judge
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
-
-
-def ddp(unused: bool) -> Any:
-    """Several processes that average their gradients. Evaluation shards differ in length, so a forward must not wait for others."""
-    from lightning.pytorch.strategies import DDPStrategy
-
-    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused, timeout=TIMEOUT)
+        "ignore", category=PossibleUserWarning
+    )  # Lightning's advice on workers, samplers and resuming
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)

@@ -18,14 +18,20 @@ SHARED = (
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "recipe.ema=0.9",
-    "trainer.accumulate=2",
+    "trainer.accumulate_grad_batches=2",
 )
 WORDS = {
     "classification": ("data.batch_size=16", "trainer.max_epochs=6", "recipe=gradual"),
     "detection": ("task=detection", "data.count=40", "data.size=64", "data.batch_size=4", "trainer.max_epochs=5"),
     "segmentation": ("task=segmentation", "data.count=60", "data.size=64", "data.batch_size=4", "trainer.max_epochs=6"),
     "audio": ("task=audio", "data.count=160", "data.batch_size=8", "trainer.max_epochs=6"),
-    "joint": ("task=joint", "trainer.max_epochs=2", "trainer.limit=12"),
+    "joint": (
+        "task=joint",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=12",
+        "trainer.limit_val_batches=12",
+        "trainer.limit_test_batches=12",
+    ),
 }
 """A run of some seconds for every task: averaged, accumulated, changed at random, one of them gradually woken."""
 

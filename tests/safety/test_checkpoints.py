@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from backbones.weights import read_classes, read_file
 from foundation.structures import InputError, Spec
 from resmet.assembly import allowed, assemble_data, assemble_task, build, load_task, read_checkpoint
-from resmet.checkpoints.checkpoint_io import WholeFiles
-from resmet.checkpoints.resume import find_start
+from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO
+from resmet.checkpoints.resume import find_resume_point
 from resmet.cli.saved_config import read_config
 
 CONFIG: dict[str, Any] = {
@@ -55,7 +55,7 @@ def test_the_payload_works(mark: Path) -> None:
 READERS: dict[str, Callable[[Path], Any]] = {
     "evaluate and predict": load_task,
     "evaluate's data": read_checkpoint,
-    "a run that is tested or gone on with": lambda path: WholeFiles().load_checkpoint(path),
+    "a run that is tested or gone on with": lambda path: AtomicCheckpointIO().load_checkpoint(path),
     "backbone.weights": read_file,
     "the classes of backbone.weights": read_classes,
 }
@@ -79,7 +79,7 @@ def test_a_run_folder_full_of_pickles(mark: Path, tmp_path: Path, monkeypatch: p
     for name in ("last", "previous-1"):
         save(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", position=Payload(mark))
     with pytest.raises(InputError, match=r"\(last.ckpt can't be read \(it holds objects rather.*previous-1.ckpt can't"):
-        find_start(tmp_path / "run", assemble_task(OmegaConf.create(CONFIG), SPEC), None)
+        find_resume_point(tmp_path / "run", assemble_task(OmegaConf.create(CONFIG), SPEC), None)
     assert not mark.exists()
 
 

@@ -15,7 +15,7 @@ from datamodules.base.datamodule import DataModule
 from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes, Tones
 from heads.rcnn import RCNN
-from resmet.engine.trainer import make_trainer
+from resmet.engine.trainer import TrainerConfig
 from tasks.audio import Audio
 from tasks.base import Task
 from tasks.classification import Classification
@@ -93,7 +93,7 @@ def learn(kind: str, world: int, folder: Path, strategy: str = "ddp") -> dict[st
     data, task = make(kind, world)
     losses = Losses()
     more: dict[str, Any] = {"strategy": strategy, "devices": world} if world > 1 else {"devices": 1}
-    trainer = make_trainer(2, "cpu", precision="32-true", run_dir=folder, callbacks=[losses], **more)
+    trainer = TrainerConfig(2, "cpu", precision="32-true", **more).build(folder, [losses])
     trainer.fit(task, datamodule=data)
     path = folder / f"{kind}-{strategy}-{world}.ckpt"
     trainer.save_checkpoint(path, weights_only=True)
@@ -106,7 +106,7 @@ def judge(kind: str, world: int, folder: Path, weights: dict[str, Any]) -> dict[
     data, task = make(kind, world)
     task.load_state_dict(weights)
     more: dict[str, Any] = {"strategy": "ddp", "devices": world} if world > 1 else {"devices": 1}
-    trainer = make_trainer(1, "cpu", precision="32-true", run_dir=folder, **more)
+    trainer = TrainerConfig(1, "cpu", precision="32-true", **more).build(folder)
     trainer.test(task, datamodule=data, verbose=False)
     return figures(trainer)
 

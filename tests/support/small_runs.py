@@ -21,11 +21,11 @@ from foundation.durations import Clock
 from foundation.run_state import RunState
 from heads.rcnn import RCNN
 from heads.unet import UNet
-from resmet.callbacks.checkpoint import Saving
-from resmet.checkpoints.resume import recall
+from resmet.callbacks.checkpoint import CheckpointWriter
+from resmet.checkpoints.resume import restore_exclusions
 from resmet.commands import train as train_command
-from resmet.engine.fit import train
-from resmet.engine.trainer import make_trainer
+from resmet.engine.fit import RunOptions, train
+from resmet.engine.trainer import TrainerConfig
 from tasks.audio import Audio
 from tasks.base import Task
 from tasks.classification import Classification
@@ -137,12 +137,12 @@ def train_small(
             destroyed first, so that nothing but the checkpoint can matter.
         make: Returns the task on a data module that is set up; by default ``make_task(kind, data)``.
         clock: Where the run reads the time; by default the machine's clock.
-        trainer_options: Arguments of ``make_trainer``.
+        trainer_options: Arguments of `TrainerConfig`.
     """
     data = (DATA[kind] if isinstance(kind, str) else kind)()
     data.num_workers = num_workers
     if resume:
-        recall(folder, data)
+        restore_exclusions(folder, data)
     data.prepare()
     task = make(data) if make else make_task(kind if isinstance(kind, str) else "classification", data)
     task.use_recipe(recipe or task.recipe)
@@ -152,9 +152,10 @@ def train_small(
         for parameter in task.parameters():
             parameter.data.normal_()
     folder.mkdir(exist_ok=True)
-    engine = partial(make_trainer, **{"max_epochs": 3, "accelerator": "cpu", "precision": "32-true"} | trainer_options)
-    saving = Saving(every=checkpoint_every)
-    train(task, data, folder, lambda: None, engine, [*callbacks, saving], None, 0, resume, time_budget)
+    trainer = TrainerConfig(**{"max_epochs": 3, "accelerator": "cpu", "precision": "32-true"} | trainer_options)
+    if not any(isinstance(callback, CheckpointWriter) for callback in callbacks):
+        callbacks = [*callbacks, CheckpointWriter(every=checkpoint_every)]
+    train(task, data, RunOptions(folder, trainer, callbacks, resume=resume, time_budget=time_budget))
     return folder
 
 
@@ -178,7 +179,17 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
 def compose_small(*overrides: str) -> DictConfig:
     """Returns the config of ``train.py`` for two steps on CPU."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", ["trainer=cpu", "trainer.limit=2", "trainer.max_epochs=1", *overrides])
+        return compose(
+            "train",
+            [
+                "trainer=cpu",
+                "trainer.limit_train_batches=2",
+                "trainer.limit_val_batches=2",
+                "trainer.limit_test_batches=2",
+                "trainer.max_epochs=1",
+                *overrides,
+            ],
+        )
 
 
 def run_train(*overrides: str) -> None:

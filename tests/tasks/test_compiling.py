@@ -10,7 +10,7 @@ from torch import Tensor
 from backbones.resnet import ResNet
 from datamodules.synthetic import Digits, Scenes, Tones
 from foundation.structures import InputError
-from resmet.engine.trainer import make_trainer, refuse_without_compiler
+from resmet.engine.trainer import TrainerConfig, check_compiler
 from tasks.audio import Audio
 from tasks.classification import Classification
 from tasks.detection import Detection
@@ -63,4 +63,4 @@ def test_compile_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         InputError, match=r"compile=true needs a C\+\+ compiler \(g\+\+, .*install one, or say compile=false"
     ):
-        refuse_without_compiler(make_trainer(1, "cpu", 1))
+        check_compiler(TrainerConfig(1, "cpu", 1))

@@ -15,7 +15,7 @@ from foundation.durations import Clock
 from resmet.callbacks import batch_size_finder
 from resmet.callbacks.batch_size_finder import BatchSizeFinder, BatchSizeSearch, first_batch, max_scale, repeated
 from resmet.callbacks.dry_run import DryRun
-from resmet.engine.trainer import make_trainer
+from resmet.engine.trainer import TrainerConfig
 from tasks.base import count
 from tasks.optim.recipe import Recipe
 
@@ -91,7 +91,7 @@ class Machine(Clock):
 def search(kind: str, folder: Path) -> BatchSizeSearch:
     data = DATA[kind]()
     data.prepare()
-    trainer = make_trainer(max_epochs=1, accelerator="cpu", precision="32-true", run_dir=folder)
+    trainer = TrainerConfig(1, "cpu", precision="32-true").build(folder)
     return BatchSizeSearch(trainer, make_task(kind, data), data)
 
 
@@ -169,7 +169,7 @@ def test_the_search_leaves_random_state_and_weights_alone(tmp_path: Path) -> Non
     data.prepare()
     task = make_task("classification", data)
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    trainer = make_trainer(max_epochs=1, accelerator="cpu", precision="32-true", run_dir=tmp_path)
+    trainer = TrainerConfig(1, "cpu", precision="32-true").build(tmp_path)
     trainer.datamodule = data
     seed_everything(3, verbose=False)
     expected = torch.rand(3)

@@ -100,10 +100,10 @@ def test_large_items_could_be_smaller() -> None:
 def test_every_epoch_logs_throughput_memory_and_the_time_left(
     kind: str, unit: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from resmet.callbacks.progress_bar import Progress
+    from resmet.callbacks.progress_bar import RunProgressBar
 
     caplog.set_level(logging.INFO, "resmet")
-    train_small(kind, tmp_path / "run", [Progress()], clock=FakeClock())
+    train_small(kind, tmp_path / "run", [RunProgressBar()], clock=FakeClock())
     lines = re.findall(rf"epoch (\d)/3  .* {unit}/s  \d+\.\d GB  left (\d+):(\d\d)", caplog.text)
     assert [int(epoch) for epoch, *_ in lines] == [1, 2, 3]
     left = [60 * int(minutes) + int(seconds) for _, minutes, seconds in lines]

@@ -15,8 +15,8 @@ from backbones.resnet import ResNet
 from datamodules.joint import JointDataModule
 from datamodules.synthetic import Digits, Scenes
 from resmet.callbacks.lr_finder import STEPS, LRFinder, RangeTest
-from resmet.engine.fit import train
-from resmet.engine.trainer import make_trainer
+from resmet.engine.fit import RunOptions, train
+from resmet.engine.trainer import TrainerConfig
 from tasks.classification import Classification
 from tasks.joint import Joint
 from tasks.optim.freezing import FreezeSchedule
@@ -128,11 +128,8 @@ def run(folder: Path, recipe: Recipe, stop: bool = False, resume: bool = False) 
 
     task.on_train_epoch_start = die  # type: ignore[method-assign]
 
-    def engine(**given: object):
-        return make_trainer(max_epochs=2, accelerator="cpu", precision="32-true", **given)
-
     try:
-        train(task, data, folder, lambda: None, engine, [], None, seed=0, resume=resume)
+        train(task, data, RunOptions(folder, TrainerConfig(2, "cpu", precision="32-true"), resume=resume))
     except KeyError:
         assert stop
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
@@ -162,7 +159,7 @@ def test_joint_and_sleeping_tasks_can_be_swept(plan: FreezeSchedule, tmp_path: P
     task = Joint(ResNet(18, width=8), data.spec, {"a": Classification, "b": Segmentation})
     task.recipe = Recipe(freeze=plan, find_lr=True)
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    trainer = make_trainer(max_epochs=2, accelerator="cpu", precision="32-true", run_dir=tmp_path)
+    trainer = TrainerConfig(2, "cpu", precision="32-true").build(tmp_path)
     LRFinder(data, tmp_path, 0).setup(trainer, task, "fit")
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
     assert all(parameter.requires_grad for parameter in task.parameters())

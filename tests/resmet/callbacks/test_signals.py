@@ -8,7 +8,7 @@ import pytest
 from small_runs import Kill, train_small
 
 from resmet.callbacks import signals
-from resmet.callbacks.signals import Ear, Stopped, requeue
+from resmet.callbacks.signals import SignalListener, Stopped, requeue
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def test_the_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     left: list[int] = []
     forwarded: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
-    ear = Ear(forwarded.append)
+    listener = SignalListener(forwarded.append)
     before = signal.getsignal(signal.SIGTERM)
-    ear.listen()
+    listener.start()
     signal.raise_signal(signal.SIGTERM)
-    assert (ear.caught, left, forwarded) == (signal.SIGTERM, [], [signal.SIGTERM])
+    assert (listener.received, left, forwarded) == (signal.SIGTERM, [], [signal.SIGTERM])
     signal.raise_signal(signal.SIGTERM)
     assert (left, forwarded) == ([143], [signal.SIGTERM, signal.SIGKILL])
-    ear.rest()
+    listener.stop()
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -43,17 +43,17 @@ def test_a_signal_that_comes_twice_to_a_process_of_several_is_one(monkeypatch: p
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     monkeypatch.setattr(signals, "is_rank_zero", lambda: False)
-    ear = Ear(lambda signum: None)
+    listener = SignalListener(lambda signum: None)
     for _ in range(2):
-        ear.hear(signal.SIGINT, None)
-    assert (ear.caught, left) == (signal.SIGINT, [])
+        listener.handle(signal.SIGINT, None)
+    assert (listener.received, left) == (signal.SIGINT, [])
 
 
 def test_processes_that_load_data_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    ear = Ear(lambda signum: None)
+    listener = SignalListener(lambda signum: None)
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    ear.hear(signal.SIGINT, None)
-    assert not ear.caught
+    listener.handle(signal.SIGINT, None)
+    assert not listener.received
 
 
 def test_a_run_leaves_the_signals_as_they_were(tmp_path: Path) -> None:
@@ -85,4 +85,4 @@ def test_what_is_no_job_number_is_not_handed_on(cluster: Path, monkeypatch: pyte
 
 def test_other_signals_do_not_queue_again() -> None:
     assert not Stopped(signal.SIGTERM).requeue
-    assert Stopped(signal.SIGINT).code == 130
+    assert Stopped(signal.SIGINT).exit_code == 130

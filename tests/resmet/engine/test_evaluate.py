@@ -4,7 +4,7 @@ import pytest
 
 from foundation.structures import InputError
 from resmet.cli.free_dir import free_dir
-from resmet.engine.evaluate import precision_of
+from resmet.engine.evaluate import evaluation_precision
 
 
 @pytest.mark.parametrize(
@@ -17,14 +17,14 @@ from resmet.engine.evaluate import precision_of
     ],
 )
 def test_the_precision_of_the_training_unless_another_is_asked_for(asked: str, trained: str, said: str) -> None:
-    assert precision_of(asked, {"trainer": {"precision": trained}}) == said
+    assert evaluation_precision(asked, {"trainer": {"precision": trained}}) == said
 
 
 @pytest.mark.parametrize("card", [True, False])
 def test_what_only_a_card_computes(card: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: card)
-    assert precision_of("auto", {"trainer": {"precision": "16-mixed"}}) == ("16-mixed" if card else "auto")
-    assert precision_of("auto", {}) == "auto"
+    assert evaluation_precision("auto", {"trainer": {"precision": "16-mixed"}}) == ("16-mixed" if card else "auto")
+    assert evaluation_precision("auto", {}) == "auto"
 
 
 @pytest.mark.parametrize(("kind", "resumes"), [("evaluate", False), ("predict", False), ("detection", True)])

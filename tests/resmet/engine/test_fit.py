@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from fixture_files import write_image
+from refusals import refused
 from small_runs import DATA, Kill, Killed, joint, make_task, train_small
 
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.synthetic import Scenes
 from foundation.structures import InputError
 from resmet.callbacks.ema import WeightAveraging
-from resmet.engine.trainer import make_trainer
+from resmet.engine.trainer import TrainerConfig
 
 
 @pytest.mark.parametrize("kind", DATA)
@@ -98,8 +99,8 @@ def test_labels_above_one_half_are_predicted() -> None:
     [
         {"max_epochs": 0},
         {"accelerator": "cpu", "devices": 999, "strategy": "ddp"},
-        {"every": 0},
-        {"accumulate": 0},
+        {"check_val_every_n_epoch": 0},
+        {"accumulate_grad_batches": 0},
         {"accelerator": "gpu"},
         {"precision": "12-bit"},
     ],
@@ -108,14 +109,16 @@ def test_trainers_that_cannot_be_made(wrong: dict) -> None:
     if wrong.get("accelerator") == "gpu" and torch.cuda.is_available():
         wrong = {"accelerator": "gpu", "devices": 99}
     with pytest.raises(InputError):
-        make_trainer(**wrong)
+        TrainerConfig(**wrong).build()
 
 
 def test_what_needs_whole_weights_is_refused_where_they_are_shared_out() -> None:
-    with pytest.raises(InputError, match=r"trainer=fsdp .*say recipe.ema=0, or trainer=ddp"):
-        make_trainer(accelerator="cpu", devices=2, strategy="fsdp", callbacks=[WeightAveraging(0.9)])
-    with pytest.raises(InputError, match=r"recipe.freeze.frozen=0 recipe.freeze.unfreezing=0"):
-        make_trainer(accelerator="cpu", devices=2, strategy="fsdp", unused=True)
+    config = TrainerConfig(accelerator="cpu", devices=2, strategy="fsdp")
+    with refused("trainer.not_with_fsdp") as error:
+        config.build(callbacks=[WeightAveraging(0.9)])
+    assert "recipe.ema=0" in str(error.value)
+    with refused("trainer.not_with_fsdp"):
+        config.build(find_unused_parameters=True)
 
 
 @pytest.mark.parametrize(("make", "count"), [(DATA["detection"], 12), (joint, 10)])
