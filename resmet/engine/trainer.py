@@ -149,13 +149,14 @@ class TrainerConfig:
         silence()
         if self.strategy == "fsdp":
             check_sharded(callbacks, find_unused_parameters)
-        checkpoint_io = next((c.io for c in callbacks if isinstance(c, CheckpointWriter)), AtomicCheckpointIO())
+        checkpoint_io = next((c.io for c in callbacks if isinstance(c, CheckpointWriter)), None)
         try:
             return Trainer(
                 **self.arguments(),
                 strategy=self.build_strategy(find_unused_parameters),
                 callbacks=[*self.first_callbacks(), *callbacks],
-                plugins=[checkpoint_io],
+                plugins=[checkpoint_io or AtomicCheckpointIO()],
+                enable_checkpointing=checkpoint_io is not None,
                 logger=logger,
                 default_root_dir=run_dir,
                 num_sanity_val_steps=0,
