@@ -167,7 +167,16 @@ def test_early_stopping_ends_a_run_before_its_budget(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_accumulated_and_limited_batches_count_as_steps(tmp_path: Path) -> None:
     clock = FakeClock()
-    train_timed("classification", tmp_path / "run", clock, time_budget=100.0, accumulate_grad_batches=2, limit_train_batches=3, limit_val_batches=3, limit_test_batches=3)
+    train_timed(
+        "classification",
+        tmp_path / "run",
+        clock,
+        time_budget=100.0,
+        accumulate_grad_batches=2,
+        limit_train_batches=3,
+        limit_val_batches=3,
+        limit_test_batches=3,
+    )
     metrics = result(tmp_path / "run")
     assert 75 <= clock.used <= 100
     assert metrics["epochs"] * 2 >= metrics["steps"] > metrics["epochs"] * 2 - 2

@@ -1,8 +1,10 @@
 """With which precision a checkpoint is judged, and where."""
 
-import pytest
+from pathlib import Path
 
-from foundation.structures import InputError
+import pytest
+from refusals import refused
+
 from resmet.cli.free_dir import free_dir
 from resmet.engine.evaluate import evaluation_precision
 
@@ -28,9 +30,8 @@ def test_what_only_a_card_computes(card: bool, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("kind", "resumes"), [("evaluate", False), ("predict", False), ("detection", True)])
-def test_only_a_training_can_be_resumed(kind: str, resumes: bool, tmp_path, monkeypatch) -> None:
+def test_only_a_training_can_be_resumed(kind: str, resumes: bool, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").touch()
-    monkeypatch.setattr("resmet.cli.run_dir.sweep_folder", lambda: None)
-    with pytest.raises(InputError, match="already holds metrics.json: name another folder") as caught:
+    with refused("run_dir.not_empty") as caught:
         free_dir(str(tmp_path), kind)
     assert ("resume=" in str(caught.value)) is resumes
