@@ -17,6 +17,8 @@ from resmet.data_checks.scan.file_types import FILE_TYPES, mismatch, modality_of
 
 MAX_MISSING = 0.25  # share of a numbered series; if more are missing, the series was never meant to be complete
 MIN_SERIES = 10  # files in a numbered series
+NUMBERED = re.compile(r"((?:[^/]*/)*)([^/]*?)(\d{1,9})(?:\.[^./]*)?")
+"""Folder with its slash, prefix and number of a file name."""
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
@@ -73,7 +75,7 @@ def numbering_gaps(context: CheckContext) -> Iterator[Finding]:
         span = max(numbers) - min(numbers) + 1
         missing = span - len(numbers)
         if len(numbers) >= MIN_SERIES and 0 < missing <= MAX_MISSING * span:
-            path = prefix if folder == "." else f"{folder}/{prefix}"
+            path = f"{folder}{prefix}"
             yield Finding(
                 "files.numbering_gaps",
                 "note",
@@ -83,10 +85,11 @@ def numbering_gaps(context: CheckContext) -> Iterator[Finding]:
 
 def series_key(name: str) -> tuple[str, str, int] | None:
     """Returns a file's folder without split names, the prefix of its name and its number; None if it isn't numbered."""
-    path = PurePosixPath(name)
-    match = re.fullmatch(r"(.*?)(\d{1,9})", path.stem)
-    folder = PurePosixPath(*(part for part in path.parts[:-1] if not split_name(part)))
-    return (str(folder), match[1], int(match[2])) if match else None
+    match = NUMBERED.fullmatch(name)
+    if not match:
+        return None
+    folder = "/".join(part for part in match[1].split("/") if not split_name(part))
+    return folder, match[2], int(match[3])
 
 
 def empty_class_folders(context: CheckContext) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
+from scipy.fft import dct
 
 HASH_SIDE = 8  # side of the block of low frequencies that makes the hash
 MAX_DISTANCE = 6  # bits of 63 in which the hashes of near-duplicates may differ
@@ -53,7 +53,10 @@ of every band is subtracted: it is the spectrum of steady noise, which is alike 
 
 def perceptual_hashes(thumbnails: Thumbnails) -> Hashes:
     """Thumbnails (N, H, W) -> hashes (N, 63) of -1 and 1: which low frequencies exceed the thumbnail's median."""
-    coefficients = dctn(thumbnails.astype(np.float32), axes=(1, 2), norm="ortho")[:, :HASH_SIDE, :HASH_SIDE]
+    rows, columns = (dct(np.eye(side, dtype=np.float32), axis=0)[:HASH_SIDE] for side in thumbnails.shape[1:])
+    coefficients = rows @ (
+        thumbnails.astype(np.float32) @ columns.T
+    )  # only the low frequencies of a two-dimensional DCT
     low = coefficients.reshape(len(thumbnails), -1)[:, 1:]  # the first is the brightness
     return np.where(low > np.median(low, axis=1, keepdims=True), 1, -1).astype(np.float32)
 

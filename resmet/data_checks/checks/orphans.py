@@ -80,7 +80,7 @@ def unused_files(context: CheckContext) -> Iterator[Finding]:
     if not context.data:
         return
     data, items = context.data, [item for split in context.splits.values() for item in split]
-    used = {context.relative(str(path)) for item in items for path in [Path(item.name), *data.files(item)]}
+    used = {context.relative(str(path)) for item in items for path in data.files(item)}
     media = [name for name in context.tree if modality_of(name) == context.modality]
     reported = " ".join(data.skipped)
     where = tuple(

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from datamodules.base.datamodule import DataModule
 from datamodules.decoding.image import read_mask
@@ -59,17 +58,15 @@ def inspect_item(data: DataModule, item: Item, object_masks: bool) -> Facts:
         signal, target = data.load(item)
     except InputError as error:
         return {"error": str(error)}
-    path = Path(item.name)
     counts = TARGETS[data.kind].counts(target, data.spec.num_classes)
     facts: Facts = {
         "class_counts": Counter({label: number for label, number in enumerate(counts.tolist()) if number}),
         "digest": digest(signal),
         "thumbnail": thumbnail(signal),
     }
-    if data.ndim == 1:
-        return facts | audio.waveform_facts(signal) | audio.header_facts(path)
-    facts |= images.pixel_facts(signal)
-    facts |= videos.header_facts(path) if data.ndim == 3 else images.header_facts(path)
+    facts |= audio.waveform_facts(signal) if data.ndim == 1 else images.pixel_facts(signal)
+    if files := data.files(item):
+        facts |= {1: audio, 2: images, 3: videos}[data.ndim].header_facts(files[0])
     if object_masks:
-        facts |= masks.object_facts([read_mask(file) for file in data.files(item)[1:]])
+        facts |= masks.object_facts([read_mask(file) for file in files[1:]])
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import numpy as np
 import torch
@@ -39,12 +40,19 @@ def spectrogram(waveform: Tensor) -> Tensor:
     length = hop * (FRAMES - 1) + window
     waveform = torch.nn.functional.pad(from_onset(waveform, hop), (window // 2, length))[:length]
     spectrum = torch.stft(waveform, window, hop, window=torch.hann_window(window), center=False, return_complex=True)
-    power = spectrum.abs() ** 2
-    edges = np.geomspace(max(1, len(power) // 100), len(power), BANDS + 1).round().astype(int)
-    edges = np.unique(edges)
-    bands = torch.stack([power[low:high].mean(0) for low, high in zip(edges[:-1], edges[1:], strict=True)])
-    decibels = 10 * torch.log10(bands + 1e-12)
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    decibels = 10 * torch.log10(band_weights(len(power)) @ power + 1e-12)
     return (decibels - decibels.max() + DYNAMIC_RANGE).clamp(min=0) * (255 / DYNAMIC_RANGE)
+
+
+@cache
+def band_weights(frequencies: int) -> Tensor:
+    """Returns weights (bands, frequencies) that average the frequencies of each of up to `BANDS` logarithmic bands."""
+    edges = np.unique(np.geomspace(max(1, frequencies // 100), frequencies, BANDS + 1).round().astype(int))
+    weights = torch.zeros(len(edges) - 1, frequencies)
+    for band, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        weights[band, low:high] = 1 / float(high - low)
+    return weights
 
 
 def from_onset(waveform: Tensor, hop: int) -> Tensor:

@@ -68,6 +68,9 @@ class VideoClips(DataModule):
         paths = [PurePosixPath(name) for name in self.tree if modality_of(name) == "video"]
         return [(str(path), path.parent.name, path.parts[0], "") for path in paths]
 
+    def files(self, item: Item) -> tuple[Path, ...]:
+        return (Path(item.name),)
+
     def load(self, item: Item) -> Sample:
         """Returns the middle frame uint8 (3, H, W) and the label."""
         try:
