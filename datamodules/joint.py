@@ -43,11 +43,11 @@ class JointDataModule(DataModule):
 
     kind = "parts"
 
-    def adopt(self, spec: Spec, foreign: bool = False) -> None:
+    def use_spec(self, spec: Spec, other_data: bool = False) -> None:
         for name, part in self.parts.items():
             if name not in spec.parts:
                 raise InputError(f"the checkpoint knows the parts {sorted(spec.parts)}, not {name}: name them alike")
-            part.adopt(spec.parts[name], foreign)
+            part.use_spec(spec.parts[name], other_data)
 
     def prepare(self, splits: Any = ("train", "val", "test"), required: Any = ("train", "val")) -> None:
         for name, part in self.parts.items():
@@ -62,9 +62,9 @@ class JointDataModule(DataModule):
             )
         ndim, channels = next(iter(shapes.values()))
         self.spec = Spec(ndim, channels, target="parts", parts=specs)
-        self.splits = {name: [] for name in splits if any(name in part.splits for part in self.parts.values())}  # type: ignore[misc]
-        for split in self.splits:
-            if lacking := [name for name, part in self.parts.items() if split not in part.splits]:
+        self.datasets = {name: [] for name in splits if any(name in part.datasets for part in self.parts.values())}  # type: ignore[misc]
+        for split in self.datasets:
+            if lacking := [name for name, part in self.parts.items() if split not in part.datasets]:
                 self.notes.append(f"{', '.join(lacking)} has no {split} split and is left out of its mean")
 
     def read(self) -> dict[str, list[Item]]:
@@ -95,16 +95,18 @@ class JointDataModule(DataModule):
     def describe(self) -> str:
         return "; ".join(f"{name}: {part.describe()}" for name, part in self.parts.items())
 
-    def suit(self, processes: int) -> None:
+    def check_world_size(self, processes: int) -> None:
         for part in self.parts.values():
-            part.suit(processes)
+            part.check_world_size(processes)
 
-    def loader(self, split: str) -> Any:
+    def dataloader(self, split: str) -> Any:
         # The number of processes is known by now.
         longest = (
-            max(part.batches("train").round_length() for part in self.parts.values()) if split == "train" else None
+            max(part.batch_sampler("train").round_length() for part in self.parts.values())
+            if split == "train"
+            else None
         )
         for part in self.parts.values():
             part.load_beside(self.trainer, len(self.parts), longest)
-        loaders = {name: part.loader(split) for name, part in self.parts.items() if split in part.splits}
+        loaders = {name: part.dataloader(split) for name, part in self.parts.items() if split in part.datasets}
         return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")

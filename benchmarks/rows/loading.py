@@ -46,7 +46,7 @@ def overrides(root: Path) -> tuple[str, ...]:
 def decode(settings: Settings) -> Result:
     root, _ = photographs(settings)
     _, data = load_data([*overrides(root), CACHE_OFF])
-    items = data.splits["train"].items[: settings.pick(2, 8)]
+    items = data.datasets["train"].items[: settings.pick(2, 8)]
     rival = ImageFolder(str(root / "train"), Compose([*resize(224), PILToTensor()]))
     ours, theirs = alternate(
         lambda: [data.load(item) for item in items], lambda: [rival[i] for i in range(len(items))], settings.rounds

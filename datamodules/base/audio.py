@@ -43,8 +43,8 @@ class AudioDataModule(FileDataModule):
 
     def make_spec(self, names: Iterable[str], paths: Iterable[Path]) -> Spec:
         """The Spec of these clips; a checkpoint's, where one was adopted."""
-        if self.given:
-            return self.given
+        if self.checkpoint_spec:
+            return self.checkpoint_spec
         heads = []
         for path in paths:
             try:

@@ -129,8 +129,8 @@ class BoxDataModule(ImageDataModule):
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
         """So large that small objects have `ENOUGH` pixels a side, between `SMALLEST` and `LARGEST` and no larger than the images are."""
-        if self.known and self.known.size:
-            return max(self.known.size)  # a file that broke since has no say in what the run is used to
+        if self.resumed_spec and self.resumed_spec.size:
+            return max(self.resumed_spec.size)  # a file that broke since has no say in what the run is used to
         native = min(LARGEST, max((side for shape in shapes for side in shape), default=LARGEST))
         wanted = STEP * round(ENOUGH / self.smallest / STEP) if self.smallest else LARGEST
         return min(native, max(SMALLEST, wanted))

@@ -32,11 +32,11 @@ def read_class_folders(
     root = data.root
     folders = split_folders(root) or {"train": root}
     classes = {split: classes_in(folder, suffixes) for split, folder in folders.items()}
-    if "train" not in classes and not data.given:
+    if "train" not in classes and not data.checkpoint_spec:
         raise InputError(f"{root} has the split folders {sorted(folders)} but no train folder: add one")
     if not any(classes.values()):
         raise InputError(f"{root} holds no {kind} in class folders: expected {root}/train/CLASS/ or {root}/CLASS/")
-    names = list(data.given.class_names) if data.given else sorted(classes["train"])
+    names = list(data.checkpoint_spec.class_names) if data.checkpoint_spec else sorted(classes["train"])
     if len(names) < 2:
         raise InputError(
             f"{root} has one class only ({', '.join(names)}): classification needs at least 2 class folders"

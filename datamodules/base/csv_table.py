@@ -106,7 +106,7 @@ def read_classes(data: DataModule, table: Table) -> tuple[list[str], dict[str, l
 
     rows = [found for line in range(len(table.rows)) if (found := data.attempt(row, line))]
     names = sorted({label for _, split, label in rows if split == "train"}, key=natural)
-    names = list(data.given.class_names) if data.given else names
+    names = list(data.checkpoint_spec.class_names) if data.checkpoint_spec else names
     refuse_one_class(table, names)
     by_split: dict[str, list[Item]] = {}
     for line, split, label in rows:

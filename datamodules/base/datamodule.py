@@ -15,9 +15,15 @@ from datamodules.base.dataset import ItemDataset, Sample
 from datamodules.base.validation import Checked
 from datamodules.cache.cache import Mode, parse_mode
 from datamodules.loading.collate import CHANGES, to_device
-from datamodules.loading.dataloader import Loader
-from datamodules.loading.sampler import Batches, world_position
-from datamodules.loading.workers import Crew, batch_bytes, fitting, open_files, usual_workers
+from datamodules.loading.dataloader import ItemLoader
+from datamodules.loading.sampler import BatchSampler, world_position
+from datamodules.loading.workers import (
+    LoaderOptions,
+    batch_bytes,
+    default_num_workers,
+    fit_shared_memory,
+    raise_file_limit,
+)
 from datamodules.splits.splits import Item
 from foundation.run_state import RunState
 from foundation.structures import InputError, Spec, pluralize
@@ -34,7 +40,7 @@ class DataModule(Checked, ABC):
 
     Args:
         batch_size: Items a batch.
-        workers: Processes that load; None decides by what is left to do for an item (`usual_workers`).
+        workers: Processes that load; None decides by what is left to do for an item (`default_num_workers`).
         cache: Where decoded items are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         seed: Of the shuffle, of splits that are made here, and of every random change.
         augment: Changes a training item: (input, target, generator) -> (input, target).
@@ -80,29 +86,29 @@ class DataModule(Checked, ABC):
         self.on_error, self.balanced = on_error, balanced
         self.notes: list[str] = []
         self.skipped: list[str] = []
-        self.lost: list[str] = []
+        self.unreadable: list[str] = []
         self.excluded_names: list[str] = []
         self.exclude: set[str] | None = None
-        self.known: Spec | None = None
+        self.resumed_spec: Spec | None = None
         self.run_state, self.part = RunState(), ""
-        self.loaders: WeakSet[Loader] = WeakSet()  # a strong reference would close a cycle, see Loader
+        self.loaders: WeakSet[ItemLoader] = WeakSet()  # a strong reference would close a cycle, see ItemLoader
         self.augmentation_disabled = False
         self.concurrent_loaders = 1
-        self.given: Spec | None = None
-        self.foreign = False
+        self.checkpoint_spec: Spec | None = None
+        self.other_data = False
         self.length: int | None = None
-        self.splits: dict[str, ItemDataset] = {}
+        self.datasets: dict[str, ItemDataset] = {}
 
     @abstractmethod
     def load(self, item: Item) -> Sample:
         """Open one item. Raises InputError naming the file where it can't be used."""
 
-    def adopt(self, spec: Spec, foreign: bool = False) -> None:
+    def use_spec(self, spec: Spec, other_data: bool = False) -> None:
         """Read as a checkpoint's data was read: same classes, channels, sizes. Call before `prepare`.
 
         Args:
             spec: The checkpoint's.
-            foreign: Whether this is other data than it was trained on: where that has no splits, all of it is judged.
+            other_data: Whether this is other data than it was trained on: where that has no splits, all of it is judged.
 
         Raises:
             InputError: If the checkpoint answers something else than this data can judge.
@@ -112,7 +118,7 @@ class DataModule(Checked, ABC):
                 f"this checkpoint was trained on {spec.target} over {spec.ndim} axes, this data has {self.kind} over {self.ndim}: "
                 "choose data of the checkpoint's task"
             )
-        self.given, self.foreign = spec, foreign
+        self.checkpoint_spec, self.other_data = spec, other_data
 
     def prepare(
         self, splits: Sequence[str] = ("train", "val", "test"), required: Sequence[str] = ("train", "val")
@@ -122,31 +128,34 @@ class DataModule(Checked, ABC):
         Raises:
             InputError: If anything is missing or broken; every message names files and what to do.
         """
-        found = self.read_usable()
-        if self.foreign and not (found.get("val") or found.get("test")):
+        found = self.read_splits()
+        if self.other_data and not (found.get("val") or found.get("test")):
             found = dict.fromkeys(required, found["train"])
-        self.splits = {
+        self.datasets = {
             name: ItemDataset(self, found[name], random=name == "train") for name in splits if found.get(name)
         }
         required = [name for name in required if name in splits]
         self.require(required, [name for name, items in found.items() if items])
-        if self.given and (self.spec.class_names, self.spec.channels) != (self.given.class_names, self.given.channels):
+        if self.checkpoint_spec and (self.spec.class_names, self.spec.channels) != (
+            self.checkpoint_spec.class_names,
+            self.checkpoint_spec.channels,
+        ):
             raise InputError(
-                f"the checkpoint knows {list(self.given.class_names)} in {self.given.channels} channels, "
+                f"the checkpoint knows {list(self.checkpoint_spec.class_names)} in {self.checkpoint_spec.channels} channels, "
                 f"this data has {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
             )
         if hasattr(self.augment, "check_spec"):
             self.augment.check_spec(self.spec)
         self.check()
         if self.skipped:
-            self.require(required, list(self.splits))
+            self.require(required, list(self.datasets))
             self.notes.append(
                 f"{pluralize(len(self.skipped), 'item')} can't be used, left out, see skipped.txt; the first: {self.skipped[0]}"
             )
 
-    def suit(self, processes: int) -> None:
-        """Refuse to train in more processes than there are items, which `Batches` says. Call after `prepare`."""
-        Batches(len(self.splits["train"]), self.batch_size, self.seed, 0, processes)
+    def check_world_size(self, processes: int) -> None:
+        """Refuse to train in more processes than there are items, which `BatchSampler` says. Call after `prepare`."""
+        BatchSampler(len(self.datasets["train"]), self.batch_size, self.seed, 0, processes)
 
     @property
     def can_disable_augmentation(self) -> bool:
@@ -155,39 +164,43 @@ class DataModule(Checked, ABC):
 
     def describe(self) -> str:
         """Counts by split and the classes, in one line."""
-        counts = ", ".join(f"{len(items)} {name}" for name, items in self.splits.items())
+        counts = ", ".join(f"{len(items)} {name}" for name, items in self.datasets.items())
         names = ", ".join(self.spec.class_names[:12]) + (", ..." if self.spec.num_classes > 12 else "")
         return f"{counts}; {self.spec.num_classes} classes: {names}{'; ' if self.cached else ''}{self.cached}"
 
-    def batches(self, split: str) -> Batches:
+    def batch_sampler(self, split: str) -> BatchSampler:
         rank, world = world_position()
         if split != "train":
-            return Batches(len(self.splits[split]), self.batch_size, None, rank, world)
-        labels = [item.target for item in self.splits[split].items] if self.balanced else None
-        shapes = self.splits[split].known_shapes()
-        return Batches(len(self.splits[split]), self.batch_size, self.seed, rank, world, self.length, labels, shapes)
+            return BatchSampler(len(self.datasets[split]), self.batch_size, None, rank, world)
+        labels = [item.target for item in self.datasets[split].items] if self.balanced else None
+        shapes = self.datasets[split].known_shapes()
+        return BatchSampler(
+            len(self.datasets[split]), self.batch_size, self.seed, rank, world, self.length, labels, shapes
+        )
 
-    def loader(self, split: str) -> Any:
+    def dataloader(self, split: str) -> Any:
         """Batches of one split; in order and complete unless it is ``train``."""
-        batches = self.batches(split)
+        batches = self.batch_sampler(split)
         if split == "train":
-            batches.begin(self.run_state.epoch, self.run_state.batch)
-        loader = Loader(self.splits[split], batches, self.crew(split), self.lose)
+            batches.start_at(self.run_state.epoch, self.run_state.batch)
+        loader = ItemLoader(self.datasets[split], batches, self.crew(split), self.report_unreadable)
         self.loaders.add(loader)
         return loader
 
-    def crew(self, split: str) -> Crew:
+    def crew(self, split: str) -> LoaderOptions:
         """Who loads a split; validation's workers end with it, so that they take nothing from training's."""
         processes = self.trainer.num_devices if self.trainer else 1
         gpu = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
         concurrent_loaders = self.concurrent_loaders * max(1, processes)
         by_batch = split != "train" or getattr(self.augment, "batched", False)
-        size = batch_bytes(self.splits[split], self.batch_size) if self.num_workers or gpu or not self.whole else 0
+        size = batch_bytes(self.datasets[split], self.batch_size) if self.num_workers or gpu or not self.whole else 0
         num_workers = self.num_workers
         if num_workers is None:
-            num_workers = usual_workers(self.whole, by_batch, gpu, size, concurrent_loaders)
-        crew, said = fitting(Crew(num_workers, pin=gpu, stays=split == "train", batch=size), concurrent_loaders)
-        open_files(crew)
+            num_workers = default_num_workers(self.whole, by_batch, gpu, size, concurrent_loaders)
+        crew, said = fit_shared_memory(
+            LoaderOptions(num_workers, pin=gpu, stays=split == "train", batch=size), concurrent_loaders
+        )
+        raise_file_limit(crew)
         if said and said not in self.notes:
             self.notes.append(said)
             log.warning(f"note: {said}")
@@ -239,7 +252,7 @@ class DataModule(Checked, ABC):
 
     def exclude_items(self, names: set[str], spec: Spec | None) -> None:
         """Excludes the items that an earlier part of the run excluded, and no others. Call it before `prepare`."""
-        self.exclude, self.known = names, spec
+        self.exclude, self.resumed_spec = names, spec
 
     def load_beside(self, trainer: Any, loaders: int, length: int | None) -> None:
         """Prepares a part of joint data: its loader is one of `loaders`, and a training epoch takes `length` steps."""
@@ -256,10 +269,10 @@ class DataModule(Checked, ABC):
         self.teardown("")
 
     def train_dataloader(self) -> Any:
-        return self.loader("train")
+        return self.dataloader("train")
 
     def val_dataloader(self) -> Any:
-        return self.loader("val")
+        return self.dataloader("val")
 
     def test_dataloader(self) -> Any:
-        return self.loader("test")
+        return self.dataloader("test")

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from datamodules.cache.cache import CachedItems
-from datamodules.loading.sampler import Draw
+from datamodules.loading.sampler import SampleIndex
 from datamodules.splits.splits import Item
 from datamodules.transforms.base import RandomTransform
 from foundation.structures import InputError, Sample
@@ -21,12 +21,12 @@ from foundation.targets.kinds import TARGETS
 if TYPE_CHECKING:
     from datamodules.base.datamodule import DataModule
 
-Found = tuple[Tensor, Any, str, int, Sequence[float] | None]
+LoadedItem = tuple[Tensor, Any, str, int, Sequence[float] | None]
 """Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `RandomTransform`)."""
 
 
 class ItemDataset(Dataset):
-    """Items of one split as a Dataset over `Draw`s, so that a choice depends on (seed, epoch, index) in any worker."""
+    """Items of one split as a Dataset over `SampleIndex`s, so that a choice depends on (seed, epoch, index) in any worker."""
 
     def __init__(self, data: DataModule, items: Sequence[Item], random: bool) -> None:
         self.data, self.items, self.random = data, items, random
@@ -50,7 +50,7 @@ class ItemDataset(Dataset):
         first = next(iter(self.shapes.values()), ())
         return [self.shapes.get(index, first) for index in range(len(self))] if len(first) == 2 else None
 
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """A fingerprint: of the items' names below the data's root and, unless files may break, after a colon of their sizes in bytes."""
         root, names, sizes = str(getattr(self.data, "root", "")), hashlib.sha256(), hashlib.sha256()
         for item in self.items:
@@ -62,10 +62,10 @@ class ItemDataset(Dataset):
     def name(self, index: int) -> str:
         return self.items[index].name
 
-    def __getitem__(self, draw: Draw) -> Found:
+    def __getitem__(self, draw: SampleIndex) -> LoadedItem:
         return self.find(draw, Generator())
 
-    def find(self, draw: Draw, generator: Generator) -> Found:
+    def find(self, draw: SampleIndex, generator: Generator) -> LoadedItem:
         """An item as it is at a draw; `generator` is seeded here, and handed in because a new one costs more than a number."""
         epoch, index = draw
         signal, target = self.sample(index)
@@ -80,12 +80,12 @@ class ItemDataset(Dataset):
                 signal, target = change(signal, target, generator)
         return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1), row
 
-    def __getitems__(self, draws: Sequence[Draw]) -> list[Found | InputError]:
+    def __getitems__(self, draws: Sequence[SampleIndex]) -> list[LoadedItem | InputError]:
         """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.
 
         While training, the next item that can be read stands in where ``data.on_error=skip``, so that steps keep their size.
         """
-        found: list[Found | InputError] = []
+        found: list[LoadedItem | InputError] = []
         generator, replaces = Generator(), self.random and self.data.on_error == "skip"
         for epoch, index in draws:
             for stand_in in range(index, index + len(self)) if replaces else (index,):
@@ -96,7 +96,7 @@ class ItemDataset(Dataset):
                     found.append(error)
         return found
 
-    def leave_out(self, wrong: set[int]) -> None:
+    def remove(self, wrong: set[int]) -> None:
         """Forget the items at these indices."""
         left = [index for index in range(len(self.items)) if index not in wrong]
         self.cached.select(left)

@@ -52,4 +52,4 @@ class FileDataModule(DataModule):
             self.notes.append(
                 f"{len(led)} items are links to files outside {self.root}, such as {led[0]}: they are followed"
             )
-        return (AS_PUBLISHED if self.foreign else self.division).complete(found, self.seed, str(self.root))
+        return (AS_PUBLISHED if self.other_data else self.division).complete(found, self.seed, str(self.root))

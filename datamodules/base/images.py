@@ -73,8 +73,8 @@ class ImageDataModule(FileDataModule):
     def make_spec(self, class_names: Iterable[str], headers: dict[Path, Header]) -> Spec:
         """The Spec of these images; a checkpoint's Spec, where one was adopted, decides all of it."""
         names = tuple(class_names)
-        if self.given:
-            return self.given
+        if self.checkpoint_spec:
+            return self.checkpoint_spec
         channels = self.channels or self.common_channels(headers)
         side = self.size or self.default_size([header.shown for header in headers.values()])
         mean, std = statistics(channels)
@@ -126,7 +126,7 @@ class ImageDataModule(FileDataModule):
 
     def known_classes(self, train: Iterable[str]) -> list[str]:
         """Class names in label order: a checkpoint's, where one was adopted, else those of the training split."""
-        return list(self.given.class_names) if self.given else sorted(set(train))
+        return list(self.checkpoint_spec.class_names) if self.checkpoint_spec else sorted(set(train))
 
     def open(self, path: Path) -> tuple[Tensor, Placement]:
         """An image at its final size, and how it got there."""

@@ -48,16 +48,16 @@ class Checked(LightningDataModule):
     """
 
     spec: Spec
-    splits: dict[str, ItemDataset]
+    datasets: dict[str, ItemDataset]
     skipped: list[str]
-    lost: list[str]
+    unreadable: list[str]
     on_error: str
     cache: Mode
     cached: str
     whole: bool
-    given: Spec | None
+    checkpoint_spec: Spec | None
     exclude: set[str] | None
-    known: Spec | None
+    resumed_spec: Spec | None
     excluded_names: list[str]
 
     @abstractmethod
@@ -67,20 +67,20 @@ class Checked(LightningDataModule):
     def require(self, splits: Sequence[str], there: Sequence[str]) -> None:
         """Refuse data in which one of `splits` is empty, or training has a single item; `there` are those that are not."""
         for name in splits:
-            if not self.splits.get(name):
+            if not self.datasets.get(name):
                 raise InputError(
                     f"there is no item to use as {name} (there is {', '.join(there) or 'none at all'}): "
                     f"give more data, or choose another split (evaluate.py split=val){self.first_skipped()}"
                 )
-        if "train" in self.splits and len(self.splits["train"]) < 2:
+        if "train" in self.datasets and len(self.datasets["train"]) < 2:
             raise InputError(
-                f"1 item is too few to train on ({self.splits['train'].items[0].name}): give at least 2{self.first_skipped()}"
+                f"1 item is too few to train on ({self.datasets['train'].items[0].name}): give at least 2{self.first_skipped()}"
             )
 
     def first_skipped(self) -> str:
         return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
 
-    def read_usable(self) -> Mapping[str, Sequence[Item]]:
+    def read_splits(self) -> Mapping[str, Sequence[Item]]:
         """What `read` finds; whatever is wrong with single items is said for all of them at once."""
         try:
             found = self.read()
@@ -109,29 +109,31 @@ class Checked(LightningDataModule):
 
     def check(self) -> None:
         """Open every item that is not known already, on all cores; keep what fits and count the training items' classes."""
-        wrong: dict[str, dict[int, str]] = {name: {} for name in self.splits}
+        wrong: dict[str, dict[int, str]] = {name: {} for name in self.datasets}
         counts, objects = self.open_all(wrong)
         self.skipped += [message for found in wrong.values() for message in found.values()]
         self.refuse_skipped()
         for name, found in wrong.items():
-            items = self.splits[name]
+            items = self.datasets[name]
             gone = (
                 set(found) if self.exclude is None else {i for i in range(len(items)) if items.name(i) in self.exclude}
             )
             self.excluded_names += [items.items[index].name for index in sorted(gone)]
-            items.leave_out(gone)
-        if not self.given:
+            items.remove(gone)
+        if not self.checkpoint_spec:
             crowd, sides = (
-                (self.known.objects_per_image, self.known.box_side_quantiles) if self.known else measure(objects)
+                (self.resumed_spec.objects_per_image, self.resumed_spec.box_side_quantiles)
+                if self.resumed_spec
+                else measure(objects)
             )
             self.spec = replace(
                 self.spec, counts=tuple(counts.tolist()), objects_per_image=crowd, box_side_quantiles=sides
             )
             # a file that broke since has no say in what the run is used to
-            if self.known and (self.on_error == "skip" or self.exclude):
-                measured = {name: getattr(self.known, name) for name in ("counts", "mean", "std", "window")}
+            if self.resumed_spec and (self.on_error == "skip" or self.exclude):
+                measured = {name: getattr(self.resumed_spec, name) for name in ("counts", "mean", "std", "window")}
                 self.spec = replace(self.spec, **measured)
-            if len(self.splits.get("train", ())) and not sum(self.spec.counts):
+            if len(self.datasets.get("train", ())) and not sum(self.spec.counts):
                 raise InputError(
                     f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
                 )
@@ -141,16 +143,16 @@ class Checked(LightningDataModule):
 
         Returns how much of every class the training items hold, and their boxes where they have any.
         """
-        keys = {name: [self.key(item) for item in items.items] for name, items in self.splits.items()}
+        keys = {name: [self.key(item) for item in items.items] for name, items in self.datasets.items()}
         cache = Cache(
             self.cache,
-            {name: items.cached for name, items in self.splits.items()},
+            {name: items.cached for name, items in self.datasets.items()},
             keys,
             [type(self).__name__, *self.settings()],
             self.spec.target,
         )
         cache.choose(self.estimate(cache.missing()))
-        jobs = [(name, self.splits[name], index) for name, index in cache.missing()]
+        jobs = [(name, self.datasets[name], index) for name, index in cache.missing()]
         counts, objects = self.recall()
         with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
@@ -169,7 +171,7 @@ class Checked(LightningDataModule):
     def recall(self) -> tuple[Tensor, list[Any]]:
         """What `open_all` returns, of the items that were decoded before."""
         counts, objects = torch.zeros(self.spec.num_classes, dtype=torch.int64), []
-        for name, items in self.splits.items():
+        for name, items in self.datasets.items():
             for index, (file, key) in list(items.cached.disk.items()):
                 items.shapes[index] = file.shape(key)
                 if name != "train":
@@ -183,14 +185,14 @@ class Checked(LightningDataModule):
     def estimate(self, missing: list[tuple[str, int]]) -> int:
         """About how many bytes the `missing` items will take, from some of them."""
         some = missing[:: max(1, len(missing) // SAMPLED)] if self.cache in ("auto", "disk") else []
-        found = [try_load((name, self.splits[name], index)) for name, index in some if self.key_file(name, index)]
+        found = [try_load((name, self.datasets[name], index)) for name, index in some if self.key_file(name, index)]
         kind = TARGETS[self.spec.target]
         sizes = [size_of(sample, kind) for sample in found if not isinstance(sample, InputError)]
         return sum(sizes) * len(missing) // max(1, len(sizes))
 
     def key_file(self, name: str, index: int) -> bool:
         """Whether an item is made of files."""
-        return bool(self.files(self.splits[name].items[index]))
+        return bool(self.files(self.datasets[name].items[index]))
 
     def files(self, item: Item) -> tuple[Path, ...]:
         """The files that `load` opens for an item; none where it is no file, and is kept in memory only."""
@@ -215,7 +217,7 @@ class Checked(LightningDataModule):
         files = self.files(item) if self.cache in ("auto", "disk") else ()
         return item_key(files, item.target) if files else None
 
-    def lose(self, messages: list[str]) -> None:
+    def report_unreadable(self, messages: list[str]) -> None:
         """Take note of items that could be read when the run began and can't be any more."""
         if self.on_error == "stop":
             raise InputError(
@@ -225,4 +227,4 @@ class Checked(LightningDataModule):
             if message not in self.skipped:
                 log.warning(f"left out: {message}")
                 self.skipped.append(message)
-                self.lost.append(message)
+                self.unreadable.append(message)

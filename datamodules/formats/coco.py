@@ -102,8 +102,8 @@ class Coco(BoxDataModule):
             self.notes.append(
                 f"categories without any object are left out: {', '.join(sorted(set(listed) - used)[:5])}"
             )
-        if self.given:
-            names = [name for name in self.given.class_names if name != "background" or self.kind == "boxes"]
+        if self.checkpoint_spec:
+            names = [name for name in self.checkpoint_spec.class_names if name != "background" or self.kind == "boxes"]
         return self.make_items(pairs, ["background", *names] if self.kind == "mask" and names else names)
 
     def pairs(self, split: str, file: Path, content: dict[str, Any]) -> list[tuple[Path, Objects]]:

@@ -99,7 +99,7 @@ class Idx(FileDataModule):
         if shape[1] != shape[2]:
             self.notes.append(f"images are stored with {shape[2]}x{shape[1]} pixels and are stretched to {side}x{side}")
         mean, std = statistics(1)
-        self.spec = self.given or Spec(2, 1, tuple(names), mean, std, (side, side), "stretch")
+        self.spec = self.checkpoint_spec or Spec(2, 1, tuple(names), mean, std, (side, side), "stretch")
         return self.divide(found)
 
     def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +116,8 @@ class Idx(FileDataModule):
 
     def names(self, labels: list[int]) -> list[str]:
         """Class names in label order."""
-        if self.given:
-            return list(self.given.class_names)
+        if self.checkpoint_spec:
+            return list(self.checkpoint_spec.class_names)
         names = self.class_names or [str(i) for i in range(max(labels, default=0) + 1)]
         if max(labels, default=0) >= len(names):
             raise InputError(

@@ -119,7 +119,7 @@ class ImageCsv(ImageDataModule):
         names = self.label_columns or sorted(
             {w for line in said for w in said[line] if table.split(line) == "train"}, key=natural
         )
-        names = list(self.given.class_names) if self.given else names
+        names = list(self.checkpoint_spec.class_names) if self.checkpoint_spec else names
         refuse_one_class(table, names)
 
         def item(line: int) -> Item:

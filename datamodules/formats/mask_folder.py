@@ -120,9 +120,9 @@ class MaskFolder(ImageDataModule):
             raise InputError(
                 f"data.values={values} names one class only: name at least 2, one of them may be background"
             )
-        if self.given and list(self.given.class_names) != names:
+        if self.checkpoint_spec and list(self.checkpoint_spec.class_names) != names:
             raise InputError(
-                f"data.values names {names}, the checkpoint knows {list(self.given.class_names)}: name them alike"
+                f"data.values names {names}, the checkpoint knows {list(self.checkpoint_spec.class_names)}: name them alike"
             )
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
         self.spec = self.make_spec(names, self.look([image for image, _ in everything]))

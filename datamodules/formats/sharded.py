@@ -29,7 +29,7 @@ from datamodules.shards.codec import check_sample, decode, read_name
 from datamodules.shards.download import read_small
 from datamodules.shards.manifest import FILE, Shard, read_manifest
 from datamodules.shards.remote import find_source
-from datamodules.shards.sampler import ShardBatches
+from datamodules.shards.sampler import ShardBatchSampler
 from datamodules.splits.splits import Item
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.hardware import user_cache_dir
@@ -72,7 +72,7 @@ class NamedItems(ItemDataset):
     data: Sharded
     items: Any  # ShardedItems
 
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """The shards' own checksums."""
         return sha256("".join(shard.sha256 for shard in self.items.shards).encode()).hexdigest()
 
@@ -144,8 +144,8 @@ class Sharded(DataModule):
                 f"data.cache_gb={cache_gb} is too little: a shard of {self.root} has {largest / 1e9:.3g} GB, and two must fit",
             )
 
-    def adopt(self, spec: Spec, foreign: bool = False) -> None:
-        super().adopt(spec, foreign)
+    def use_spec(self, spec: Spec, other_data: bool = False) -> None:
+        super().use_spec(spec, other_data)
         own = self.manifest.spec
         for name in ("size", "resize", "sample_rate", "window"):
             if getattr(spec, name) != getattr(own, name):
@@ -159,10 +159,10 @@ class Sharded(DataModule):
         self, splits: Sequence[str] = ("train", "val", "test"), required: Sequence[str] = ("train", "val")
     ) -> None:
         super().prepare(splits, required)
-        self.splits = {name: NamedItems(self, items.items, items.random) for name, items in self.splits.items()}
+        self.datasets = {name: NamedItems(self, items.items, items.random) for name, items in self.datasets.items()}
 
     def read(self) -> Mapping[str, Sequence[Item]]:
-        self.spec = self.given or self.manifest.spec
+        self.spec = self.checkpoint_spec or self.manifest.spec
         self.notes.extend(self.manifest.notes)
         if type(self.augment) is Augment and self.ndim != 2:
             raise InputError("data.augment_mismatch", f"{self.root} holds audio: use data=sharded_audio")
@@ -190,7 +190,12 @@ class Sharded(DataModule):
     def check(self) -> None:
         """The manifest is trusted; each shard is checked when it is first used."""
         self.whole = False
-        if "train" in self.splits and len(self.splits["train"]) and not self.given and not sum(self.spec.counts):
+        if (
+            "train" in self.datasets
+            and len(self.datasets["train"])
+            and not self.checkpoint_spec
+            and not sum(self.spec.counts)
+        ):
             raise InputError(
                 f"the training items of {self.root} hold none of the classes: nothing can be learned from them"
             )
@@ -208,14 +213,14 @@ class Sharded(DataModule):
                 f"item {place} of {self.shards.location(shard)} is invalid ({first_line(error)}): pack it again",
             ) from error
 
-    def batches(self, split: str) -> ShardBatches:
+    def batch_sampler(self, split: str) -> ShardBatchSampler:
         rank, world = world_position()
-        items = self.splits[split].items
+        items = self.datasets[split].items
         counts = [shard.items for shard in items.shards]  # type: ignore[attr-defined]
         if split != "train":
-            return ShardBatches(counts, self.shuffle_shards, self.batch_size, None, rank, world)
+            return ShardBatchSampler(counts, self.shuffle_shards, self.batch_size, None, rank, world)
         if len(items) < world:
             raise InputError(
                 f"{self.root} has {len(items)} training items for {world} processes: give more items, or fewer processes"
             )
-        return ShardBatches(counts, self.shuffle_shards, self.batch_size, self.seed, rank, world, self.length)
+        return ShardBatchSampler(counts, self.shuffle_shards, self.batch_size, self.seed, rank, world, self.length)

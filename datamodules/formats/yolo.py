@@ -87,13 +87,13 @@ class Yolo(BoxDataModule):
             for key in keys
             if content.get(key)
         }
-        if not images.get("train") and not self.given:
+        if not images.get("train") and not self.checkpoint_spec:
             raise InputError(f"{file} names no training images: expected a line such as train: images/train")
         pairs = {split: list(self.pairs(paths, names)) for split, paths in images.items()}
         self.note_bare()
-        if not self.given and not names_in(o for _, o in pairs.get("train", [])):
+        if not self.checkpoint_spec and not names_in(o for _, o in pairs.get("train", [])):
             raise InputError(f"{self.root} has no object in its training images: there is nothing to detect")
-        return self.make_items(pairs, list(self.given.class_names) if self.given else names)
+        return self.make_items(pairs, list(self.checkpoint_spec.class_names) if self.checkpoint_spec else names)
 
     def images(self, file: Path, content: dict, entry: str) -> list[Path]:
         """The images that an entry of data.yaml means: a folder, or a text file with a path a line."""

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from datamodules.base.dataset import ItemDataset
 from datamodules.loading.collate import UNREADABLE, collate, collate_packed, unpack
-from datamodules.loading.sampler import Batches, Draw
-from datamodules.loading.workers import SHARED, Crew
+from datamodules.loading.sampler import BatchSampler, SampleIndex
+from datamodules.loading.workers import SHARED, LoaderOptions
 from foundation.structures import RunError
 from foundation.targets.kinds import TARGETS
 
@@ -36,7 +36,7 @@ BUS_ERROR = -getattr(signal, "SIGBUS", 7)
 log = logging.getLogger("resmet")
 
 
-class Loader:
+class ItemLoader:
     """What a DataLoader gives, in the same order whatever becomes of its workers.
 
     Nothing that an item's data set refers to may refer to its loader. In such a cycle the garbage collector runs torch's
@@ -58,7 +58,9 @@ class Loader:
 
     patience = PATIENCE
 
-    def __init__(self, items: ItemDataset, batches: Batches, crew: Crew, lost: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self, items: ItemDataset, batches: BatchSampler, crew: LoaderOptions, lost: Callable[[list[str]], None]
+    ) -> None:
         self.dataset, self.batch_sampler, self.crew, self.lost = items, batches, crew, lost
         self.num_workers = crew.num_workers
         self.kind = TARGETS[items.data.spec.target]
@@ -68,7 +70,7 @@ class Loader:
         self.inner: DataLoader | None = None
 
     @property
-    def sampler(self) -> Batches:
+    def sampler(self) -> BatchSampler:
         """Where Lightning looks for `set_epoch`."""
         return self.batch_sampler
 
@@ -175,10 +177,10 @@ class Rest:
     It does not know its loader: a ring of references would leave the workers to the garbage collector, which waits for each in vain.
     """
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: BatchSampler) -> None:
         self.batches, self.place = batches, 0
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleIndex]]:
         return islice(iter(self.batches), self.place, None)
 
     def __len__(self) -> int:

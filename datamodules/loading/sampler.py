@@ -9,15 +9,15 @@ import torch
 
 from foundation.structures import InputError
 
-Draw = tuple[int, int]
+SampleIndex = tuple[int, int]
 """An epoch and an index: all that an item's random choices may depend on, besides the seed."""
 
 WINDOW = 16
 """Batches within which items of like shape are put together, at most; the company that an item is in stays random beyond that."""
 
 
-class Batches:
-    """Batches of `Draw`s for a DataLoader's ``batch_sampler``.
+class BatchSampler:
+    """Batches of `SampleIndex`s for a DataLoader's ``batch_sampler``.
 
     While training, the processes share out every batch of `world` * `batch_size` items that a single process with batches of that
     size would take, so that the steps do not follow from the number of processes. A last batch is shared out evenly; one too small
@@ -63,14 +63,14 @@ class Batches:
         self.start = (0, 0)
 
     @property
-    def sampler(self) -> Batches:
+    def sampler(self) -> BatchSampler:
         """Where Lightning looks for `set_epoch`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def begin(self, epoch: int, batch: int) -> None:
+    def start_at(self, epoch: int, batch: int) -> None:
         """Start at the `batch`-th batch of `epoch`; later epochs are whole. The length stays that of a whole epoch.
 
         Call it before the first iterator is made: worker processes draw ahead at once.
@@ -89,12 +89,12 @@ class Batches:
         # A process with nothing to judge has one empty batch: it must come to the end of the stage like the others.
         return max(1, len(range(self.rank, -(-self.count // self.batch_size), self.world)))
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleIndex]]:
         first = self.start[1] if self.seed is not None and self.epoch == self.start[0] else 0
         for step in range(first, len(self)):
             yield self.draws(step)
 
-    def draws(self, step: int) -> list[Draw]:
+    def draws(self, step: int) -> list[SampleIndex]:
         """What this process takes at a step of the epoch."""
         if self.seed is None:
             start = (self.rank + step * self.world) * self.batch_size
@@ -103,7 +103,7 @@ class Batches:
         rounds = -(-len(self) // each)
         return self.share(self.epoch * rounds + step // each, step % each)
 
-    def share(self, number: int, i: int) -> list[Draw]:
+    def share(self, number: int, i: int) -> list[SampleIndex]:
         """This process's share of the `i`-th batch of the `number`-th round over all items."""
         order, size = self.order(number), self.batch_size * self.world
         chosen = order[i * size :] if i == self.round_length() - 1 else order[i * size : (i + 1) * size]

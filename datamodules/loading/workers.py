@@ -26,7 +26,7 @@ FILES = 8
 
 
 @dataclass(frozen=True)
-class Crew:
+class LoaderOptions:
     """How batches are loaded.
 
     Attributes:
@@ -50,7 +50,7 @@ class Crew:
         return bool(self.num_workers) and free is not None and free < self.batch
 
 
-def usual_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, concurrent_loaders: int) -> int:
+def default_num_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, concurrent_loaders: int) -> int:
     """Processes that load where none were asked for.
 
     Items in memory that are changed by batch cost microseconds each: another process would take longer to hand them over. On a CPU the
@@ -94,7 +94,7 @@ def free_shared() -> int | None:
         return None
 
 
-def fitting(crew: Crew, concurrent_loaders: int) -> tuple[Crew, str]:
+def fit_shared_memory(crew: LoaderOptions, concurrent_loaders: int) -> tuple[LoaderOptions, str]:
     """As much of a crew as shared memory holds batches for, and what is to be said of it.
 
     Batches come through /dev/shm, of which a container has 64 MB unless more is asked for; a worker that finds it full dies of a bus
@@ -114,7 +114,7 @@ def fitting(crew: Crew, concurrent_loaders: int) -> tuple[Crew, str]:
     )
 
 
-def open_files(crew: Crew) -> None:
+def raise_file_limit(crew: LoaderOptions) -> None:
     """Let this process open as many files as its workers' batches need, where the system lets it."""
     try:
         import resource

@@ -1,4 +1,4 @@
-"""Batches of items that lie in shards: few shards at a time, and separate shards for every process."""
+"""BatchSampler of items that lie in shards: few shards at a time, and separate shards for every process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datamodules.loading.sampler import Batches, Draw
+from datamodules.loading.sampler import BatchSampler, SampleIndex
 
 
-class ShardBatches(Batches):
-    """Batches that need few shards at a time.
+class ShardBatchSampler(BatchSampler):
+    """BatchSampler that need few shards at a time.
 
     In every round the shards are shuffled and laid end to end; each process takes one contiguous part of that line, all equally long (or one
     item longer). So the processes have separate shards, except for those that a cut falls into: at most one at either end of a part, none
@@ -23,7 +23,7 @@ class ShardBatches(Batches):
         counts: Items of every shard, in the order of the indices.
         shuffle_shards: Number of shards whose items are shuffled together.
         batch_size: Items per batch and process.
-        seed: Of the shuffle; None keeps the order, and splits as `Batches` does (validation and test).
+        seed: Of the shuffle; None keeps the order, and splits as `BatchSampler` does (validation and test).
         rank: This process.
         world: Number of processes.
         length: Steps per epoch; more than the items fill starts the next shuffle, None takes every item once.
@@ -43,7 +43,7 @@ class ShardBatches(Batches):
         self.counts, self.shuffle_shards = np.asarray(counts, np.int64), shuffle_shards
         self.starts = np.cumsum(self.counts) - self.counts
 
-    def share(self, number: int, i: int) -> list[Draw]:
+    def share(self, number: int, i: int) -> list[SampleIndex]:
         """Returns this process's part of the `i`-th batch of the `number`-th round over all items."""
         own, steps = self.order(number), self.round_length()
         return [(number, int(index)) for index in own[len(own) * i // steps : len(own) * (i + 1) // steps]]

@@ -84,7 +84,7 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
                 split: write_split(
                     encoded(items, seed, image_format == "png"), len(items), part / split, shard_mb * 1e6
                 )
-                for split, items in data.splits.items()
+                for split, items in data.datasets.items()
             }
             manifest = Manifest(replace(data.spec, parts={}), splits, [*data.notes, *data.skipped[:50]])
             (part / FILE).write_text(manifest.to_json())

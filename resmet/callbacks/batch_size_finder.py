@@ -162,7 +162,7 @@ def first_batch(data: DataModule) -> Any:
     """Returns the first training batch, loaded in this process: workers would have to be started."""
     batches = {}
     for name, part in data.parts.items():
-        loader = part.loader("train")
+        loader = part.dataloader("train")
         batches[name] = loader.collate_fn(loader.dataset.__getitems__(next(iter(loader.batch_sampler))))
     return batches.get("", batches)
 
@@ -180,7 +180,7 @@ def scaled(sizes: Sizes, scale: float) -> Sizes:
 
 def max_scale(data: DataModule, world_size: int) -> float:
     """Returns the largest scale that leaves an epoch of the smallest part `MIN_STEPS` steps; at least 1."""
-    each = [len(part.splits["train"]) / (MIN_STEPS * world_size * part.batch_size) for part in data.parts.values()]
+    each = [len(part.datasets["train"]) / (MIN_STEPS * world_size * part.batch_size) for part in data.parts.values()]
     return max(1.0, min(each))
 
 

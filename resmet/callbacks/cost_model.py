@@ -61,9 +61,9 @@ def measure_cost(trainer: Trainer, task: Task, seed: int, timer: StepTimer, budg
     """Trains and validates a copy of the task on a few batches, the same number in every process."""
     data, clock, most = timer.data, timer.clock, min(LONGEST, budget * MEASURED)
     dry_run = DryRun(trainer, task, seed)
-    batches = endless(data.loader("train"))
+    batches = endless(data.dataloader("train"))
     step = measure(trainer, clock, most, BATCHES, lambda: dry_run.train(next(batches)))
-    validated, count = endless(data.loader("val")), count_batches_per_process(trainer, timer, "val")
+    validated, count = endless(data.dataloader("val")), count_batches_per_process(trainer, timer, "val")
     dry_run.task.eval()
     each = measure(trainer, clock, most, min(BATCHES, count), lambda: dry_run.validate(next(validated)))
     started = clock.now()

@@ -101,7 +101,7 @@ class LRFinder(Callback):
         """Trains the copy at learning rates that rise by a constant factor, in the proportions of its parameter groups."""
         ratios = [group["lr"] / dry_run.task.recipe.lr for group in dry_run.optimizer.param_groups]
         test = RangeTest()
-        for step, batch in zip(range(STEPS), endless(self.data.loader("train")), strict=False):
+        for step, batch in zip(range(STEPS), endless(self.data.dataloader("train")), strict=False):
             lr = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
             for group, ratio in zip(dry_run.optimizer.param_groups, ratios, strict=True):
                 group["lr"] = lr * ratio

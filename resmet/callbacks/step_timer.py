@@ -85,7 +85,7 @@ class StepTimer(Callback):
 
     def final_seconds(self, trainer: Trainer) -> float:
         """Returns the seconds of what follows the training: the test and the report."""
-        split = "test" if "test" in self.data.splits else "val"
+        split = "test" if "test" in self.data.datasets else "val"
         return self.evaluation_seconds(trainer, split) + REPORT * self.clock.cpu_contention()
 
     def remaining_seconds(self, trainer: Trainer, end_step: int) -> float:
@@ -103,5 +103,7 @@ def steps_per_epoch(trainer: Trainer) -> int:
 
 def count_batches(data: DataModule, split: str, limit: int | float = 1.0) -> int:
     """Returns the batches of a split over all processes; of joint data, those of the part with the most. A float limit means all."""
-    counts = [-(-len(part.splits[split]) // part.batch_size) for part in data.parts.values() if split in part.splits]
+    counts = [
+        -(-len(part.datasets[split]) // part.batch_size) for part in data.parts.values() if split in part.datasets
+    ]
     return min(max(counts, default=0), limit) if isinstance(limit, int) else max(counts, default=0)

@@ -90,9 +90,9 @@ def excluded_names(data: Any) -> list[str]:
 def fingerprints(data: Any) -> dict[str, str]:
     """Returns a fingerprint of the items of every split, by ``split`` or ``part/split``."""
     return {
-        f"{name}/{split}" if name else split: items.mark()
+        f"{name}/{split}" if name else split: items.fingerprint()
         for name, part in data.parts.items()
-        for split, items in part.splits.items()
+        for split, items in part.datasets.items()
     }
 
 

@@ -21,7 +21,7 @@ def run(cfg: "DictConfig") -> None:
     data = assemble_data(chosen)
     if not cfg.get("data") and (root := chosen.data.get("root")):
         data.notes.append(f"the data is what the checkpoint names, {root}: say data=... data.root=... for other data")
-    data.adopt(task.spec, foreign=bool(cfg.get("data")))
+    data.use_spec(task.spec, other_data=bool(cfg.get("data")))
     data.prepare([cfg.split], required=[cfg.split])
     cfg.trainer.precision = evaluation_precision(cfg.trainer.precision, task.config)
     folder = new_run_dir(cfg.run_dir, "evaluate")

@@ -41,7 +41,7 @@ def run(cfg: "DictConfig") -> None:
     if resume:
         restore_exclusions(folder, data)
     data.prepare()
-    data.suit(world_size)
+    data.check_world_size(world_size)
     task = assemble_task(cfg, data.spec)
     if cfg.get("compile"):  # absent from the config of an older run
         task.compile_parts()

@@ -42,7 +42,7 @@ def evaluate(task: Task, data: Any, split: str, folder: Path, config: TrainerCon
     data.disable_augmentation()  # also of the training split
     trainer = config.build(folder, [Visualize()])
     init_process_group()
-    trainer.test(task, dataloaders=data.loader(split), verbose=False)
+    trainer.test(task, dataloaders=data.dataloader(split), verbose=False)
     metrics = test_metrics(trainer, "test")
     result = {
         "task": type(task).__name__.lower(),

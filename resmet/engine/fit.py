@@ -153,7 +153,7 @@ def test_best(trainer: Trainer, task: Task, data: Any, folder: Path) -> str:
     """Evaluates the best weights on the test split, or on the validation split where there is none; returns which."""
     paths = [folder / "checkpoints" / name for name in (BEST, LAST)]
     path = next((path for path in paths if path.is_file()), None)
-    if "test" in data.splits:
+    if "test" in data.datasets:
         trainer.test(task, datamodule=data, ckpt_path=path, verbose=False, weights_only=True)
         return "test"
     log.info("note: the data has no test split; the score is that of the validation split")

@@ -21,19 +21,19 @@ def make(kind: str):
 def test_deterministic_and_apart(kind: str) -> None:
     one, other = make(kind), make(kind)
     seen: set[bytes] = set()
-    for split, items in one.splits.items():
+    for split, items in one.datasets.items():
         for i in range(len(items)):
             signal = items.sample(i)[0]
-            assert torch.equal(signal, other.splits[split].sample(i)[0])
+            assert torch.equal(signal, other.datasets[split].sample(i)[0])
             seen.add(signal.numpy().tobytes())
-    assert len(seen) == sum(len(items) for items in one.splits.values())
+    assert len(seen) == sum(len(items) for items in one.datasets.values())
 
 
 def test_boxes_are_tight_on_the_masks() -> None:
     boxes, masks = make("boxes"), make("mask")
     for i in range(20):
-        image, target = boxes.splits["train"].sample(i)
-        same, mask = masks.splits["train"].sample(i)
+        image, target = boxes.datasets["train"].sample(i)
+        same, mask = masks.datasets["train"].sample(i)
         assert torch.equal(image, same)
         covered = torch.zeros_like(mask)
         for x1, y1, x2, y2 in target["boxes"].round().int().tolist():

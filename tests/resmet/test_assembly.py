@@ -118,7 +118,7 @@ def test_a_head_of_other_classes_stays_behind(tmp_path: Path) -> None:
 def test_data_of_another_task_is_not_judged(tmp_path: Path) -> None:
     spec = Spec(2, 3, ("background", "x"), target="mask")
     with pytest.raises(InputError, match="trained on mask over 2 axes, this data has label"):
-        Digits().adopt(spec)
+        Digits().use_spec(spec)
 
 
 HEAD = {"_target_": "heads.rcnn.RCNN", "_partial_": True}

@@ -63,7 +63,7 @@ def test_every_pair(checkpoints: dict[str, Path], source: str, target: str) -> N
         moved = to_axes(old[name], task.spec.ndim) if old[name].ndim > 2 else old[name]
         if name != "conv1.weight":  # the first kernel's channels follow the data
             assert torch.equal(value, moved), name
-    batch = next(iter(data.loader("train")))
+    batch = next(iter(data.dataloader("train")))
     batch = batch[0] if isinstance(batch, tuple) else batch
     assert all(torch.isfinite(value) for value in task.losses(task.encode(batch), batch).values())
 

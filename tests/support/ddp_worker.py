@@ -115,7 +115,7 @@ def part_alone(rank: int) -> dict[str, Any]:
     """Gradients of a joint step in which only the first process has the part ``a``."""
     data, task = make("joint", 2)
     task.synchronise(gpu=False)
-    batches = {name: next(iter(part.loader("train"))) for name, part in data.parts.items()}  # type: ignore[attr-defined]
+    batches = {name: next(iter(part.dataloader("train"))) for name, part in data.parts.items()}  # type: ignore[attr-defined]
     batch = batches if rank == 0 else {"b": batches["b"]}
     net = torch.nn.parallel.DistributedDataParallel(Step(task), broadcast_buffers=False)
     net(batch).backward()

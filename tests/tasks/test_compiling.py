@@ -39,7 +39,7 @@ def test_a_compiled_task_loses_as_much(kind: str) -> None:
     data = drawn()
     data.prepare()
     task = make(ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels), data.spec).train()
-    batch = next(iter(data.loader("train")))
+    batch = next(iter(data.dataloader("train")))
     names = list(task.state_dict())
 
     def losses() -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ TASKS = {
 
 def judge(task, data, stage: str = "test") -> dict[str, float]:
     with torch.inference_mode():
-        for batch in data.loader(stage):
+        for batch in data.dataloader(stage):
             task.evaluate_batch(stage, batch)
     return task.results(stage)
 
@@ -60,7 +60,7 @@ def judge(task, data, stage: str = "test") -> dict[str, float]:
 def test_losses_are_finite_and_reach_every_parameter(kind: str) -> None:
     data = house(kind)
     task = make(TASKS[kind], data.spec).train()
-    batch = next(iter(data.loader("train")))
+    batch = next(iter(data.dataloader("train")))
     losses = task.losses(task.encode(batch), batch)
     sum(losses.values()).backward()
     assert all(torch.isfinite(value) for value in losses.values())
@@ -81,7 +81,7 @@ def test_truth_as_prediction_scores_one() -> None:
     for kind in ("detection", "segmentation"):
         data = house(kind, 50)
         task = make(TASKS[kind], data.spec)
-        for batch in data.loader("test"):
+        for batch in data.dataloader("test"):
             if kind == "detection":
                 said = [t | {"scores": torch.ones(len(t["labels"]))} for t in batch["target"]]
             else:
@@ -179,7 +179,7 @@ def test_joint_has_one_backbone() -> None:
     joint = Joint(backbone, spec, tasks, {"shapes": 0.5})
     keys = [name for name in joint.state_dict() if name.endswith("conv1.weight") and "layer" not in name]
     assert keys == ["backbone.conv1.weight"]
-    batch = next(iter(data.loader("train")))[0]
+    batch = next(iter(data.dataloader("train")))[0]
     assert {name: len(part["names"]) for name, part in batch.items()} == {"digits": 32, "shapes": 8, "regions": 8}
     losses = joint.losses(joint.encode(batch), batch)
     sum(losses.values()).backward()
@@ -188,7 +188,7 @@ def test_joint_has_one_backbone() -> None:
     assert {f"shapes/{name}" for name in alone} < set(losses)
     joint.eval()
     with torch.inference_mode():
-        for test in data.loader("test"):
+        for test in data.dataloader("test"):
             joint.evaluate_batch("test", test[0])
     results = joint.results("test")
     scores = [results["digits/accuracy"], results["shapes/map_50"], results["regions/dice"]]

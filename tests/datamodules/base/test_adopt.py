@@ -12,10 +12,10 @@ def test_data_without_splits_is_judged_whole(image_folder: Path) -> None:
     own = ImageFolder(str(image_folder))
     own.prepare()
     other = ImageFolder(str(image_folder / "train"))
-    other.adopt(own.spec, foreign=True)
+    other.use_spec(own.spec, other_data=True)
     other.prepare(["test"], required=["test"])
-    assert len(other.splits["test"]) == 12
-    assert not other.splits["test"].random
+    assert len(other.datasets["test"]) == 12
+    assert not other.datasets["test"].random
 
 
 def test_files_of_another_kind_are_counted_and_broken_ones_named(image_folder: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_run_that_is_gone_on_with_keeps_its_size(cells: Callable) -> None:
     data.prepare()
     (root / "Annotations" / "3.xml").write_text("broken")
     again = Voc(str(root), on_error="skip")
-    again.known, again.exclude = (
+    again.resumed_spec, again.exclude = (
         replace(data.spec, size=(448, 448), objects_per_image=9, box_side_quantiles=(1.0, 2.0, 3.0)),
         set(),
     )

@@ -43,11 +43,11 @@ def deep(tmp_path: Path) -> Path:
 
 
 def everything(data: DataModule) -> list[tuple[str, Any]]:
-    return [(items.name(i), items.sample(i)) for items in data.splits.values() for i in range(len(items))]
+    return [(items.name(i), items.sample(i)) for items in data.datasets.values() for i in range(len(items))]
 
 
 def shapes(data: DataModule) -> list[Any]:
-    return [items.known_shapes() for items in data.splits.values()]
+    return [items.known_shapes() for items in data.datasets.values()]
 
 
 def prepared(data: DataModule) -> DataModule:
@@ -126,10 +126,10 @@ def test_a_changed_mask_counts_too(mask_folder: Path) -> None:
 
 def test_other_sizes_values_and_boxes_are_other_items(image_folder: Path, mask_folder: Path, voc: Path) -> None:
     prepared(ImageFolder(str(image_folder), size=24, cache="disk"))
-    assert prepared(ImageFolder(str(image_folder), size=16, cache="disk")).splits["train"].sample(0)[0].shape[1] == 16
+    assert prepared(ImageFolder(str(image_folder), size=16, cache="disk")).datasets["train"].sample(0)[0].shape[1] == 16
     prepared(KINDS["mask_folder"](mask_folder, "disk"))
     turned = prepared(MaskFolder(str(mask_folder), {255: "background", 0: "thing"}, size=24, cache="disk"))
-    assert turned.splits["train"].sample(0)[1][0, 0] == 1
+    assert turned.datasets["train"].sample(0)[1][0, 0] == 1
     prepared(Voc(str(voc), size=32, cache="disk"))
     file = voc / "Annotations" / "0.xml"
     file.write_text(file.read_text().replace("<ymin>3", "<ymin>8"))
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_made_anew(damage: str, image_folder: Path, home: Path
 def test_batches_are_the_same_from_anywhere(image_folder: Path, num_workers: int) -> None:
     def batches(cache: str) -> list[torch.Tensor]:
         data = prepared(ImageFolder(str(image_folder), batch_size=3, size=24, cache=cache, num_workers=num_workers))
-        found = [batch["input"] for batch in data.loader("train")]
+        found = [batch["input"] for batch in data.dataloader("train")]
         data.teardown("")
         return found
 
@@ -174,7 +174,7 @@ import sys
 from datamodules.formats.image_folder import ImageFolder
 data = ImageFolder(sys.argv[1], size=24, cache="disk")
 data.prepare()
-print(sum(int(items.sample(i)[0].sum()) for items in data.splits.values() for i in range(len(items))), data.cached)
+print(sum(int(items.sample(i)[0].sum()) for items in data.datasets.values() for i in range(len(items))), data.cached)
 """
 
 
@@ -232,7 +232,7 @@ def test_budgets(
     monkeypatch.setattr(cache, "free_memory", lambda: memory * ITEM * cache.MEMORY_SHARE)
     monkeypatch.setattr("datamodules.cache.directory.CacheFolder.budget", lambda self: made(self.path) or disk * ITEM)
     data = prepared(ImageFolder(str(image_folder), size=24, cache=mode))
-    cached = [items.cached for items in data.splits.values()]
+    cached = [items.cached for items in data.datasets.values()]
     assert (sum(len(k.ram) for k in cached), sum(len(k.disk) for k in cached)) == (in_ram, filed)
     rest = 16 - in_ram - filed
     assert (f"{rest} items do not fit into a quarter of the free" in data.describe()) == bool(rest)

@@ -95,7 +95,7 @@ def test_boxes_stay_on_their_rectangle(tmp_path: Path, orientation: int) -> None
         write_voc_annotation(tmp_path, str(i), [("box", 500, 375, 1001, 750)], (2003, 1501))
     data = Voc(str(tmp_path), size=200)
     data.prepare(required=["train"])
-    image, target = data.splits["train"].sample(0)
+    image, target = data.datasets["train"].sample(0)
     assert image.shape[2] == 200
     assert decode(path, 3, ((200, 200), "inside"))[0].shape[1] < 2003
     dark = (image.float().mean(0) < 70).nonzero()

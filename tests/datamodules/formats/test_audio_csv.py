@@ -20,15 +20,15 @@ def prepared(root: Path, **more: object) -> AudioCsv:
 
 def test_official_split_and_clips_of_one_length(audio_csv: Path) -> None:
     data = prepared(audio_csv, seconds=0.1)
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 6, "val": 2, "test": 4}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 6, "val": 2, "test": 4}
     assert data.spec.sample_rate == 8000
-    batch = next(iter(data.loader("test")))
+    batch = next(iter(data.dataloader("test")))
     assert batch["input"].shape == (4, 1, 800)
 
 
 def test_short_clips_are_padded_and_long_ones_keep_their_middle(audio_csv: Path) -> None:
     data = prepared(audio_csv, seconds=0.1, splits=Splits(val=0.2))
-    items = {Path(i.name).name: i for s in data.splits.values() for i in s.items}
+    items = {Path(i.name).name: i for s in data.datasets.values() for i in s.items}
     short = data.load(items["0.wav"])[0]
     assert short.shape == (1, 800)
     assert short[0, 600:].abs().max() == 0
@@ -43,7 +43,7 @@ def test_resampling_keeps_the_pitch(tmp_path: Path) -> None:
         rows.append(f"{i}.wav,{'ab'[i % 2]}")
     (tmp_path / "t.csv").write_text("\n".join(rows))
     data = prepared(tmp_path, splits=Splits(val=0.25, test=0.0))
-    for items in data.splits.values():
+    for items in data.datasets.values():
         for i in range(len(items)):
             wave = items.sample(i)[0][0]
             assert wave.shape == (8000,)

@@ -33,8 +33,8 @@ def test_wav_flac_ogg_mp3_of_any_rate_and_stereo(tmp_path: Path) -> None:
             soundfile.write(tmp_path / name / f"{i}.{suffix}", stereo if i % 2 else wave, rate)
     data = prepared(tmp_path, sample_rate=8000)
     assert data.spec.class_names == ("high", "low")
-    assert sum(len(items) for items in data.splits.values()) == 10
-    for items in data.splits.values():
+    assert sum(len(items) for items in data.datasets.values()) == 10
+    for items in data.datasets.values():
         for i in range(len(items)):
             clip, label = items.sample(i)
             spectrum = np.abs(np.fft.rfft(clip[0].numpy()))
@@ -48,7 +48,7 @@ def test_splits_and_refusals(tmp_path: Path) -> None:
             for i in range(count):
                 write_wav(tmp_path / split / name / f"{i}.wav", tone(hertz, 8000))
     data = prepared(tmp_path)
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 4, "val": 2, "test": 2}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 4, "val": 2, "test": 2}
     write_wav(tmp_path / "train" / "low" / "9.wav", np.zeros(800))
     with pytest.raises(InputError, match=r"9\.wav is silent"):
         prepared(tmp_path)

@@ -64,9 +64,9 @@ def prepared(root: Path, **arguments: object) -> Coco:
 )
 def test_boxes(tmp_path: Path, where: str) -> None:
     data = prepared(write(tmp_path, where=where))
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 4, "val": 4}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 4, "val": 4}
     assert data.spec.class_names == ("cat", "dog")
-    first, second = (item.target for item in data.splits["train"].items[:2])
+    first, second = (item.target for item in data.datasets["train"].items[:2])
     assert (first["boxes"].tolist(), first["labels"].tolist()) == ([[10, 5, 20, 15]], [0])  # the crowd is no object
     assert second["labels"].tolist() == [0, 1]
     assert "categories without any object are left out: none" in data.notes
@@ -75,7 +75,7 @@ def test_boxes(tmp_path: Path, where: str) -> None:
 def test_masks(tmp_path: Path) -> None:
     data = prepared(write(tmp_path), target="mask")
     assert data.spec.class_names == ("background", "cat", "dog")
-    image, mask = data.splits["train"].sample(0)
+    image, mask = data.datasets["train"].sample(0)
     wanted = torch.zeros(30, 40, dtype=torch.uint8)
     wanted[:, 20:] = 2
     wanted[5:15, 10:20] = 1
@@ -168,25 +168,25 @@ def test_real_boxes_are_those_of_voc(real: Path, tmp_path: Path) -> None:
     voc = Voc(str(real / "bccd"))
     voc.prepare(["val"], required=["val"])
     images, annotations = [], []
-    for i, item in enumerate(voc.splits["val"].items):
+    for i, item in enumerate(voc.datasets["val"].items):
         images.append({"id": i, "file_name": Path(item.name).name, "width": 640, "height": 480})
         for (x1, y1, x2, y2), label in zip(item.target["boxes"].tolist(), item.target["labels"].tolist(), strict=True):
             annotations.append({"image_id": i, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]})
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(voc.spec.class_names)]
     made = json.dumps({"images": images, "annotations": annotations, "categories": categories})
     (tmp_path / "images").mkdir()
-    for item in voc.splits["val"].items:
+    for item in voc.datasets["val"].items:
         (tmp_path / "images" / Path(item.name).name).write_bytes(Path(item.name).read_bytes())
     for split in ("train", "val"):
         (tmp_path / f"{split}.json").write_text(made)
     coco = prepared(tmp_path)
-    for one, other in zip(coco.splits["val"].items, voc.splits["val"].items, strict=True):
+    for one, other in zip(coco.datasets["val"].items, voc.datasets["val"].items, strict=True):
         assert torch.equal(one.target["labels"], other.target["labels"])
         assert torch.allclose(one.target["boxes"], other.target["boxes"])
 
 
 def test_real_masks(real: Path) -> None:
     data = prepared(real / "nuclei_fluo", target="mask")
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 60, "val": 12}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 60, "val": 12}
     assert data.spec.class_names == ("background", "nucleus")
     assert 0.05 < data.spec.counts[1] / sum(data.spec.counts) < 0.12

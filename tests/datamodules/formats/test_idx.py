@@ -33,9 +33,9 @@ def test_counts_come_from_the_header(tmp_path: Path, packed: bool, dot: bool) ->
     write(tmp_path, "train", 20, packed, dot)
     write(tmp_path, "t10k", 7, packed, dot)
     data = prepared(tmp_path)
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 17, "val": 3, "test": 7}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 17, "val": 3, "test": 7}
     assert (data.spec.class_names, data.spec.channels, data.spec.size) == (("0", "1", "2"), 1, (8, 8))
-    image, label = data.splits["test"].sample(4)
+    image, label = data.datasets["test"].sample(4)
     assert (
         image.flatten()[:5].tolist()
         == np.random.default_rng(0).integers(0, 256, (7, 8, 8), dtype=np.uint8)[4].flatten()[:5].tolist()
@@ -70,8 +70,8 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_real(real: Path) -> None:
     data = prepared(real / "mnist_idx")
-    assert len(data.splits["train"]) + len(data.splits["val"]) == 12000
-    assert len(data.splits["test"]) == 10000
+    assert len(data.datasets["train"]) + len(data.datasets["val"]) == 12000
+    assert len(data.datasets["test"]) == 10000
 
 
 def test_images_that_are_not_square_say_so(tmp_path: Path) -> None:

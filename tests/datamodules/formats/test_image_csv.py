@@ -29,8 +29,8 @@ def test_one_class_split_and_group(tmp_path: Path) -> None:
     ]
     data = prepared(table(tmp_path, "path,label,split,patient", rows), columns={"group": "patient"}, splits=Splits(0.3))
     assert data.spec.class_names == ("dark", "light")
-    assert [len(data.splits["test"])] == [2]
-    groups = [{item.group for item in data.splits[name].items} for name in ("train", "val")]
+    assert [len(data.datasets["test"])] == [2]
+    groups = [{item.group for item in data.datasets[name].items} for name in ("train", "val")]
     assert groups[0].isdisjoint(groups[1])
 
 
@@ -40,7 +40,7 @@ def test_semicolons_a_folder_and_no_suffix(tmp_path: Path) -> None:
         table(tmp_path, "image_id;kind", rows), columns={"path": "image_id", "label": "kind"}, folder="files"
     )
     assert data.spec.class_names == ("a", "b")
-    assert data.splits["train"].items[0].name.endswith(".png")
+    assert data.datasets["train"].items[0].name.endswith(".png")
 
 
 def test_several_classes_in_one_column(tmp_path: Path) -> None:
@@ -48,16 +48,16 @@ def test_several_classes_in_one_column(tmp_path: Path) -> None:
     data = prepared(table(tmp_path, "path,label", [f"files/{i}.png,{w}" for i, w in enumerate(words)]), separator="|")
     assert data.spec.target == "labels"
     assert data.spec.class_names == ("bird", "cat", "dog")
-    found = {Path(i.name).stem: i.target.tolist() for s in data.splits.values() for i in s.items}
+    found = {Path(i.name).stem: i.target.tolist() for s in data.datasets.values() for i in s.items}
     assert (found["0"], found["2"], found["3"]) == ([0, 1, 1], [0, 0, 0], [1, 0, 1])
-    assert sum(data.spec.counts) == sum(sum(i.target.tolist()) for i in data.splits["train"].items)
+    assert sum(data.spec.counts) == sum(sum(i.target.tolist()) for i in data.datasets["train"].items)
 
 
 def test_a_column_a_class(tmp_path: Path) -> None:
     rows = [f"files/{i}.png,{i % 2},{int(i > 5)},x" for i in range(12)]
     data = prepared(table(tmp_path, "path,wet,cold,who", rows), label_columns=["wet", "cold"])
     assert data.spec.class_names == ("wet", "cold")
-    found = {Path(i.name).stem: i.target.tolist() for s in data.splits.values() for i in s.items}
+    found = {Path(i.name).stem: i.target.tolist() for s in data.datasets.values() for i in s.items}
     assert (found["1"], found["6"]) == ([1, 0], [0, 1])
 
 
@@ -99,7 +99,7 @@ def test_bad_rows_and_files_are_left_out_when_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         prepared(root)
     data = prepared(root, on_error="skip")
-    assert sum(len(items) for items in data.splits.values()) == 11
+    assert sum(len(items) for items in data.datasets.values()) == 11
     assert len(data.skipped) == 6
     assert any("6 items can't be used, left out" in note for note in data.notes)
     assert next(iter(data.train_dataloader()))["target"].max() == 1

@@ -20,20 +20,20 @@ def prepared(root: Path, **more: object) -> ImageFolder:
 
 def test_published_splits_and_a_validation_made_of_train(image_folder: Path) -> None:
     data = prepared(image_folder)
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 10, "val": 2, "test": 4}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 10, "val": 2, "test": 4}
     assert data.spec.class_names == ("dark", "light")
     assert data.spec.size == (32, 32)
-    names = [item.name for items in data.splits.values() for item in items.items]
+    names = [item.name for items in data.datasets.values() for item in items.items]
     assert len(names) == len(set(names))
 
 
 def test_no_split_folders(image_folder: Path) -> None:
     data = prepared(image_folder / "train", splits=Splits(val=0.2, test=0.2))
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 8, "val": 2, "test": 2}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 8, "val": 2, "test": 2}
 
 
 def test_batches_are_raw_and_the_same_again(image_folder: Path) -> None:
-    first, second = (next(iter(prepared(image_folder, batch_size=4).loader("train"))) for _ in range(2))
+    first, second = (next(iter(prepared(image_folder, batch_size=4).dataloader("train"))) for _ in range(2))
     assert first["input"].dtype == torch.uint8
     assert torch.equal(first["input"], second["input"])
     assert first["names"] == second["names"]
@@ -42,7 +42,7 @@ def test_batches_are_raw_and_the_same_again(image_folder: Path) -> None:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_workers_change_nothing(image_folder: Path, num_workers: int) -> None:
     def batches(count: int) -> list[torch.Tensor]:
-        loader = prepared(image_folder, num_workers=count, batch_size=4).loader("train")
+        loader = prepared(image_folder, num_workers=count, batch_size=4).dataloader("train")
         drawn = []
         for epoch in (0, 1):
             loader.batch_sampler.set_epoch(epoch)
@@ -58,14 +58,14 @@ def test_grey_pictures_have_one_channel(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(exist_ok=True)
         Image.new("L", (20, 20), 10 * i).save(tmp_path / name / f"{i}.png")
     assert prepared(tmp_path).spec.channels == 1
-    assert prepared(tmp_path, channels=3).splits["train"].sample(0)[0].shape[0] == 3
+    assert prepared(tmp_path, channels=3).datasets["train"].sample(0)[0].shape[0] == 3
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "CMYK", "P", "1", "I;16", "LA"])
 def test_kinds_of_pictures(tmp_path: Path, image_folder: Path, mode: str) -> None:
     suffix = "jpg" if mode == "CMYK" else "png"
     Image.new(mode, (32, 32)).save(image_folder / "train" / "dark" / f"odd.{suffix}")
-    assert len(prepared(image_folder).splits["train"]) == 11
+    assert len(prepared(image_folder).datasets["train"]) == 11
 
 
 def truncate(path: Path) -> None:
@@ -132,13 +132,13 @@ def test_exif_orientation(tmp_path: Path) -> None:
 def test_evaluation_takes_the_checkpoints_classes(image_folder: Path) -> None:
     spec = prepared(image_folder).spec
     data = ImageFolder(str(image_folder))
-    data.adopt(spec)
+    data.use_spec(spec)
     data.prepare(["test"])
-    assert set(data.splits) == {"test"}
+    assert set(data.datasets) == {"test"}
     assert data.spec is spec
     (image_folder / "test" / "dark").rename(image_folder / "test" / "other")
     data = ImageFolder(str(image_folder))
-    data.adopt(spec)
+    data.use_spec(spec)
     with pytest.raises(InputError, match="does not know"):
         data.prepare(["test"])
 

@@ -26,7 +26,7 @@ def test_zero_and_255_are_guessed_and_said(mask_folder: Path) -> None:
     data = prepared(mask_folder)
     assert data.spec.class_names == ("background", "object")
     assert "mask value 0 is taken as background" in data.notes[0]
-    image, mask = data.splits["train"].sample(0)
+    image, mask = data.datasets["train"].sample(0)
     assert image.shape[1:] == mask.shape == (30, 40)
     assert mask.unique().tolist() == [0, 1]
 
@@ -36,13 +36,13 @@ def test_polarity(mask_folder: Path) -> None:
         prepared(mask_folder, values=v) for v in ({0: "background", 255: "cell"}, {0: "cell", 255: "background"})
     )
     assert usual.spec.class_names == turned.spec.class_names == ("background", "cell")
-    assert torch.equal(usual.splits["train"].sample(0)[1], 1 - turned.splits["train"].sample(0)[1])
+    assert torch.equal(usual.datasets["train"].sample(0)[1], 1 - turned.datasets["train"].sample(0)[1])
 
 
 def test_ignore(mask_folder: Path) -> None:
     data = prepared(mask_folder, values={0: "ground", 7: "tree", 255: "ignore"})
     assert data.spec.class_names == ("ground", "tree")
-    assert set(data.splits["train"].sample(0)[1].unique().tolist()) == {0, IGNORE}
+    assert set(data.datasets["train"].sample(0)[1].unique().tolist()) == {0, IGNORE}
 
 
 def test_split_folders(mask_folder: Path, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_split_folders(mask_folder: Path, tmp_path: Path) -> None:
         write_image(root / "val" / "images" / f"{i}.png", (40, 30))
         (root / "val" / "masks").mkdir(exist_ok=True)
         save_mask(root / "val" / "masks" / f"{i}.png", np.zeros((30, 40)))
-    assert {name: len(items) for name, items in prepared(root).splits.items()} == {"train": 6, "val": 2}
+    assert {name: len(items) for name, items in prepared(root).datasets.items()} == {"train": 6, "val": 2}
 
 
 def test_a_mask_of_another_size(mask_folder: Path) -> None:
@@ -111,14 +111,14 @@ def test_exif_keeps_image_and_mask_together(tmp_path: Path, orientation: int, fr
         (tmp_path / "masks").mkdir(exist_ok=True)
         Image.fromarray(array).save(tmp_path / "images" / f"{i}.jpg", exif=exif, quality=95)
         save_mask(tmp_path / "masks" / f"{i}.png", turned if frame == "shown" else array)
-    image, mask = prepared(tmp_path, values={0: "background", 255: "x"}).splits["train"].sample(0)
+    image, mask = prepared(tmp_path, values={0: "background", 255: "x"}).datasets["train"].sample(0)
     assert ((image[0] > 127).to(torch.uint8) == mask).float().mean() > 0.99
 
 
 def test_membrane(real: Path) -> None:
     data = prepared(real / "membrane", values={0: "membrane", 255: "background"})
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 24, "val": 6}
-    share = torch.stack([data.splits["train"].sample(i)[1].float().mean() for i in range(24)]).mean()
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 24, "val": 6}
+    share = torch.stack([data.datasets["train"].sample(i)[1].float().mean() for i in range(24)]).mean()
     assert 0.18 < share < 0.26
 
 
@@ -136,7 +136,7 @@ def test_colours_as_classes(tmp_path: Path) -> None:
         {"#000000": "background", "#ff0000": "road", "#0080ff": "water"},
     ):
         data = prepared(tmp_path, values=values)
-        for items in data.splits.values():
+        for items in data.datasets.values():
             mask = items.sample(0)[1]
             assert (mask[5:15, 5:15] == 1).all()
             assert (mask[20:, 20:] == 2).all()
@@ -160,9 +160,9 @@ def test_one_file_an_object(tmp_path: Path) -> None:
                 array[2 + 8 * k : 8 + 8 * k, 5:15] = 255
                 Image.fromarray(array).save(folder / f"{k}.png")
     data = prepared(tmp_path)
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 3, "val": 3}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 3, "val": 3}
     assert data.spec.class_names == ("background", "object")
-    assert data.splits["train"].sample(0)[1].sum() == 3 * 6 * 10
+    assert data.datasets["train"].sample(0)[1].sum() == 3 * 6 * 10
     for mask in folder.iterdir():
         mask.unlink()
     with pytest.raises(InputError, match="has 1 images and 0 masks"):
@@ -171,7 +171,7 @@ def test_one_file_an_object(tmp_path: Path) -> None:
 
 def test_a_mask_an_object_on_real_data(real: Path) -> None:
     data = prepared(real / "nuclei_fluo")
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 60, "val": 12}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 60, "val": 12}
 
 
 def test_masks_without_any_object(mask_folder: Path) -> None:

@@ -68,7 +68,7 @@ def test_every_format_gives_the_same_boxes_inside_the_image(objects: list, size:
         samples = []
         for data in found:
             data.prepare()
-            samples.append(data.splits["train"].sample(0))
+            samples.append(data.datasets["train"].sample(0))
         for image, target in samples:
             boxes = target["boxes"]
             height, width = image.shape[1:]
@@ -96,7 +96,7 @@ def test_masks_stay_on_what_they_mark(left: int, top: int, size: int | None, ori
                 Image.fromarray(array).save(Path(folder) / kind / f"{i}.png", exif=exif)
         data = MaskFolder(folder, size=size)
         data.prepare()
-        image, mask = data.splits["train"].sample(0)
+        image, mask = data.datasets["train"].sample(0)
     assert image.shape[1:] == mask.shape
     assert set(mask.unique().tolist()) == {0, 1}
     bright = image[0] > 127

@@ -44,7 +44,7 @@ def prepared(root: Path | str, **arguments: Any) -> Sharded:
 
 
 def content(data: Sharded, split: str = "train", epoch: int = 3) -> list:
-    loader = data.loader(split)
+    loader = data.dataloader(split)
     loader.batch_sampler.set_epoch(epoch)
     return [(batch["names"], batch["input"].sum().item(), batch["target"].tolist()) for batch in loader]
 
@@ -108,7 +108,7 @@ def test_workers_change_nothing(digits: Path, split: str) -> None:
     data.num_workers = 2
     assert content(data, split) == alone
     assert sorted(name for names, *_ in alone for name in names) == sorted(
-        data.splits[split].name(i) for i in range(len(data.splits[split]))
+        data.datasets[split].name(i) for i in range(len(data.datasets[split]))
     )
 
 
@@ -117,7 +117,7 @@ def test_nothing_but_the_manifest_is_read_at_the_start(digits: Path, tmp_path: P
         data = prepared(address, cache_dir=str(tmp_path))
         assert dict(server.requests) == {"manifest.json": 1}
         assert data.spec.counts == tuple(json.loads((digits / "manifest.json").read_text())["spec"]["counts"])
-        data.splits["val"].sample(0)
+        data.datasets["val"].sample(0)
         assert server.requests["val-000000.tar"] == 1
         assert sum(server.requests.values()) == 2
 
@@ -129,8 +129,8 @@ def test_millions_of_items_are_not_listed(digits: Path, tmp_path: Path) -> None:
     with serve_folder(tmp_path) as (address, server):
         server.replacements["manifest.json"] = json.dumps(manifest).encode()
         data = prepared(address, cache_dir=str(tmp_path))
-    assert len(data.splits["train"]) == 10**9
-    item = data.splits["train"].items[10**9 - 1]
+    assert len(data.datasets["train"]) == 10**9
+    item = data.datasets["train"].items[10**9 - 1]
     assert (item.name, item.target[1]) == ("a999.tar[999999]", 10**6 - 1)
 
 
@@ -145,21 +145,21 @@ def test_a_local_shard_that_is_missing_or_short(digits: Path, tmp_path: Path) ->
     data = prepared(tmp_path / "packed", on_error="skip")
     assert len(data.skipped) == 2
     left = prepared(digits)
-    assert 0 < len(data.splits["train"]) < len(left.splits["train"])
+    assert 0 < len(data.datasets["train"]) < len(left.datasets["train"])
     names = {name for names, *_ in content(data) for name in names}
-    assert len(names) == len(data.splits["train"])
+    assert len(names) == len(data.datasets["train"])
 
 
 def test_a_checkpoint_of_other_data_is_refused(digits: Path) -> None:
     spec = prepared(digits).spec
     data = Sharded(str(digits))
-    data.adopt(spec, foreign=True)
+    data.use_spec(spec, other_data=True)
     data.prepare(["test"], ["test"])
     assert data.spec == spec
     with refused("shards.spec_mismatch"):
-        Sharded(str(digits)).adopt(Spec(2, 1, spec.class_names, size=(32, 32), resize="stretch"))
+        Sharded(str(digits)).use_spec(Spec(2, 1, spec.class_names, size=(32, 32), resize="stretch"))
     with pytest.raises(InputError, match="choose data of the checkpoint's task"):
-        Sharded(str(digits)).adopt(Spec(1, 1, spec.class_names))
+        Sharded(str(digits)).use_spec(Spec(1, 1, spec.class_names))
 
 
 def test_images_and_sounds_have_changes_of_their_own(digits: Path, tmp_path: Path) -> None:
@@ -368,15 +368,15 @@ def test_pictures_that_are_none(digits: Path, tmp_path: Path, content: bytes, go
         digits, tmp_path / "bad", tar_of([("0.safetensors", encode_parts({"label": 3}, NAME)), ("0.png", content)])
     )
     if good:
-        assert data.splits["val"].sample(0)[0].shape == (1, 16, 16)
+        assert data.datasets["val"].sample(0)[0].shape == (1, 16, 16)
         return
     with refused("shards.invalid_item"):
-        data.splits["val"].sample(0)
+        data.datasets["val"].sample(0)
 
 
 def test_a_shard_of_ones_own_making_is_read(digits: Path, tmp_path: Path) -> None:
     data = with_shard(digits, tmp_path / "mine", tar_of([("0.safetensors", GOOD)]))
-    signal, label = data.splits["val"].sample(0)
+    signal, label = data.datasets["val"].sample(0)
     assert (tuple(signal.shape), signal.dtype, label) == ((1, 16, 16), torch.uint8, 3)
 
 
@@ -385,7 +385,7 @@ def test_links_and_devices_are_refused(digits: Path, tmp_path: Path, kind: bytes
     shard = tar_of([("0.safetensors", b"")], kind, "/etc/passwd") + b"\0" * 1024
     data = with_shard(digits, tmp_path / "bad", shard)
     with refused("shards.invalid_shard"):
-        data.splits["val"].sample(0)
+        data.datasets["val"].sample(0)
 
 
 @pytest.mark.parametrize("name", ["../../0.json", "/tmp/0.json", "0.json/../../x", "0.pyd", "0.pickle", "x"])
@@ -394,7 +394,7 @@ def test_members_leave_nothing_outside(digits: Path, tmp_path: Path, name: str) 
     shard = tar_of([("0.safetensors", GOOD), (name, pickle.dumps(Touch(mark)))])
     data = with_shard(digits, tmp_path / "bad", shard)
     with refused("shards.invalid_shard"):
-        data.splits["val"].sample(0)
+        data.datasets["val"].sample(0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad"]
 
 
@@ -405,7 +405,7 @@ def test_pickles_are_never_opened(digits: Path, tmp_path: Path) -> None:
         members = {"0.safetensors": GOOD} | {f"0.{suffix}": pickled}
         data = with_shard(digits, tmp_path / suffix, tar_of(list(members.items())))
         with refused("shards.invalid_item"):
-            data.splits["val"].sample(0)
+            data.datasets["val"].sample(0)
         assert not mark.exists()
     pickle.loads(pickled)
     assert mark.exists(), "the payload works where it is opened"
@@ -437,7 +437,7 @@ def promising(shape: tuple, dtype: str = "U8", body: bytes = b"x") -> bytes:
 def test_inputs_that_are_none(digits: Path, tmp_path: Path, content: bytes) -> None:
     data = with_shard(digits, tmp_path / "bad", tar_of([("0.safetensors", content)]))
     with refused("shards.invalid_item"):
-        data.splits["val"].sample(0)
+        data.datasets["val"].sample(0)
 
 
 @pytest.mark.parametrize("label", [10, -1, torch.tensor(1.5), torch.tensor(True), torch.tensor([3]), None])
@@ -445,7 +445,7 @@ def test_labels_that_are_none(digits: Path, tmp_path: Path, label: Any) -> None:
     parts = {"input": torch.zeros(1, 16, 16, dtype=torch.uint8)} | ({} if label is None else {"label": label})
     data = with_shard(digits, tmp_path / "bad", tar_of([("0.safetensors", encode_parts(parts))]))
     with refused("shards.invalid_item"):
-        data.splits["val"].sample(0)
+        data.datasets["val"].sample(0)
 
 
 def test_a_name_that_is_none_is_a_number(digits: Path, tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_a_name_that_is_none_is_a_number(digits: Path, tmp_path: Path) -> None:
         text = json.dumps(header).encode()
         content = len(text).to_bytes(8, "little") + text + GOOD[8 + int.from_bytes(GOOD[:8], "little") :]
         data = with_shard(digits, tmp_path / str(number), tar_of([("0.safetensors", content)]))
-        assert data.splits["val"].name(0) == "val-000000.tar[0]"
+        assert data.datasets["val"].name(0) == "val-000000.tar[0]"
 
 
 def test_shards_of_an_older_version_are_to_be_packed_again(digits: Path, tmp_path: Path) -> None:
@@ -465,14 +465,14 @@ def test_shards_of_an_older_version_are_to_be_packed_again(digits: Path, tmp_pat
 def test_more_or_fewer_items_than_promised(digits: Path, tmp_path: Path) -> None:
     shard = tar_of([("0.safetensors", GOOD)])
     with refused("shards.invalid_shard"):
-        with_shard(digits, tmp_path / "bad", shard, 2).splits["val"].sample(0)
+        with_shard(digits, tmp_path / "bad", shard, 2).datasets["val"].sample(0)
 
 
 def test_a_member_that_reaches_over_the_end(digits: Path, tmp_path: Path) -> None:
     shard = bytearray(tar_of([("0.safetensors", GOOD)]))
     shard[124:136] = b"77777777777\0"
     with refused("shards.invalid_shard"):
-        with_shard(digits, tmp_path / "bad", bytes(shard)).splits["val"].sample(0)
+        with_shard(digits, tmp_path / "bad", bytes(shard)).datasets["val"].sample(0)
 
 
 def test_boxes_and_masks_are_judged(tmp_path: Path) -> None:
@@ -480,7 +480,7 @@ def test_boxes_and_masks_are_judged(tmp_path: Path) -> None:
 
     boxes = Scenes(count=10)
     boxes.prepare()
-    signal, target = next(sample for i in range(10) if len((sample := boxes.splits["train"].sample(i))[1]["labels"]))
+    signal, target = next(sample for i in range(10) if len((sample := boxes.datasets["train"].sample(i))[1]["labels"]))
     check_sample((signal, target), boxes.spec, TARGETS["boxes"])
     wrong = [
         {**target, "labels": target["labels"] + 3},
@@ -493,7 +493,7 @@ def test_boxes_and_masks_are_judged(tmp_path: Path) -> None:
             check_sample((signal, other), boxes.spec, TARGETS["boxes"])
     masks = Scenes("mask", count=10, size=48)
     masks.prepare()
-    signal, mask = masks.splits["train"].sample(0)
+    signal, mask = masks.datasets["train"].sample(0)
     check_sample((signal, mask), masks.spec, TARGETS["mask"])
     with pytest.raises(ValueError, match="target"):
         check_sample((signal, mask[1:]), masks.spec, TARGETS["mask"])

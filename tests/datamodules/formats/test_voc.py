@@ -20,16 +20,16 @@ def prepared(root: Path, **more: object) -> Voc:
 
 def test_lists_and_boxes(voc: Path) -> None:
     data = prepared(voc)
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 6, "val": 2}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 6, "val": 2}
     assert data.spec.class_names == ("cat", "dog")
-    image, target = data.splits["train"].sample(1)
+    image, target = data.datasets["train"].sample(1)
     assert image.shape == (3, 30, 40)
     assert target["boxes"].tolist() == [[3, 3, 21, 25]]
     assert target["labels"].tolist() == [1]
 
 
 def test_boxes_scale_with_the_image(voc: Path) -> None:
-    image, target = prepared(voc, size=80).splits["train"].sample(1)
+    image, target = prepared(voc, size=80).datasets["train"].sample(1)
     assert image.shape == (3, 60, 80)
     assert target["boxes"].tolist() == [[6, 6, 42, 50]]
 
@@ -38,20 +38,20 @@ def test_no_lists_and_one_folder_down(voc: Path) -> None:
     for file in (voc / "ImageSets" / "Main").iterdir():
         file.unlink()
     data = prepared(voc.parent)
-    assert sum(len(items) for items in data.splits.values()) == 8
-    assert set(data.splits) == {"train", "val", "test"}
+    assert sum(len(items) for items in data.datasets.values()) == 8
+    assert set(data.datasets) == {"train", "val", "test"}
 
 
 def test_boxes_without_area_are_dropped_counted_and_said(voc: Path) -> None:
     write_voc_annotation(voc, "0", [("cat", 5, 5, 5, 5), ("cat", 9, 5, 3, 20), ("dog", 1, 1, 9, 9)])
     data = prepared(voc)
     assert data.notes == ["boxes without area (or turned inside out) dropped: 2, in 0.png (2)"]
-    assert data.splits["train"].sample(0)[1]["boxes"].tolist() == [[1, 1, 9, 9]]
+    assert data.datasets["train"].sample(0)[1]["boxes"].tolist() == [[1, 1, 9, 9]]
 
 
 def test_boxes_over_the_edge_are_cut(voc: Path) -> None:
     write_voc_annotation(voc, "0", [("cat", -3, 2, 44, 33)])
-    assert prepared(voc).splits["train"].sample(0)[1]["boxes"].tolist() == [[0, 2, 40, 30]]
+    assert prepared(voc).datasets["train"].sample(0)[1]["boxes"].tolist() == [[0, 2, 40, 30]]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_folders_as_annotation_tools_name_them(voc: Path) -> None:
     (voc / "Annotations").rename(voc / "annotations")
     (voc / "JPEGImages").rename(voc / "images")
     data = prepared(voc)
-    for split, items in known.splits.items():
-        assert [Path(item.name).name for item in data.splits[split].items] == [Path(i.name).name for i in items.items]
+    for split, items in known.datasets.items():
+        assert [Path(item.name).name for item in data.datasets[split].items] == [Path(i.name).name for i in items.items]
 
 
 def test_no_voc_folder(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_exif_keeps_image_and_boxes_together(tmp_path: Path, orientation: int, f
             write_voc_annotation(tmp_path, str(i), [("a", *turned)], (width, height))
         else:
             write_voc_annotation(tmp_path, str(i), [("a", *box[0].tolist())], (40, 24))
-    image, target = prepared(tmp_path).splits["train"].sample(0)
+    image, target = prepared(tmp_path).datasets["train"].sample(0)
     assert image.shape[1:] == (height, width)
     x1, y1, x2, y2 = (int(v) for v in target["boxes"][0])
     inside = image[0, y1:y2, x1:x2].float().mean()
@@ -158,7 +158,7 @@ def test_bccd(real: Path) -> None:
 def test_pictures_of_unequal_size_are_padded(voc: Path) -> None:
     write_image(voc / "JPEGImages" / "2.png", (60, 90))
     data = prepared(voc, batch_size=6)
-    batch = next(iter(data.loader("train")))
+    batch = next(iter(data.dataloader("train")))
     assert data.spec.size == (90, 90)
     assert batch["input"].shape[2:] == (90, 90)
     assert set(batch["sizes"]) == {(68, 90), (90, 60)}

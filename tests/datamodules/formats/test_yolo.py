@@ -47,16 +47,16 @@ def prepared(root: Path, **arguments: object) -> Yolo:
 )
 def test_layouts(tmp_path: Path, layout: str, yaml: str | None) -> None:
     data = prepared(draw(tmp_path, layout, yaml))
-    assert {name: len(items) for name, items in data.splits.items()} == {"train": 4, "val": 2}
+    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 4, "val": 2}
     assert data.spec.class_names == ("cat", "dog")
-    target = data.splits["val"].items[0].target
+    target = data.datasets["val"].items[0].target
     assert (target["boxes"].tolist(), target["labels"].tolist()) == ([[15, 5, 25, 15]], [1])
 
 
 def test_lists_of_images(tmp_path: Path) -> None:
     root = draw(tmp_path, yaml=YAML.format(train="train.txt", val="images/val"))
     (root / "train.txt").write_text("./images/train/train0.jpg\n/elsewhere/images/train/train1.jpg\n")
-    assert len(prepared(root).splits["train"]) == 2
+    assert len(prepared(root).datasets["train"]) == 2
 
 
 def test_a_polygon_is_its_box_and_no_file_is_no_object(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_polygon_is_its_box_and_no_file_is_no_object(tmp_path: Path) -> None:
     (root / "labels/train/train1.txt").unlink()
     (root / "labels/train/train2.txt").write_text("")
     data = prepared(root)
-    targets = [item.target for item in data.splits["train"].items]
+    targets = [item.target for item in data.datasets["train"].items]
     assert torch.allclose(targets[0]["boxes"], torch.tensor([[4.0, 2, 20, 18]]))
     assert [len(t["boxes"]) for t in targets] == [1, 0, 0, 1]
     assert "images without a text file, which count as images without objects: 1" in data.notes[0]
@@ -89,7 +89,7 @@ def test_lines_that_cannot_be_right(tmp_path: Path, line: str, said: str) -> Non
     with pytest.raises(InputError, match=said):
         prepared(root)
     skipped = prepared(root, on_error="skip")
-    assert len(skipped.splits["train"]) == 3
+    assert len(skipped.datasets["train"]) == 3
     assert len(skipped.skipped) == 1
 
 
@@ -126,9 +126,9 @@ def test_the_same_pictures_as_voc(real: Path) -> None:
     voc, yolo = Voc(str(real / "bccd")), Yolo(str(real / "bccd_yolo"))
     voc.prepare()
     yolo.prepare()
-    known = {Path(item.name).name: item.target for items in voc.splits.values() for item in items.items}
+    known = {Path(item.name).name: item.target for items in voc.datasets.values() for item in items.items}
     assert voc.spec.class_names == yolo.spec.class_names
-    for items in yolo.splits.values():
+    for items in yolo.datasets.values():
         for item in items.items:
             other = known[Path(item.name).name]
             assert torch.equal(item.target["labels"], other["labels"])

@@ -14,14 +14,14 @@ from fixture_files import write_image
 
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.loading import dataloader
-from datamodules.loading.dataloader import Loader
+from datamodules.loading.dataloader import ItemLoader
 from foundation.structures import InputError, RunError
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataloader, "POLL", 1.0)
-    monkeypatch.setattr(Loader, "patience", 2.0)
+    monkeypatch.setattr(ItemLoader, "patience", 2.0)
 
 
 class Trouble(ImageFolder):
@@ -55,7 +55,7 @@ def hang() -> None:
 def drawn(data: Any, num_workers: int) -> list[Any]:
     data.num_workers = num_workers
     data.prepare()
-    return [(batch["names"], batch["input"]) for batch in data.loader("train")]
+    return [(batch["names"], batch["input"]) for batch in data.dataloader("train")]
 
 
 def equal(first: list[Any], second: list[Any]) -> bool:
@@ -91,28 +91,28 @@ def test_a_file_that_turns_unreadable_stops_or_is_stood_in_for(num_workers: int,
             str(image_folder), batch_size=4, size=32, cache=False, num_workers=num_workers, on_error=on_error
         )
         data.prepare()
-        size = len(data.splits["train"])
-        path = Path(data.splits["train"].items[2].name)
+        size = len(data.datasets["train"])
+        path = Path(data.datasets["train"].items[2].name)
         path.write_bytes(b"no picture any more")
         if on_error == "stop":
             with pytest.raises(
                 InputError, match=rf"{path.name} can't be read as an image.*mend it and go on.*data.on_error=skip"
             ):
-                list(data.loader("train"))
+                list(data.dataloader("train"))
         else:
-            names = [name for batch in data.loader("train") for name in batch["names"]]
+            names = [name for batch in data.dataloader("train") for name in batch["names"]]
             assert len(names) == size
             assert str(path) not in names
-            assert [str(path) in message for message in data.lost] == [True]
-            assert data.skipped == data.lost
+            assert [str(path) in message for message in data.unreadable] == [True]
+            assert data.skipped == data.unreadable
         write_image(path, color=40)
 
 
 def test_what_can_not_be_judged_is_left_out(image_folder: Path) -> None:
     data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, num_workers=0, on_error="skip")
     data.prepare()
-    for item in data.splits["test"].items[:2]:  # a whole batch
+    for item in data.datasets["test"].items[:2]:  # a whole batch
         Path(item.name).unlink()
-    batches = list(data.loader("test"))
-    assert [batch["names"] for batch in batches] == [[], [item.name for item in data.splits["test"].items[2:]]]
-    assert len(data.lost) == 2
+    batches = list(data.dataloader("test"))
+    assert [batch["names"] for batch in batches] == [[], [item.name for item in data.datasets["test"].items[2:]]]
+    assert len(data.unreadable) == 2

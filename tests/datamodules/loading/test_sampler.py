@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules.formats.voc import Voc
-from datamodules.loading.sampler import Batches
+from datamodules.loading.sampler import BatchSampler
 from datamodules.splits.splits import Splits
 from datamodules.synthetic import Scenes
 from foundation.structures import InputError
@@ -22,7 +22,7 @@ SIZES = st.integers(1, 17)
 @settings(deadline=None)
 @given(COUNTS, SIZES, st.integers(0, 3))
 def test_every_item_once_an_epoch_and_never_alone(count: int, size: int, epoch: int) -> None:
-    batches = Batches(count, size, seed=3)
+    batches = BatchSampler(count, size, seed=3)
     batches.set_epoch(epoch)
     drawn = list(batches)
     assert sorted(index for batch in drawn for _, index in batch) == list(range(count))
@@ -36,17 +36,17 @@ WORLDS = st.integers(1, 5)
 
 
 def shards(count: int, size: int, seed: int | None, world: int, length: int | None = None) -> list[list]:
-    return [list(Batches(count, size, seed, rank, world, length)) for rank in range(world)]
+    return [list(BatchSampler(count, size, seed, rank, world, length)) for rank in range(world)]
 
 
 @settings(deadline=None)
 @given(st.integers(1, 60), SIZES, WORLDS)
 def test_processes_judge_the_batches_of_one_in_turn(count: int, size: int, world: int) -> None:
-    whole, parts = list(Batches(count, size)), shards(count, size, None, world)
+    whole, parts = list(BatchSampler(count, size)), shards(count, size, None, world)
     for i, batch in enumerate(whole):
         assert parts[i % world][i // world] == batch
     assert sum(len(batch) for part in parts for batch in part) == count
-    assert [len(part) for part in parts] == [len(Batches(count, size, None, rank, world)) for rank in range(world)]
+    assert [len(part) for part in parts] == [len(BatchSampler(count, size, None, rank, world)) for rank in range(world)]
     assert all(part[:-1] + part[-1:] == [batch for batch in part if batch] or part == [[]] for part in parts)
 
 
@@ -56,11 +56,11 @@ def test_processes_share_out_the_batches_of_one(count: int, size: int, world: in
     """Step by step the items of a single process with as many times the batch size, in its order, evenly."""
     if count < world:
         with pytest.raises(InputError, match=f"{count} items are too few to train on in {world} processes"):
-            Batches(count, size, 1, 0, world)
+            BatchSampler(count, size, 1, 0, world)
         return
     parts = shards(count, size, 1, world, length)
     assert len({len(part) for part in parts}) == 1
-    whole = list(Batches(count, size * world, 1, length=length))
+    whole = list(BatchSampler(count, size * world, 1, length=length))
     together = [[draw for share in step for draw in share] for step in zip(*parts, strict=True)]
     if count % (size * world) >= max(2, world) or count % (size * world) == 0:
         assert together == whole
@@ -75,7 +75,7 @@ def test_processes_share_out_the_batches_of_one(count: int, size: int, world: in
 
 def test_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list:
-        batches = Batches(50, 8, seed)
+        batches = BatchSampler(50, 8, seed)
         batches.set_epoch(epoch)
         return list(batches)
 
@@ -85,7 +85,7 @@ def test_a_function_of_seed_and_epoch() -> None:
 
 
 def test_a_longer_epoch_starts_the_items_again() -> None:
-    batches = Batches(10, 4, seed=0, length=7)
+    batches = BatchSampler(10, 4, seed=0, length=7)
     drawn = list(batches)
     assert len(drawn) == 7
     counts = Counter(index for batch in drawn for _, index in batch)
@@ -95,18 +95,18 @@ def test_a_longer_epoch_starts_the_items_again() -> None:
 
 @pytest.mark.parametrize(("count", "size", "lengths"), [(9, 4, [4, 5]), (3, 4, [3]), (8, 4, [4, 4]), (5, 1, [1] * 5)])
 def test_a_last_batch_of_one_joins_the_one_before(count: int, size: int, lengths: list[int]) -> None:
-    assert [len(batch) for batch in Batches(count, size, seed=0)] == lengths
+    assert [len(batch) for batch in BatchSampler(count, size, seed=0)] == lengths
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=60), st.integers(0, 3))
 def test_balanced_draws_every_class_equally_often(labels: list[int], epoch: int) -> None:
-    batches = Batches(len(labels), 4, seed=3, labels=labels)
+    batches = BatchSampler(len(labels), 4, seed=3, labels=labels)
     drawn = batches.order(epoch).tolist()
     counts = Counter(labels[index] for index in drawn)
     assert len(drawn) == len(labels)
     assert max(counts.values()) - min(counts.get(label, 0) for label in labels) <= 1
-    again = Batches(len(labels), 4, seed=3, labels=labels)
+    again = BatchSampler(len(labels), 4, seed=3, labels=labels)
     assert again.order(epoch).tolist() == drawn
 
 
@@ -121,7 +121,7 @@ def test_items_of_like_shape_come_together_in_any_number_of_processes(
     """Every item once a round, and the same global batches however many processes share them out."""
 
     def drawn(rank: int, world: int, size: int) -> list:
-        batches = Batches(len(shapes), size, 3, rank, world, length, shapes=shapes)
+        batches = BatchSampler(len(shapes), size, 3, rank, world, length, shapes=shapes)
         batches.set_epoch(epoch)
         return list(batches)
 
@@ -131,12 +131,12 @@ def test_items_of_like_shape_come_together_in_any_number_of_processes(
         assert sorted(index for batch in together for _, index in batch) == list(range(len(shapes)))
     if len(shapes) % (size * world) >= max(2, world) or len(shapes) % (size * world) == 0:
         assert together == drawn(0, 1, size * world)
-    again = Batches(len(shapes), size, 3, 0, world, length, shapes=shapes)
-    again.begin(epoch, 2)
+    again = BatchSampler(len(shapes), size, 3, 0, world, length, shapes=shapes)
+    again.start_at(epoch, 2)
     assert list(again) == parts[0][2:]
 
 
-def padded(batches: Batches, shapes: list[tuple[int, int]]) -> float:
+def padded(batches: BatchSampler, shapes: list[tuple[int, int]]) -> float:
     """The share of all pixels that only fill up a batch."""
     full = own = 0
     for batch in batches:
@@ -152,7 +152,7 @@ def test_batches_of_like_shape_are_padded_little() -> None:
         (480, int(480 * r)) if up else (int(480 * r), 480)
         for r, up in zip(generator.uniform(0.6, 0.8, 400), [0, 1] * 200, strict=True)
     ]
-    mixed, grouped = Batches(400, 4, 0), Batches(400, 4, 0, shapes=shapes)
+    mixed, grouped = BatchSampler(400, 4, 0), BatchSampler(400, 4, 0, shapes=shapes)
     assert padded(mixed, shapes) > 0.25
     assert padded(grouped, shapes) < 0.04
 
@@ -161,7 +161,7 @@ def test_batches_of_like_shape_are_padded_little() -> None:
 @pytest.mark.parametrize("count", [48, 200])
 def test_company_and_order_stay_random(count: int, distinct: bool) -> None:
     shapes = [(48 + distinct * i % 9, 64) if i % 2 else (64, 48 + distinct * i % 9) for i in range(count)]
-    batches = Batches(count, 4, 0, shapes=shapes)
+    batches = BatchSampler(count, 4, 0, shapes=shapes)
     epochs = []
     for epoch in range(2):
         batches.set_epoch(epoch)
@@ -172,9 +172,11 @@ def test_company_and_order_stay_random(count: int, distinct: bool) -> None:
 
 
 def test_shapes_that_are_all_alike_change_nothing() -> None:
-    assert list(Batches(30, 4, 0, shapes=[(9, 9)] * 30)) == list(Batches(30, 4, 0))
+    assert list(BatchSampler(30, 4, 0, shapes=[(9, 9)] * 30)) == list(BatchSampler(30, 4, 0))
     balanced = {"labels": [0, 1] * 15}
-    assert list(Batches(30, 4, 0, shapes=[(9, 9), (9, 3)] * 15, **balanced)) == list(Batches(30, 4, 0, **balanced))
+    assert list(BatchSampler(30, 4, 0, shapes=[(9, 9), (9, 3)] * 15, **balanced)) == list(
+        BatchSampler(30, 4, 0, **balanced)
+    )
 
 
 def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
@@ -186,11 +188,11 @@ def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages" / "0.png").write_bytes(b"none")
     data = Voc(str(tmp_path), batch_size=2, on_error="skip", splits=Splits(val=0.2, test=0.0))
     data.prepare()
-    items, batches = data.splits["train"], data.batches("train")
+    items, batches = data.datasets["train"], data.batch_sampler("train")
     assert items.known_shapes() == [tuple(items.sample(i)[0].shape[1:]) for i in range(len(items))]
     mixed = [len({items.known_shapes()[index] for _, index in batch}) for batch in batches]
     assert sum(count > 1 for count in mixed) <= 3
-    assert data.batches("val").kinds is None
+    assert data.batch_sampler("val").kinds is None
     square = Scenes("boxes", 20)
     square.prepare()
-    assert square.batches("train").kinds is None
+    assert square.batch_sampler("train").kinds is None

@@ -22,7 +22,14 @@ from datamodules.formats.mask_folder import MaskFolder
 from datamodules.joint import JointDataModule
 from datamodules.loading import workers
 from datamodules.loading.collate import collate, collate_packed, unpack
-from datamodules.loading.workers import MOST, Crew, batch_bytes, fitting, open_files, usual_workers
+from datamodules.loading.workers import (
+    MOST,
+    LoaderOptions,
+    batch_bytes,
+    default_num_workers,
+    fit_shared_memory,
+    raise_file_limit,
+)
 from datamodules.synthetic import Digits, Scenes
 from datamodules.transforms.augment import Augment
 from foundation.hardware import cores
@@ -55,9 +62,9 @@ def test_workers_where_there_is_something_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workers, "cores", lambda: 16)
-    assert usual_workers(whole, by_batch, gpu, batch, concurrent_loaders) == expected
+    assert default_num_workers(whole, by_batch, gpu, batch, concurrent_loaders) == expected
     monkeypatch.setattr(workers, "cores", lambda: 1)
-    assert usual_workers(whole, by_batch, gpu, batch, concurrent_loaders) <= 1
+    assert default_num_workers(whole, by_batch, gpu, batch, concurrent_loaders) <= 1
 
 
 def test_cores_are_those_that_may_be_used() -> None:
@@ -87,7 +94,7 @@ def test_batches_fit_into_shared_memory(
     free: int | None, batch: int, concurrent_loaders: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "free_shared", lambda: free)
-    fits, said = fitting(Crew(8, batch=batch), concurrent_loaders)
+    fits, said = fit_shared_memory(LoaderOptions(8, batch=batch), concurrent_loaders)
     assert (fits.num_workers, fits.ahead) == expected
     assert bool(said) == (expected != (8, 2))
     if said:
@@ -106,9 +113,9 @@ def test_what_does_not_fit_is_said_once_and_loaded(
     data = ImageFolder(str(image_folder), batch_size=4, size=32, num_workers=2)
     data.prepare()
     for _ in range(2):
-        loader = data.loader("train")
+        loader = data.dataloader("train")
         assert loader.num_workers == 0
-        assert sum(len(batch["names"]) for batch in loader) == len(data.splits["train"])
+        assert sum(len(batch["names"]) for batch in loader) == len(data.datasets["train"])
     assert len([note for note in data.notes if "too little for 2 workers" in note]) == 1
     assert caplog.text.count("too little for 2 workers") == 1
 
@@ -116,15 +123,15 @@ def test_what_does_not_fit_is_said_once_and_loaded(
 def test_bytes_of_a_batch(image_folder: Path, mask_folder: Path) -> None:
     data = ImageFolder(str(image_folder), batch_size=4, size=32)
     data.prepare()
-    assert batch_bytes(data.splits["train"], 4) == 4 * 3 * 32 * 32
-    assert batch_bytes(data.splits["train"], 1000) == len(data.splits["train"]) * 3 * 32 * 32
+    assert batch_bytes(data.datasets["train"], 4) == 4 * 3 * 32 * 32
+    assert batch_bytes(data.datasets["train"], 1000) == len(data.datasets["train"]) * 3 * 32 * 32
     cut = Digits(augment=Augment(random_crop=10))
     cut.prepare()
-    assert batch_bytes(cut.splits["train"], 10) == 10 * 10 * 10
+    assert batch_bytes(cut.datasets["train"], 10) == 10 * 10 * 10
     masks = MaskFolder(str(mask_folder), batch_size=2)
     masks.prepare()
-    signal_, target = masks.splits["train"].sample(0)
-    assert batch_bytes(masks.splits["train"], 2) == 2 * (signal_.numel() + target.numel() * target.element_size())
+    signal_, target = masks.datasets["train"].sample(0)
+    assert batch_bytes(masks.datasets["train"], 2) == 2 * (signal_.numel() + target.numel() * target.element_size())
 
 
 SMALL_SHM = """
@@ -133,11 +140,11 @@ from datamodules.base import datamodule
 from datamodules.synthetic import Scenes
 logging.basicConfig()
 if sys.argv[1] == "blind":
-    datamodule.fitting = lambda crew, concurrent_loaders: (crew, "")
+    datamodule.fit_shared_memory = lambda crew, concurrent_loaders: (crew, "")
 data = Scenes("mask", 120, 256, batch_size=24)
 data.num_workers = 2
 data.prepare()
-print("items", sum(len(batch["names"]) for batch in data.loader("train")))
+print("items", sum(len(batch["names"]) for batch in data.dataloader("train")))
 data.teardown("")
 """
 
@@ -161,7 +168,7 @@ def test_files_may_be_opened_as_needed() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(300, hard), hard))
     try:
-        open_files(Crew(8, 4))
+        raise_file_limit(LoaderOptions(8, 4))
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(256 + 8 * 8 * 5, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -172,15 +179,15 @@ def test_boxes_cross_in_few_files() -> None:
     data = Scenes("boxes", 60, 48, batch_size=8)
     data.num_workers = 1
     data.prepare()
-    items = data.splits["val"].__getitems__([(0, i) for i in range(12)])
+    items = data.datasets["val"].__getitems__([(0, i) for i in range(12)])
     kind = TARGETS["boxes"]
     plain, packed = collate(items, kind), unpack(collate_packed(items, kind), kind)
     assert packed.keys() == plain.keys()
     for one, other in zip(plain["target"], packed["target"], strict=True):
         assert all(torch.equal(one[key], other[key]) for key in ("boxes", "labels"))
-    batches = list(data.loader("train"))
+    batches = list(data.dataloader("train"))
     open_now = len(os.listdir("/proc/self/fd"))
-    batches += list(data.loader("train"))
+    batches += list(data.dataloader("train"))
     assert len(os.listdir("/proc/self/fd")) - open_now < 8 * len(batches)
     assert unpack(collate_packed([], kind), kind) == {"names": []}
 
@@ -192,7 +199,7 @@ def children() -> int:
 def test_validations_workers_end_with_it_and_trainings_stay(image_folder: Path) -> None:
     data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, num_workers=2)
     data.prepare()
-    training, validation = data.loader("train"), data.loader("val")
+    training, validation = data.dataloader("train"), data.dataloader("val")
     list(training)
     crew_of_training = {child.pid for child in multiprocessing.active_children()}
     assert len(crew_of_training) == 2
@@ -212,12 +219,12 @@ def test_validations_workers_end_with_it_and_trainings_stay(image_folder: Path) 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_workers_end_with_the_last_reference_to_their_loader(split: str, image_folder: Path) -> None:
-    """No reference cycle holds them: the garbage collector would close descriptors that torch still writes to (see Loader)."""
+    """No reference cycle holds them: the garbage collector would close descriptors that torch still writes to (see ItemLoader)."""
     gc.disable()
     try:
         data = ImageFolder(str(image_folder), batch_size=100, size=32, cache=False, num_workers=2)
         data.prepare()
-        loader = data.loader(split)
+        loader = data.dataloader(split)
         batches = iter(loader)
         next(batches)
         assert children()
@@ -232,12 +239,12 @@ def test_joint_parts_share_the_cores(image_folder: Path, monkeypatch: pytest.Mon
     make = partial(ImageFolder, str(image_folder), batch_size=4, size=32, cache=False)
     data = JointDataModule({"a": make(), "b": make()})
     data.prepare()
-    loader = data.loader("train")
+    loader = data.dataloader("train")
     assert len(loader.flattened) == 2
     assert [next(iter(part.loaders)).num_workers for part in data.parts.values()] == [2, 2]
     alone = make()
     alone.prepare()
-    assert alone.loader("train").num_workers == 4 <= MOST
+    assert alone.dataloader("train").num_workers == 4 <= MOST
 
 
 def offspring(pid: int) -> list[int]:

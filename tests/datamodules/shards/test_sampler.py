@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.shards.sampler import ShardBatches
+from datamodules.shards.sampler import ShardBatchSampler
 
 COUNTS = st.lists(st.integers(1, 12), min_size=1, max_size=12).filter(lambda counts: sum(counts) >= 4)
 SIZES = st.integers(1, 9)
@@ -19,7 +19,7 @@ def drawn(
     """The batches of every process."""
     found = []
     for rank in range(world):
-        batches = ShardBatches(counts, shuffle_shards, size, 5, rank, world, **more)
+        batches = ShardBatchSampler(counts, shuffle_shards, size, 5, rank, world, **more)
         batches.set_epoch(epoch)
         found.append(list(batches))
         assert len(found[-1]) == len(batches)
@@ -91,5 +91,5 @@ def test_a_longer_epoch_starts_the_items_again() -> None:
 
 
 def test_validation_keeps_the_order() -> None:
-    batches = ShardBatches([3, 4], 2, 4)
+    batches = ShardBatchSampler([3, 4], 2, 4)
     assert [index for batch in batches for _, index in batch] == list(range(7))

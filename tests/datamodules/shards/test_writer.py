@@ -74,9 +74,9 @@ def test_item_for_item(name: str, image_format: str, request: pytest.FixtureRequ
     data.prepare()
     assert data.spec == source.spec
     assert (data.kind, data.ndim) == (source.kind, source.ndim)
-    assert set(data.splits) == set(source.splits)
-    for split, items in source.splits.items():
-        packed = data.splits[split]
+    assert set(data.datasets) == set(source.datasets)
+    for split, items in source.datasets.items():
+        packed = data.datasets[split]
         places = {packed.name(i): i for i in range(len(packed))}
         assert len(places) == len(packed) == len(items)
         order = [places[items.name(i)] for i in range(len(items))]
@@ -91,7 +91,7 @@ def test_the_training_items_are_shuffled_and_groups_are_kept(tmp_path: Path) -> 
     assert len(manifest.splits["train"]) > 3
     data = reader(tmp_path / "out")
     data.prepare()
-    names = [data.splits["train"].name(i) for i in range(len(data.splits["train"]))]
+    names = [data.datasets["train"].name(i) for i in range(len(data.datasets["train"]))]
     assert names != sorted(names)
     assert b'\\"group\\": \\"p' in (tmp_path / "out" / "train-000000.tar").read_bytes()
 
@@ -210,6 +210,6 @@ def test_the_digits_stay_what_they_are(tmp_path: Path) -> None:
     pack(Digits(size=8), str(tmp_path / "out"), 5, 0)
     data = reader(tmp_path / "out")
     data.prepare()
-    total = sum(float(data.splits[s].sample(i)[0].sum()) for s in data.splits for i in range(len(data.splits[s])))
+    total = sum(float(data.datasets[s].sample(i)[0].sum()) for s in data.datasets for i in range(len(data.datasets[s])))
     wanted = (load_digits().images * (255 / 16)).round().sum()
     assert np.isclose(total, wanted)

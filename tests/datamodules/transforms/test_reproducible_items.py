@@ -31,7 +31,7 @@ SOUND = AudioAugment(0.3, 6.0, 0.2, 0.3)
 
 def made(data: DataModule, split: str = "train", epoch: int = 0) -> Iterator[Any]:
     """Batches as a step sees them."""
-    loader = data.loader(split)
+    loader = data.dataloader(split)
     loader.sampler.set_epoch(epoch)
     for batch in loader:
         yield data.on_after_batch_transfer(batch, 0)
@@ -78,8 +78,8 @@ def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
     for other in found[1:]:
         assert all(alike(x, other[name][0]) and alike(y, other[name][1]) for name, (x, y) in found[0].items())
     raw = {
-        name: data.splits["train"].sample(i)[0]
-        for i, name in enumerate(data.splits["train"].name(i) for i in range(40))
+        name: data.datasets["train"].sample(i)[0]
+        for i, name in enumerate(data.datasets["train"].name(i) for i in range(40))
     }
     assert sum(not torch.equal(raw[name], x) for name, (x, _) in found[0].items()) > 25
 
@@ -95,7 +95,7 @@ for data in (
     Tones(24, augment=AudioAugment(0.3, 6.0, 0.2, 0.3)),
 ):
     data.prepare()
-    for batch in data.loader("train"):
+    for batch in data.dataloader("train"):
         batch = data.on_after_batch_transfer(batch, 0)
         said.update(batch["input"].numpy().tobytes() + batch["target"].numpy().tobytes())
 print(said.hexdigest())
@@ -124,7 +124,7 @@ def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
     """Calling a change is drawing and making it."""
     data = Scenes("mask", 10, 64, augment=ALL)
     data.prepare()
-    items = data.splits["train"]
+    items = data.datasets["train"]
     batch = data.on_after_batch_transfer(collate(items.__getitems__([(1, i) for i in range(10)]), TARGETS["mask"]), 0)
     data.augment, drawn = (
         lambda *sample: ALL(*sample, TARGETS["mask"]),
@@ -216,13 +216,13 @@ def test_gaps_have_the_pictures_own_mean() -> None:
 def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
     data = Scenes("mask", 20, 64, augment=ALL)
     data.prepare()
-    before = [tuple(part.clone() for part in data.splits["train"].sample(i)) for i in range(20)]
+    before = [tuple(part.clone() for part in data.datasets["train"].sample(i)) for i in range(20)]
     for epoch in range(2):
         list(made(data, epoch=epoch))
-    assert all(alike(x, data.splits["train"].sample(i)[0]) for i, (x, _) in enumerate(before))
-    assert all(alike(y, data.splits["train"].sample(i)[1]) for i, (_, y) in enumerate(before))
+    assert all(alike(x, data.datasets["train"].sample(i)[0]) for i, (x, _) in enumerate(before))
+    assert all(alike(y, data.datasets["train"].sample(i)[1]) for i, (_, y) in enumerate(before))
     for split in ("val", "test"):
-        own = data.splits[split]
+        own = data.datasets[split]
         found = by_name(made(data, split))
         assert all(torch.equal(found[own.name(i)][0], own.sample(i)[0]) for i in range(len(own)))
 
@@ -234,10 +234,10 @@ def test_training_items_are_judged_as_they_are(joint: bool) -> None:
     data = JointDataModule({"part": part}) if joint else part
     data.prepare()
     data.disable_augmentation()
-    for batch in part.loader("train"):
+    for batch in part.dataloader("train"):
         assert CHANGES not in batch
         for i, name in enumerate(batch["names"]):
-            signal, target = part.splits["train"].sample(int(name.split("/")[1]))
+            signal, target = part.datasets["train"].sample(int(name.split("/")[1]))
             assert torch.equal(batch["input"][i], signal)
             assert alike(batch["target"][i], target)
 
@@ -246,9 +246,9 @@ def test_nothing_is_drawn_where_nothing_changes() -> None:
     data = Digits(augment=Augment(random_crop=20))
     data.prepare()
     data.run_state.disable_augmentation_for(1)
-    assert next(iter(data.loader("train"))).keys() == {"input", "target", "sizes", "names", "seeds"}
+    assert next(iter(data.dataloader("train"))).keys() == {"input", "target", "sizes", "names", "seeds"}
     data.run_state.disable_augmentation_for(0)
-    batch = next(iter(data.loader("train")))
+    batch = next(iter(data.dataloader("train")))
     assert CHANGES not in batch
     assert batch["input"].shape[2:] == (20, 20)
 
@@ -257,7 +257,7 @@ def test_parts_of_joint_data_are_changed_each_in_its_own_way() -> None:
     parts = {"boxes": Scenes("boxes", 12, 64, augment=ALL, batch_size=4), "masks": Scenes("mask", 12, 64, batch_size=4)}
     data = JointDataModule(parts)
     data.prepare()
-    batch, _, _ = next(iter(data.loader("train")))
+    batch, _, _ = next(iter(data.dataloader("train")))
     before = {name: part["input"].clone() for name, part in batch.items()}
     cpu = torch.device("cpu")
     after = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, cpu, 0), 0)

@@ -72,7 +72,7 @@ def test_a_part_that_one_process_has_alone(runs: Any) -> None:
     _, task = ddp_worker.make("joint", 2)
     data = ddp_worker.DATA["joint"](4)
     data.prepare()
-    part, batch = task.parts["a"], next(iter(data.parts["a"].loader("train")))
+    part, batch = task.parts["a"], next(iter(data.parts["a"].dataloader("train")))
     losses = part.losses(task.backbone(part.normalise(batch)), batch)
     torch.stack(list(losses.values())).sum().backward()
     for name, parameter in part.head.named_parameters():

@@ -140,7 +140,7 @@ def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
     data.read = lambda: {split: items[:20] for split, items in whole.items()}  # type: ignore[method-assign]
     data.prepare()
     data.run_state.disable_augmentation_for(2)
-    loader = data.loader("train")
+    loader = data.dataloader("train")
     counts = []
     for epoch in range(4):
         loader.batch_sampler.set_epoch(epoch)
