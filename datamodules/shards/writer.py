@@ -65,12 +65,7 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
     Raises:
         InputError: If data or folder can't be used; then nothing is left behind.
     """
-    if isinstance(shard_mb, bool) or not isinstance(shard_mb, (int, float)) or not 0 < shard_mb <= LARGEST_SHARD_MB:
-        raise InputError(
-            "config.out_of_range", f"shard_mb must be above 0 and at most {LARGEST_SHARD_MB}, got {shard_mb!r}"
-        )
-    if image_format not in ("raw", "png"):
-        raise InputError("config.unknown_value", f"image_format must be raw or png, got {image_format!r}")
+    check_options(shard_mb, image_format)
     folder = claim_folder(out)
     data.prepare()
     if data.spec.target not in TARGETS:
@@ -94,6 +89,15 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
             f"out={folder} can't be written ({error.strerror or error}): nothing was left there",
         ) from error
     return manifest
+
+
+def check_options(shard_mb: float, image_format: str) -> None:
+    if isinstance(shard_mb, bool) or not isinstance(shard_mb, (int, float)) or not 0 < shard_mb <= LARGEST_SHARD_MB:
+        raise InputError(
+            "config.out_of_range", f"shard_mb must be above 0 and at most {LARGEST_SHARD_MB}, got {shard_mb!r}"
+        )
+    if image_format not in ("raw", "png"):
+        raise InputError("config.unknown_value", f"image_format must be raw or png, got {image_format!r}")
 
 
 def write_split(items: Iterator[Members], count: int, start: Path, limit: float) -> list[Shard]:

@@ -1,7 +1,7 @@
-"""Items of any number of labels, shared out so that every part has its share of every label.
+"""Stratified splits of items with any number of labels: every part gets its fraction of every label.
 
 Source: Sechidis, Tsoumakas & Vlahavas, 2011, "On the stratification of multi-label data": the rarest label first, every item to the
-part that lacks most of it.
+part that lacks most of it. scikit-learn has no such split, iterative-stratification no groups.
 """
 
 from __future__ import annotations
@@ -11,119 +11,142 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-TRIED = 50  # units that may be exchanged for a label that a part lacks
+MAX_CANDIDATES = 50
+"""Units that are considered for a swap that gives a part a label it lacks."""
 
 Unit = tuple[int, frozenset[Hashable]]
-"""What stays together, an item or a group: how many items it has, and all labels that it carries."""
+"""What is never divided, an item or a group: its number of items, and all labels that they carry."""
 
 
-def share_out(units: Sequence[Unit], shares: Sequence[float], seed: int, first_knows_all: bool = False) -> list[int]:
-    """The part, 0 to ``len(shares) - 1``, of every unit.
+def stratified_parts(
+    units: Sequence[Unit], fractions: Sequence[float], seed: int, train_first: bool = False
+) -> list[int]:
+    """Assigns every unit to a part, 0 to ``len(fractions) - 1``.
 
-    Where every unit is one item, a part has its share of all items, rounded; else it is off by less than the largest unit.
+    If every unit is one item, a part has its fraction of all items, rounded; otherwise it is off by less than the largest unit.
 
     Args:
-        units: What is shared out.
-        shares: How much of everything each part should have; together 1.
+        units: What is assigned.
+        fractions: The fraction of everything that each part should have; together 1.
         seed: Of the choice among equals.
-        first_knows_all: Whether a label of a single unit has to be in the first part, and a label of several in all of them
-            where that can be.
+        train_first: Whether the first part is the training split: a label of a single unit has to be in it, and a label of several
+            units in all parts where possible.
     """
-    holders: dict[Hashable, list[int]] = defaultdict(list)
-    for index in by_size(units, seed):
-        for label in units[index][1]:
-            holders[label].append(index)
-    space = spaces(sum(size for size, _ in units), shares)
-    wanted = {label: wishes(len(held), shares, first_knows_all) for label, held in holders.items()}
-    left = {label: len(held) for label, held in holders.items()}
-    part_of: dict[int, int] = {}
-    known: set[Hashable] = set()  # to the first part
-
-    def put(index: int, wish: np.ndarray) -> None:
-        size, labels = units[index]
-        last = first_knows_all and any(left[label] == 1 and label not in known for label in labels)
-        part = 0 if last else roomiest(size, space, wish)
-        part_of[index] = part
-        space[part] -= size
-        known.update(labels if part == 0 else ())
-        for label in labels:
-            wanted[label][part] -= 1
-            left[label] -= 1
-
-    while waiting := {label: number for label, number in left.items() if number}:
-        rarest = min(waiting, key=lambda label: (waiting[label], str(label)))
-        for index in holders[rarest]:
-            if index not in part_of:
-                put(index, wanted[rarest])
-    for index in by_size(units, seed):
-        if index not in part_of:
-            put(index, space)
-    least = [2 if first_knows_all and len(units) > 2 else 1, *[1] * (len(shares) - 1)]  # two can be divided once more
-    parts = filled([part_of[index] for index in range(len(units))], units, least)
-    for label in sorted((label for label, held in holders.items() if len(held) >= 2 * len(shares)), key=str):
-        for part in sorted(set(range(len(shares))) - {parts[index] for index in holders[label]}):
-            exchange(units, parts, part, holders[label])
+    assignment = Assignment(units, fractions, seed, train_first)
+    assignment.assign_all()
+    minimum = [2 if train_first and len(units) > 2 else 1, *[1] * (len(fractions) - 1)]  # two can be divided once more
+    parts = fill_empty([assignment.part_of[index] for index in range(len(units))], units, minimum)
+    frequent = {label: held for label, held in assignment.holders.items() if len(held) >= 2 * len(fractions)}
+    for label in sorted(frequent, key=str):
+        for part in sorted(set(range(len(fractions))) - {parts[index] for index in frequent[label]}):
+            swap_in(units, parts, part, frequent[label])
     return parts
 
 
-def exchange(units: Sequence[Unit], parts: list[int], part: int, wanted: list[int]) -> None:
-    """Give `part` one of the `wanted` units for one of its own of the same size, if neither side then lacks another label."""
-    held = [
+class Assignment:
+    """The state of the assignment of units to parts, see `stratified_parts`.
+
+    Attributes:
+        part_of: The part of every unit that is assigned already.
+        holders: The units that carry each label, in the order in which they are assigned.
+        space: Items that each part still lacks.
+        wanted: Units that each part still lacks, by label.
+        left: Units that are not assigned yet, by label.
+    """
+
+    def __init__(self, units: Sequence[Unit], fractions: Sequence[float], seed: int, train_first: bool) -> None:
+        self.units, self.train_first = units, train_first
+        self.order = largest_first(units, seed)
+        self.holders: dict[Hashable, list[int]] = defaultdict(list)
+        for index in self.order:
+            for label in units[index][1]:
+                self.holders[label].append(index)
+        self.space = part_sizes(sum(size for size, _ in units), fractions)
+        self.wanted = {label: label_goals(len(held), fractions, train_first) for label, held in self.holders.items()}
+        self.left = {label: len(held) for label, held in self.holders.items()}
+        self.part_of: dict[int, int] = {}
+        self.in_training: set[Hashable] = set()
+
+    def assign_all(self) -> None:
+        while unassigned := {label: number for label, number in self.left.items() if number}:
+            rarest = min(unassigned, key=lambda label: (unassigned[label], str(label)))
+            for index in self.holders[rarest]:
+                if index not in self.part_of:
+                    self.assign(index, self.wanted[rarest])
+        for index in self.order:  # those without labels
+            if index not in self.part_of:
+                self.assign(index, self.space)
+
+    def assign(self, index: int, goal: np.ndarray) -> None:
+        size, labels = self.units[index]
+        last = self.train_first and any(self.left[label] == 1 and label not in self.in_training for label in labels)
+        part = 0 if last else neediest(size, self.space, goal)
+        self.part_of[index] = part
+        self.space[part] -= size
+        self.in_training.update(labels if part == 0 else ())
+        for label in labels:
+            self.wanted[label][part] -= 1
+            self.left[label] -= 1
+
+
+def swap_in(units: Sequence[Unit], parts: list[int], part: int, wanted: Sequence[int]) -> None:
+    """Swaps one of the `wanted` units for one of `part` of the same size, if neither side then lacks another label."""
+    counts = [
         Counter(label for i, (_, labels) in enumerate(units) if parts[i] == p for label in labels)
         for p in range(max(parts) + 1)
     ]
     own = [index for index in range(len(units)) if parts[index] == part]
-    for new in wanted[:TRIED]:
+    for new in wanted[:MAX_CANDIDATES]:
         size, labels = units[new]
         other = parts[new]
         for old in own:
             given = units[old][1]
-            keeps = all(held[part][label] > 1 for label in given - labels)
-            if units[old][0] == size and keeps and all(held[other][label] > 1 for label in labels - given):
+            keeps = all(counts[part][label] > 1 for label in given - labels)
+            if units[old][0] == size and keeps and all(counts[other][label] > 1 for label in labels - given):
                 parts[new], parts[old] = part, other
                 return
 
 
-def by_size(units: Sequence[Unit], seed: int) -> list[int]:
-    """Indices in random order, the large ones first: what is left over must fit the gaps."""
+def largest_first(units: Sequence[Unit], seed: int) -> list[int]:
+    """Returns indices in random order, large units first: small ones fit the remaining gaps."""
     order = np.random.default_rng((seed, len(units))).permutation(len(units)).tolist()
     return sorted(order, key=lambda index: -units[index][0])
 
 
-def spaces(total: int, shares: Sequence[float]) -> np.ndarray:
-    """How many items each part should have, in whole numbers, all but the first rounded and at least 1."""
-    if len(set(shares)) == 1:
-        return np.array([float((total + place) // len(shares)) for place in reversed(range(len(shares)))])
-    others = [float(max(1, round(share * total))) for share in shares[1:]]
+def part_sizes(total: int, fractions: Sequence[float]) -> np.ndarray:
+    """Returns the number of items that each part should have; all but the first rounded and at least 1."""
+    if len(set(fractions)) == 1:
+        return np.array([float((total + place) // len(fractions)) for place in reversed(range(len(fractions)))])
+    others = [float(max(1, round(fraction * total))) for fraction in fractions[1:]]
     return np.array([total - sum(others), *others])
 
 
-def wishes(number: int, shares: Sequence[float], everywhere: bool) -> np.ndarray:
-    """How many of a label's `number` units each part should have; `everywhere` one at least, the first part before the others."""
-    wish = number * np.array(shares)
-    if everywhere and number >= len(shares):
-        wish[1:] = np.maximum(1, wish[1:])
-        wish[0] = number - wish[1:].sum()
-    return wish
+def label_goals(count: int, fractions: Sequence[float], everywhere: bool) -> np.ndarray:
+    """Returns how many of a label's `count` units each part should have; with `everywhere` at least one, if there are enough."""
+    goals = count * np.array(fractions)
+    if everywhere and count >= len(fractions):
+        goals[1:] = np.maximum(1, goals[1:])
+        goals[0] = count - goals[1:].sum()
+    return goals
 
 
-def roomiest(size: int, space: np.ndarray, wish: np.ndarray) -> int:
-    """Of the parts in which `size` more items find room, by half at least, the one of the greatest wish, then of the most room."""
-    open_ = [part for part in range(len(space)) if space[part] >= size / 2] or [int(space.argmax())]
-    return max(open_, key=lambda part: (round(float(wish[part]), 6), space[part]))
+def neediest(size: int, space: np.ndarray, goal: np.ndarray) -> int:
+    """Returns the part with the highest goal, then the most space, among those that have space for at least half of `size` items."""
+    candidates = [part for part in range(len(space)) if space[part] >= size / 2] or [int(space.argmax())]
+    return max(candidates, key=lambda part: (round(float(goal[part]), 6), space[part]))
 
 
-def filled(parts: list[int], units: Sequence[Unit], least: Sequence[int]) -> list[int]:
-    """`parts` with the `least` number of units in each, as far as there are so many: a part that lacks some takes them of the fullest.
+def fill_empty(parts: list[int], units: Sequence[Unit], minimum: Sequence[int]) -> list[int]:
+    """Returns `parts` with at least `minimum` units in each where possible, taken from the fullest part.
 
-    Units whose labels the fullest holds besides go first, then small ones.
+    Units whose labels the fullest part has more than once are moved first, then small ones.
     """
-    while lacking := [part for part, number in enumerate(least) if parts.count(part) < number]:
-        fullest = max(range(len(least)), key=lambda part: (parts.count(part) - least[part], -part))
+    while lacking := [part for part, number in enumerate(minimum) if parts.count(part) < number]:
+        fullest = max(range(len(minimum)), key=lambda part: (parts.count(part) - minimum[part], -part))
         own = [index for index, part in enumerate(parts) if part == fullest]
-        if len(own) <= least[fullest]:
+        if len(own) <= minimum[fullest]:
             break
-        held = Counter(label for index in own for label in units[index][1])
-        spare = min(own, key=lambda i: (sum(held[label] == 1 for label in units[i][1]), units[i][0]))
+        counts = Counter(label for index in own for label in units[index][1])
+        spare = min(own, key=lambda i: (sum(counts[label] == 1 for label in units[i][1]), units[i][0]))
         parts[spare] = lacking[0]
     return parts
