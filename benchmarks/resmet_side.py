@@ -98,6 +98,11 @@ def load_data(overrides: Sequence[str]) -> tuple[DictConfig, Any]:
     return cfg, data
 
 
+def limit_batches(count: int) -> tuple[str, ...]:
+    """Overrides for `count` batches of every split."""
+    return tuple(f"trainer.limit_{stage}_batches={count}" for stage in ("train", "val", "test"))
+
+
 def epochs_with_warmup(rounds: int) -> tuple[str, ...]:
     """Overrides for `rounds` epochs after one that warms up, with validation at the end only."""
     return (f"trainer.max_epochs={rounds + 1}", f"trainer.check_val_every_n_epoch={rounds + 1}")

@@ -12,7 +12,7 @@ import torch
 from benchmarks.ab_timing import Absent, Result, Settings, compare, compare_ms
 from benchmarks.interleave import StepTimer
 from benchmarks.registry import Row
-from benchmarks.resmet_side import NO_AUDIO_AUGMENT, NO_AUGMENT, ROOT, Repeat, run_train
+from benchmarks.resmet_side import NO_AUDIO_AUGMENT, NO_AUGMENT, ROOT, Repeat, limit_batches, run_train
 from benchmarks.rivals.plain import plain_step, timm_resnet50_step
 
 
@@ -54,17 +54,7 @@ def task_steps(overrides: tuple[str, ...], settings: Settings) -> Result:
 
 
 def resume(settings: Settings) -> Result:
-    small = (
-        (
-            "trainer.limit_train_batches=3",
-            "trainer.limit_val_batches=3",
-            "trainer.limit_test_batches=3",
-            "backbone=resnet20",
-            "data.batch_size=8",
-        )
-        if settings.quick
-        else ()
-    )
+    small = (*limit_batches(3), "backbone=resnet20", "data.batch_size=8") if settings.quick else ()
     overrides = (trainer(settings)[0], "trainer.max_epochs=2", "callbacks.visualize=null", *small)
     whole, resumed = settings.scratch / "whole", settings.scratch / "resumed"
     stop_at = str(settings.pick(4, 30))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.interleave import EpochTimer, StepTimer
-from benchmarks.resmet_side import NO_AUGMENT, Repeat, epochs_with_warmup, run_train
+from benchmarks.resmet_side import NO_AUGMENT, Repeat, epochs_with_warmup, limit_batches, run_train
 from benchmarks.rivals.plain import plain_step
 
 pytestmark = pytest.mark.slow
@@ -16,17 +16,7 @@ OVERRIDES = ("backbone=resnet20", "data.size=16", "data.batch_size=8", "trainer=
 def test_epochs_alternate(tmp_path: Path) -> None:
     finished: list[int] = []
     timer = EpochTimer(lambda: finished.append(len(timer.ours)))
-    run_train(
-        [
-            *OVERRIDES,
-            "trainer.limit_train_batches=2",
-            "trainer.limit_val_batches=2",
-            "trainer.limit_test_batches=2",
-            *epochs_with_warmup(2),
-        ],
-        tmp_path,
-        timer,
-    )
+    run_train([*OVERRIDES, *limit_batches(2), *epochs_with_warmup(2)], tmp_path, timer)
     assert finished == [0, 1, 2], "the rival's epoch precedes ours"
     assert len(timer.ours) == len(timer.theirs) == 3
     assert len(timer.scores) == 1, "validation runs at the end only"

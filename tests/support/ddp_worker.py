@@ -1,4 +1,4 @@
-"""The same small runs in one process or in two under DDP: python ddp_worker.py RANK WORLD_SIZE PORT FOLDER."""
+"""The same small trainings in one process or in two under DDP: python ddp_worker.py RANK WORLD_SIZE PORT FOLDER."""
 
 import os
 import sys
@@ -7,33 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, Trainer
+from small_runs import digits, make_task
 from torch.optim import SGD
 
-from backbones.resnet import ResNet
 from datamodules.base.datamodule import DataModule
 from datamodules.joint import JointDataModule
-from datamodules.synthetic import Digits, Scenes, Tones
-from heads.rcnn import RCNN
+from datamodules.synthetic import Scenes, Tones
+from datamodules.transforms.augment import Augment
 from resmet.engine.trainer import TrainerConfig
-from tasks.audio import Audio
 from tasks.base import Task
-from tasks.classification import Classification
-from tasks.detection import Detection
-from tasks.joint import Joint
 from tasks.optim.recipe import Recipe
-from tasks.segmentation import Segmentation
 
-SHARDED = ("classification", "joint")
-BATCH = 8  # items a step, over all processes
-SMALL = partial(RCNN, width=16, hidden=32, sampled=32, proposals=50)
+FSDP = ("classification", "joint")
+"""Trained with FSDP, too."""
 
-
-def digits(batch_size: int) -> Digits:
-    data = Digits(size=64, batch_size=batch_size)
-    whole = data.read()
-    data.read = lambda: {split: items[:23] for split, items in whole.items()}  # type: ignore[method-assign]
-    return data
+GLOBAL_BATCH_SIZE = 8
 
 
 def scenes(target: str, count: int, batch_size: int) -> Scenes:
@@ -41,78 +30,76 @@ def scenes(target: str, count: int, batch_size: int) -> Scenes:
 
 
 def joint(batch_size: int) -> JointDataModule:
-    """The parts' sets differ in length, so that some end earlier and one starts again."""
+    """Two parts of different length: the shorter one starts again within an epoch."""
     return JointDataModule({"a": scenes("boxes", 15, batch_size), "b": scenes("mask", 23, batch_size)})
 
 
 DATA: dict[str, Any] = {
-    "classification": digits,
+    "classification": partial(digits, 23, size=64, augment=Augment()),
     "multilabel": partial(scenes, "labels", 23),
     "detection": partial(scenes, "boxes", 23),
     "segmentation": partial(scenes, "mask", 23),
-    "audio": lambda batch_size: Tones(23, batch_size=batch_size),
+    "audio": partial(Tones, 23),
     "joint": joint,
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "classification": {"label_smoothing": 0.1, "class_weights": "balanced"},
+    "multilabel": {"class_weights": "balanced"},
+    "segmentation": {"class_weights": "balanced"},
 }
 
 
-def make(kind: str, world: int) -> tuple[DataModule, Task]:
-    data = DATA[kind](batch_size=BATCH // world)
+def make(kind: str, world_size: int) -> tuple[DataModule, Task]:
+    data = DATA[kind](batch_size=GLOBAL_BATCH_SIZE // world_size)
     data.prepare()
-    seed_everything(0, verbose=False)
-    net = ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels)
-    makers: dict[str, Any] = {
-        "classification": partial(Classification, label_smoothing=0.1, class_weights="balanced"),
-        "multilabel": partial(Classification, class_weights="balanced"),
-        "detection": partial(Detection, head=SMALL),
-        "segmentation": partial(Segmentation, class_weights="balanced"),
-        "audio": Audio,
-        "joint": partial(Joint, tasks={"a": partial(Detection, head=SMALL), "b": Segmentation}),
-    }
-    task: Task = makers[kind](net, data.spec)
-    # Adam divides by the size of a gradient, so that rounding alone grows tenfold a step where that is near zero; so do large steps.
+    task = make_task(kind, data, **OPTIONS.get(kind, {}))
+    # SGD at a low rate: Adam divides by the gradient norm, which turns a rounding into a step where the gradient is near zero
     task.recipe = Recipe(optimizer=partial(SGD, lr=0.001, momentum=0.9), lr_scaling="none")
     return data, task
 
 
 class Losses(Callback):
-    """The loss of every step."""
+    """Records the loss of every step."""
 
     def __init__(self) -> None:
-        self.found: list[float] = []
+        self.values: list[float] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.found.append(float(outputs["loss"]))
+        self.values.append(float(outputs["loss"]))
 
 
-def figures(trainer: Any) -> dict[str, float]:
+def train_and_record(kind: str, world_size: int, folder: Path, strategy: str = "ddp") -> dict[str, Any]:
+    """Returns the loss of every step, the metrics of the epoch, and the weights and BatchNorm statistics after it."""
+    data, task = make(kind, world_size)
+    losses = Losses()
+    trainer = trainer_for(world_size, folder, strategy, 2, losses)
+    trainer.fit(task, datamodule=data)
+    path = folder / f"{kind}-{strategy}-{world_size}.ckpt"
+    trainer.save_checkpoint(path, weights_only=True)
+    weights = torch.load(path, weights_only=True)["state_dict"]
+    return {"losses": losses.values, "metrics": metrics(trainer), "weights": weights}
+
+
+def evaluate(kind: str, world_size: int, folder: Path, weights: dict[str, Any]) -> dict[str, float]:
+    """Returns the test metrics of given weights."""
+    data, task = make(kind, world_size)
+    task.load_state_dict(weights)
+    trainer = trainer_for(world_size, folder, "ddp", 1)
+    trainer.test(task, datamodule=data, verbose=False)
+    return metrics(trainer)
+
+
+def trainer_for(world_size: int, folder: Path, strategy: str, max_epochs: int, *callbacks: Callback) -> Trainer:
+    parallel: dict[str, Any] = {"strategy": strategy, "devices": world_size} if world_size > 1 else {"devices": 1}
+    return TrainerConfig(max_epochs, "cpu", precision="32-true", **parallel).build(folder, callbacks)
+
+
+def metrics(trainer: Trainer) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def learn(kind: str, world: int, folder: Path, strategy: str = "ddp") -> dict[str, Any]:
-    """Losses by step, the table of an epoch, running statistics, and the weights afterwards."""
-    data, task = make(kind, world)
-    losses = Losses()
-    more: dict[str, Any] = {"strategy": strategy, "devices": world} if world > 1 else {"devices": 1}
-    trainer = TrainerConfig(2, "cpu", precision="32-true", **more).build(folder, [losses])
-    trainer.fit(task, datamodule=data)
-    path = folder / f"{kind}-{strategy}-{world}.ckpt"
-    trainer.save_checkpoint(path, weights_only=True)
-    weights = torch.load(path, weights_only=True)["state_dict"]
-    return {"losses": losses.found, "figures": figures(trainer), "weights": weights}
-
-
-def judge(kind: str, world: int, folder: Path, weights: dict[str, Any]) -> dict[str, float]:
-    """The test figures of given weights."""
-    data, task = make(kind, world)
-    task.load_state_dict(weights)
-    more: dict[str, Any] = {"strategy": "ddp", "devices": world} if world > 1 else {"devices": 1}
-    trainer = TrainerConfig(1, "cpu", precision="32-true", **more).build(folder)
-    trainer.test(task, datamodule=data, verbose=False)
-    return figures(trainer)
-
-
-def part_alone(rank: int) -> dict[str, Any]:
-    """Gradients of a joint step in which only the first process has the part ``a``."""
+def gradients_of_part(rank: int) -> dict[str, Any]:
+    """Returns the gradients of a joint step in which only the first process has the part ``a``."""
     data, task = make("joint", 2)
     task.synchronise(gpu=False)
     batches = {name: next(iter(part.dataloader("train"))) for name, part in data.parts.items()}  # type: ignore[attr-defined]
@@ -123,7 +110,7 @@ def part_alone(rank: int) -> dict[str, Any]:
 
 
 class Step(torch.nn.Module):
-    """The loss of a batch, for DDP to wrap."""
+    """Returns the loss of a batch, for DDP to wrap."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -133,18 +120,24 @@ class Step(torch.nn.Module):
         return torch.stack(list(self.task.losses(self.task.encode(batch), batch).values())).sum()
 
 
-def main(rank: int, world: int, port: str, folder: Path) -> None:
-    names = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in names.items()})
+def main(rank: int, world_size: int, port: str, folder: Path) -> None:
+    variables = {
+        "LOCAL_RANK": rank,
+        "NODE_RANK": 0,
+        "WORLD_SIZE": world_size,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update({name: str(value) for name, value in variables.items()})
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for kind in DATA:
-        found[kind] = learn(kind, world, folder)
-        found[kind]["test"] = judge(kind, world, folder, torch.load(folder / f"{kind}.pt", weights_only=True))
-    found["part_alone"] = part_alone(rank)
-    for kind in SHARDED:
-        found[f"{kind}, fsdp"] = learn(kind, world, folder, "fsdp")
-    torch.save(found, folder / f"{rank}.pt")
+        results[kind] = train_and_record(kind, world_size, folder)
+        results[kind]["test"] = evaluate(kind, world_size, folder, torch.load(folder / f"{kind}.pt", weights_only=True))
+    results["gradients_of_part"] = gradients_of_part(rank)
+    for kind in FSDP:
+        results[f"{kind}, fsdp"] = train_and_record(kind, world_size, folder, "fsdp")
+    torch.save(results, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ DATA: dict[str, Callable[..., DataModule]] = {
 
 TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
+    "multilabel": Classification,
     "detection": partial(Detection, head=SMALL_RCNN),
     "segmentation": partial(Segmentation, head=SMALL_UNET),
     "audio": Audio,
@@ -176,20 +177,13 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
 """The words after ``train.py`` that make data and head of a task small."""
 
 
+LIMITS = tuple(f"trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test"))
+
+
 def compose_small(*overrides: str) -> DictConfig:
     """Returns the config of ``train.py`` for two steps on CPU."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose(
-            "train",
-            [
-                "trainer=cpu",
-                "trainer.limit_train_batches=2",
-                "trainer.limit_val_batches=2",
-                "trainer.limit_test_batches=2",
-                "trainer.max_epochs=1",
-                *overrides,
-            ],
-        )
+        return compose("train", ["trainer=cpu", "trainer.max_epochs=1", *LIMITS, *overrides])
 
 
 def run_train(*overrides: str) -> None:

@@ -1,4 +1,4 @@
-"""Two processes come to what one comes to."""
+"""Two processes train and evaluate as one does."""
 
 import os
 import socket
@@ -11,43 +11,45 @@ import ddp_worker
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What one process found, and what each of two found; the two judge the weights of the one."""
-    folder, one = tmp_path_factory.mktemp("several"), {}
+    """The results of one process, and of each of two; the two evaluate the weights of the one."""
+    folder, one = tmp_path_factory.mktemp("ddp"), {}
     for kind in ddp_worker.DATA:
-        one[kind] = ddp_worker.learn(kind, 1, folder)
-        one[kind]["test"] = ddp_worker.judge(kind, 1, folder, one[kind]["weights"])
+        one[kind] = ddp_worker.train_and_record(kind, 1, folder)
+        one[kind]["test"] = ddp_worker.evaluate(kind, 1, folder, one[kind]["weights"])
         torch.save(one[kind]["weights"], folder / f"{kind}.pt")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}"}
-    words = [[sys.executable, ddp_worker.__file__, str(rank), "2", port, str(folder)] for rank in range(2)]
-    started = [subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) for line in words]
-    said = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], said[0][-3000:] + said[1][-3000:]
+    commands = [[sys.executable, ddp_worker.__file__, str(rank), "2", port, str(folder)] for rank in range(2)]
+    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for command in commands]
+    errors = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], errors[0][-3000:] + errors[1][-3000:]
     return one, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.parametrize("kind", ddp_worker.DATA)
-def test_two_processes_lose_what_one_loses(kind: str, runs: Any) -> None:
+def test_losses_of_two_processes_equal_those_of_one(kind: str, runs: Any) -> None:
     one, two = runs
     first, second = two[0][kind], two[1][kind]
     assert len(one[kind]["losses"]) == 6
     assert first["losses"] == pytest.approx(one[kind]["losses"], rel=1e-3)  # a rounding may pick another proposal
     assert first["losses"] == second["losses"]
-    for name, value in one[kind]["figures"].items():
+    for name, value in one[kind]["metrics"].items():
         if name.startswith("train/"):
-            assert first["figures"][name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+            assert first["metrics"][name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
 
 
 @pytest.mark.parametrize("kind", ddp_worker.DATA)
-def test_names_stay_and_both_end_with_the_same(kind: str, runs: Any) -> None:
-    """Weights and running statistics alike, bit for bit."""
+def test_both_processes_end_with_equal_weights(kind: str, runs: Any) -> None:
+    """Weights and BatchNorm statistics, bit for bit."""
     one, two = runs
     first, second = two[0][kind]["weights"], two[1][kind]["weights"]
     assert list(first) == list(one[kind]["weights"])
@@ -57,20 +59,20 @@ def test_names_stay_and_both_end_with_the_same(kind: str, runs: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ddp_worker.DATA)
-def test_two_processes_judge_as_one_to_the_last_bit(kind: str, runs: Any) -> None:
+def test_evaluation_is_equal_bit_for_bit(kind: str, runs: Any) -> None:
     one, two = runs
     assert len(one[kind]["test"]) >= 4
-    for found in two:
-        same = torch.equal(torch.tensor([*found[kind]["test"].values()]), torch.tensor([*one[kind]["test"].values()]))
-        assert same, (found[kind]["test"], one[kind]["test"])
+    for results in two:
+        first, second = (torch.tensor([*found[kind]["test"].values()]) for found in (results, one))
+        assert torch.equal(first, second), (results[kind]["test"], one[kind]["test"])
 
 
-def test_a_part_that_one_process_has_alone(runs: Any) -> None:
-    """Nobody waits, every weight has a gradient, and that of the part's head is its own batch's."""
-    first, second = (found["part_alone"] for found in runs[1])
+def test_a_joint_part_in_one_process_only(runs: Any) -> None:
+    """No process waits, every weight has a gradient, and that of the part's head is that of its own batch."""
+    first, second = (results["gradients_of_part"] for results in runs[1])
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     _, task = ddp_worker.make("joint", 2)
-    data = ddp_worker.DATA["joint"](4)
+    data = ddp_worker.DATA["joint"](batch_size=4)
     data.prepare()
     part, batch = task.parts["a"], next(iter(data.parts["a"].dataloader("train")))
     losses = part.losses(task.backbone(part.normalise(batch)), batch)
@@ -79,9 +81,9 @@ def test_a_part_that_one_process_has_alone(runs: Any) -> None:
         torch.testing.assert_close(first[f"parts.a.head.{name}"], parameter.grad, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ddp_worker.SHARDED)
-def test_shared_out_weights_learn_as_copies_do(kind: str, runs: Any) -> None:
-    """And make a checkpoint like any other, in one file of plain values."""
+@pytest.mark.parametrize("kind", ddp_worker.FSDP)
+def test_fsdp_trains_as_ddp_does(kind: str, runs: Any) -> None:
+    """And its checkpoint is like any other, one file of plain values."""
     whole, shared = runs[1][0][kind], runs[1][0][f"{kind}, fsdp"]
     assert shared["losses"] == pytest.approx(whole["losses"], rel=2e-4)
     assert list(shared["weights"]) == list(whole["weights"])
