@@ -1,4 +1,4 @@
-"""From a config to data and task, and from a checkpoint back to a task. The only module besides the scripts that sees a config."""
+"""From a config to data and task, and from a checkpoint back to a task."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tasks.base import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("backbones", "heads", "tasks", "datamodules")
-FOREIGN = {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.Adam"} | {
+THIRD_PARTY = {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.adam.Adam"} | {
     "lightning.pytorch.callbacks.early_stopping.EarlyStopping"
 }
 
 
 def build(cfg: DictConfig) -> Any:
-    """`instantiate`, for what conf/ names, layers, tasks and data of this project, and a short list.
+    """Hydra's `instantiate`, for what may be built: see `allowed`.
 
-    The object that a name leads to is judged, not the name: a path through a library's modules can end at anything.
+    The object that a name resolves to is checked, not the name: a path through a library's modules can end at anything.
 
     Raises:
-        InputError: If the config names anything else, or the constructor does not take its keys.
+        InputError: If the config names anything else, or the constructor refuses its keys.
     """
     check_targets(OmegaConf.to_container(cfg, resolve=True))
     try:
@@ -43,32 +43,38 @@ def build(cfg: DictConfig) -> Any:
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, MisconfigurationException):
-            raise InputError(f"{cfg.get('_target_')} can't be made: {first_line(cause)}") from cause
-        raise cause from None  # what the constructor itself said
+            text = f"{cfg.get('_target_')} can't be built: {first_line(cause)}"
+            raise InputError("config.invalid_value", text) from cause
+        raise cause from None  # the constructor's own error
 
 
 def check_targets(node: Any) -> None:
-    """Refuse every ``_target_`` in `node` that may not be built."""
+    """Refuses every ``_target_`` in `node` that may not be built.
+
+    Raises:
+        InputError: Naming it, and what may be built.
+    """
     if isinstance(node, list):
         for value in node:
             check_targets(value)
     if not isinstance(node, dict):
         return
     if "_target_" in node and not allowed(str(node["_target_"])):
-        raise InputError(
+        text = (
             f"a config may not build {node['_target_']}: only what conf/ names, the layers, tasks and data of this project "
-            f"({', '.join(OURS)}) and {sorted(FOREIGN)}"
+            f"({', '.join(OURS)}) and {sorted(THIRD_PARTY)}"
         )
+        raise InputError("config.forbidden_target", text)
     for value in node.values():
         check_targets(value)
 
 
 def allowed(target: str) -> bool:
-    """Whether conf/ names `target`, or it leads to a layer, a task or data that was defined here, or stands on the list.
+    """Whether conf/ names `target`, or it is a layer, a task or a data module defined here, or one of `THIRD_PARTY`.
 
-    Not any function of this project: some of them start programs and write files, which is their work.
+    Not every function of this project: some start programs or write files.
     """
-    if target in named():
+    if target in conf_targets():
         return True
     module, _, name = target.rpartition(".")
     top = module.split(".")[0]
@@ -79,7 +85,7 @@ def allowed(target: str) -> bool:
     except (ImportError, AttributeError, ValueError):
         return False
     home, own_name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
-    if f"{home}.{own_name}" in FOREIGN:
+    if f"{home}.{own_name}" in THIRD_PARTY:
         return True
     if not isinstance(thing, type) or home != module or top not in OURS or own_name != name:
         return False
@@ -87,31 +93,31 @@ def allowed(target: str) -> bool:
 
 
 @cache
-def named() -> frozenset[str]:
-    """Every ``_target_`` in conf/."""
+def conf_targets() -> frozenset[str]:
+    """Returns every ``_target_`` in conf/."""
     texts = (file.read_text() for file in (ROOT / "conf").rglob("*.yaml"))
     return frozenset(target for text in texts for target in re.findall(r"\b_target_:\s*([\w.]+)", text))
 
 
 def assemble_data(cfg: DictConfig) -> DataModule:
-    """The data that ``cfg.data`` names, not yet read.
+    """Returns the data module of ``cfg.data``, which has not read anything yet.
 
     Raises:
-        InputError: If it names none.
+        InputError: If there is none.
     """
     data = build(cfg.data) if cfg.get("data") else None
     if not isinstance(data, DataModule):
-        raise InputError("the config has no data that can be built: say data=..., data.root=...")
+        raise InputError("config.no_data", "the config names no data module: set data=... and data.root=...")
     return data
 
 
 def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
-    """The task that ``cfg`` names for data of this Spec, on a fresh backbone, with its recipe."""
+    """Returns the task of ``cfg.task`` for data of this Spec, on the backbone of ``cfg.backbone``, with its recipe."""
     backbone: Backbone = build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels)
     task: Task = build(cfg.task)(backbone, spec)
     match = backbone.match
-    if match and match.head and list(match.classes) == list(spec.class_names):
-        task.adopt_head(dict(match.head))  # one that knows other classes, or does not say which, would begin far off
+    if match and match.head and list(match.classes) == list(spec.class_names):  # a head of other classes is a bad start
+        task.adopt_head(dict(match.head))
     task.use_recipe(build(cfg.recipe))
     task.use_config(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     task.write_defaults(task.config["task"])
@@ -120,69 +126,82 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     return task
 
 
-def rehearse(cfg: DictConfig) -> None:
-    """Build recipe and task once for data that stands in for the real one, so that a wrong number is said before that is read.
+def without_weights(cfg: DictConfig) -> DictConfig:
+    """Returns a copy of `cfg` whose backbone loads no pretrained weights: a checkpoint has them."""
+    merged: Any = OmegaConf.merge(cfg, {"backbone": {"weights": "none"}})
+    return merged
+
+
+def check_buildable(cfg: DictConfig) -> None:
+    """Builds recipe and task once for a placeholder Spec, so that an invalid number is reported before the data is read.
 
     Raises:
         InputError: If one of them can't be built.
     """
     build(cfg.recipe).check_optimizer()
-    config = cfg.copy()
-    config.backbone.weights = "none"
+    config = without_weights(cfg)
     make = build(config.task)
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):  # takes no time
-                on_stand_in(config, make)
-        except Exception:  # what can't be built without its numbers
-            on_stand_in(config, make)
+                build_for_placeholder(config, make)
+        except Exception:  # what needs its values to be built
+            build_for_placeholder(config, make)
 
 
-def on_stand_in(cfg: DictConfig, make: Any) -> None:
-    """A task over the Spec of two classes of what it learns from."""
-    spec = stand_in(make)
+def build_for_placeholder(cfg: DictConfig, make: Any) -> None:
+    spec = placeholder_spec(make)
     make(build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels), spec)
 
 
-def stand_in(make: Any) -> Spec:
-    """A Spec that a partial of a task would take; of joint ones, one that its parts would."""
+def placeholder_spec(make: Any) -> Spec:
+    """Returns a Spec of two classes that a partial of a task accepts; of joint tasks, one that its parts accept."""
     task, parts = make.func, make.keywords.get("tasks") or {}
-    ndim = 2 if 2 in task.axes else task.axes[0]
     return Spec(
-        ndim,
-        3,
-        ("background", "object"),
+        ndim=2 if 2 in task.axes else task.axes[0],
+        channels=3,
+        class_names=("background", "object"),
         counts=(1, 1),
         target=task.targets[0],
-        parts={name: stand_in(part) for name, part in parts.items()},
+        parts={name: placeholder_spec(part) for name, part in parts.items()},
     )
 
 
 def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
-    """A checkpoint of ours as plain values and tensors.
+    """Returns a checkpoint as plain values and tensors, with the present names of whatever was renamed since it was written.
+
+    Args:
+        path: ``RUN/checkpoints/best.ckpt`` or ``last.ckpt``.
+        mmap: Whether to leave tensors on disk until they are used.
 
     Raises:
-        InputError: If the file is missing, cut short, or no checkpoint of ours.
+        InputError: If the file is missing, truncated, or no checkpoint of this project.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt")
+        raise InputError(
+            "checkpoint.missing", f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt"
+        )
     try:
         content = safe_load(Path(path), mapped=mmap)
     except InputError as error:
-        raise InputError(f"{path} can't be read as a checkpoint: {error}") from error
+        raise InputError("checkpoint.unreadable", f"{path} can't be read as a checkpoint: {error}") from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
-        raise InputError(
-            f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); to start from foreign weights say backbone.weights={path}"
+        text = (
+            f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); "
+            f"to start from the weights of another, set backbone.weights={path}"
         )
+        raise InputError("checkpoint.foreign", text)
     content = convert_checkpoint(content)
     refuse_references(content["config"], str(path))
     if not isinstance(content["config"], dict):
-        raise InputError(f"{path} holds a config that is none ({type(content['config']).__name__}): train anew")
+        raise InputError(
+            "checkpoint.invalid_config", f"{path} has a {type(content['config']).__name__} as its config: train again"
+        )
     return content
 
 
 def load_task(path: str | Path) -> Task:
-    """The trained task in a checkpoint, ready to predict; it needs neither the training data nor the config.
+    """Returns the trained task of a checkpoint in evaluation mode. It needs neither the training data nor a config.
 
     Raises:
         InputError: If the file can't be used.
@@ -190,16 +209,16 @@ def load_task(path: str | Path) -> Task:
     content = read_checkpoint(path)
     spec = Spec.from_dict(content["spec"])
     try:
-        config = OmegaConf.create(content["config"])
-        config.backbone.weights = "none"  # they are in the checkpoint
-        task = assemble_task(config, spec)
+        task = assemble_task(without_weights(OmegaConf.create(content["config"])), spec)
     except (OmegaConfBaseException, TypeError, KeyError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} holds a config that no task can be made of ({first_line(error)})") from error
+        text = f"{path} has a config that no task can be built from ({first_line(error)})"
+        raise InputError("checkpoint.invalid_config", text) from error
     task.use_config(content["config"])
     try:
         task.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise InputError(f"{path} does not fit its own config: {str(error).splitlines()[1].strip()[:160]}") from error
+        text = f"the weights in {path} do not fit its config: {str(error).splitlines()[1].strip()[:160]}"
+        raise InputError("checkpoint.wrong_weights", text) from error
     return task.eval()

@@ -48,8 +48,12 @@ def find_resume_point(folder: Path, task: Task, data: Any) -> ResumePoint:
             position = content["position"]
             task.run_state.load_state_dict(content["run_state"])
         except (InputError, KeyError, TypeError) as error:
-            cause = error if isinstance(error, InputError) else "it holds no position to resume from"
-            notes.append(f"{path.name} can't be read ({cause})")
+            note = (
+                str(error)
+                if isinstance(error, InputError)
+                else f"{path} can't be read: it holds no position to resume from"
+            )
+            notes.append(note)
             continue
         check_data(content, task, data)
         if notes:

@@ -1,4 +1,4 @@
-"""Judge a checkpoint on its own data, or on other data of its classes: python evaluate.py ckpt=RUN/checkpoints/best.ckpt."""
+"""Evaluate a checkpoint on its own data, or on other data of its classes: python evaluate.py ckpt=RUN/checkpoints/best.ckpt."""
 
 from typing import TYPE_CHECKING, NoReturn
 
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 
 def run(cfg: "DictConfig") -> None:
+    from dataclasses import replace
+
     from omegaconf import OmegaConf
 
     from resmet.assembly import assemble_data, build, load_task, read_checkpoint
@@ -23,10 +25,11 @@ def run(cfg: "DictConfig") -> None:
         data.notes.append(f"the data is what the checkpoint names, {root}: say data=... data.root=... for other data")
     data.use_spec(task.spec, other_data=bool(cfg.get("data")))
     data.prepare([cfg.split], required=[cfg.split])
-    cfg.trainer.precision = evaluation_precision(cfg.trainer.precision, task.config)
+    trainer = build(cfg.trainer)
+    trainer = replace(trainer, precision=evaluation_precision(trainer.precision, task.config))
     folder = new_run_dir(cfg.run_dir, "evaluate")
     open_run_dir(folder, "evaluate")
-    evaluate(task, data, cfg.split, folder, build(cfg.trainer), str(cfg.ckpt))
+    evaluate(task, data, cfg.split, folder, trainer, str(cfg.ckpt))
 
 
 def main() -> NoReturn:

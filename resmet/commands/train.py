@@ -20,20 +20,20 @@ def run(cfg: "DictConfig") -> None:
     budget = seconds(cfg.time_budget, "time_budget", "time for a run") if cfg.get("time_budget") is not None else None
     open_folder = partial(open_run_dir, folder, "train", cfg.copy())
     resume = bool(cfg.resume)
-    if resume:
-        cfg.backbone.weights = "none"  # the checkpoint has them; the file may be gone
 
-    from resmet.assembly import assemble_data, assemble_task, build, rehearse
+    from resmet.assembly import assemble_data, assemble_task, build, check_buildable, without_weights
     from resmet.checkpoints.resume import restore_exclusions
     from resmet.engine.fit import RunOptions, seed_all, train
     from resmet.engine.trainer import check_compiler
 
+    if resume:
+        cfg = without_weights(cfg)  # the checkpoint has them, and the file may be gone
     seed_all(cfg.seed)
     trainer = build(cfg.trainer)
     world_size = trainer.world_size
     if cfg.get("compile"):
         check_compiler(trainer)
-    rehearse(cfg)  # an option out of range is refused before the data is read
+    check_buildable(cfg)  # an option out of range is refused before the data is read
     callbacks = [build(node) for node in (cfg.get("callbacks") or {}).values() if node]
     logger = build(cfg.logger) if cfg.get("logger") else None
     options = RunOptions(folder, trainer, callbacks, logger, cfg.seed, resume, budget)

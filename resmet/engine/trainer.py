@@ -135,25 +135,21 @@ class TrainerConfig:
         logger: Any = False,
         find_unused_parameters: bool = False,
     ) -> Trainer:
-        """Returns the Trainer of a run.
+        """Returns a Trainer for the run folder `run_dir`.
 
         Args:
-            run_dir: The run folder.
-            callbacks: All callbacks.
-            logger: A logger of Lightning's, or False.
             find_unused_parameters: Whether parameters may have no gradient in some epochs, which DDP must know.
 
         Raises:
             InputError: If Lightning refuses an argument, or a callback can't work on sharded weights.
         """
         silence()
-        if self.strategy == "fsdp":
-            check_sharded(callbacks, find_unused_parameters)
+        strategy = self.build_strategy(callbacks, find_unused_parameters)
         checkpoint_io = next((c.io for c in callbacks if isinstance(c, CheckpointWriter)), None)
         try:
             return Trainer(
                 **self.arguments(),
-                strategy=self.build_strategy(find_unused_parameters),
+                strategy=strategy,
                 callbacks=[*self.first_callbacks(), *callbacks],
                 plugins=[checkpoint_io or AtomicCheckpointIO()],
                 enable_checkpointing=checkpoint_io is not None,
@@ -162,10 +158,10 @@ class TrainerConfig:
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,  # the data modules' samplers take no item twice
                 enable_model_summary=False,
-                enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+                enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
                 log_every_n_steps=1,
-                inference_mode=self.strategy
-                != "fsdp",  # weights gathered in inference mode could not be trained afterwards
+                # Weights that FSDP gathers in inference mode could not be trained afterwards.
+                inference_mode=self.strategy != "fsdp",
             )
         except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
             raise InputError("trainer.invalid", f"this trainer is not possible here: {first_line(error)}") from error
@@ -187,9 +183,10 @@ class TrainerConfig:
         ]
         return [callback for callback in chosen if callback]
 
-    def build_strategy(self, find_unused_parameters: bool) -> Strategy | str:
+    def build_strategy(self, callbacks: Sequence[Callback], find_unused_parameters: bool) -> Strategy | str:
         """Returns FSDP, DDP for ``ddp`` or several processes, or Lightning's ``auto``."""
         if self.strategy == "fsdp":
+            check_sharded(callbacks, find_unused_parameters)
             return FullyShardedStrategy(self.world_size)
         if self.strategy == "auto" and self.world_size == 1:
             return "auto"

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from foundation.structures import InputError, require_range
-from resmet.assembly import rehearse
+from resmet.assembly import check_buildable
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -53,7 +53,7 @@ def config(*words: str) -> DictConfig:
 def test_a_number_out_of_range_is_named(words: str) -> None:
     key = words.split("=")[0]
     with pytest.raises(InputError) as caught:
-        rehearse(config(*words.split()))
+        check_buildable(config(*words.split()))
     assert key in str(caught.value)
     assert str(caught.value).count("\n") == 0
 
@@ -65,27 +65,20 @@ def test_a_number_out_of_range_is_named(words: str) -> None:
         ("task=detection task.head.strides=[4,4]", "no stride twice"),
         ("task=detection backbone=resnet20", "needs features at strides"),
         ("task=audio backbone=timm", "backbone=timm has 2 axes"),
-        ("recipe/optimizer=sgd recipe.optimizer.momentum=0", "recipe.optimizer can't be made: Nesterov"),
+        ("recipe/optimizer=sgd recipe.optimizer.momentum=0", "Nesterov"),
     ],
 )
 def test_what_does_not_go_together_is_said(words: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        rehearse(config(*words.split()))
+        check_buildable(config(*words.split()))
 
 
 @pytest.mark.parametrize("task", sorted(file.stem for file in (CONF / "task").glob("*.yaml")))
-def test_a_rehearsal_leaves_no_trace(task: str) -> None:
-    cfg = (
-        config(f"task={task}", "backbone.weights=somewhere", "task.class_weights=balanced")
-        if task
-        in (
-            "classification",
-            "segmentation",
-        )
-        else config(f"task={task}", "backbone.weights=somewhere")
-    )
+def test_the_check_leaves_no_trace(task: str) -> None:
+    balanced = ["task.class_weights=balanced"] if task in ("classification", "segmentation") else []
+    cfg = config(f"task={task}", "backbone.weights=somewhere", *balanced)
     before, state = cfg.copy(), torch.get_rng_state()
-    rehearse(cfg)
+    check_buildable(cfg)
     assert cfg == before
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from refusals import refused
 
 from backbones.weights import read_classes, read_file
 from foundation.structures import InputError, Spec
@@ -78,8 +79,10 @@ def test_a_run_folder_full_of_pickles(mark: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     for name in ("last", "previous-1"):
         save(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", position=Payload(mark))
-    with pytest.raises(InputError, match=r"\(last.ckpt can't be read \(it holds objects rather.*previous-1.ckpt can't"):
+    with refused("checkpoint.none") as error:
         find_resume_point(tmp_path / "run", assemble_task(OmegaConf.create(CONFIG), SPEC), None)
+    assert "last.ckpt" in str(error.value)
+    assert "previous-1.ckpt" in str(error.value)
     assert not mark.exists()
 
 
@@ -118,7 +121,7 @@ def programs(mark: Path) -> list[dict[str, Any]]:
 def test_a_config_in_a_checkpoint_builds_no_program(key: str, number: int, mark: Path) -> None:
     node = programs(mark)[number]
     for config in (CONFIG | {key: node}, CONFIG | {key: CONFIG[key] | {"head": [{"deep": node}]}}):
-        with pytest.raises(InputError, match="a config may not build"):
+        with refused("config.forbidden_target"):
             load_task(save(mark.with_suffix(".ckpt"), config=config))
     assert not mark.exists()
 
@@ -127,16 +130,16 @@ def test_a_config_in_a_checkpoint_builds_no_program(key: str, number: int, mark:
 def test_nor_does_data(number: int, mark: Path) -> None:
     node = programs(mark)[number]
     assert not allowed(node["_target_"])
-    with pytest.raises(InputError, match="a config may not build"):
+    with refused("config.forbidden_target"):
         assemble_data(OmegaConf.create({"data": node}))
-    with pytest.raises(InputError, match="a config may not build"):
+    with refused("config.forbidden_target"):
         build(OmegaConf.create({"_target_": "datamodules.synthetic.Digits", "augment": node}))
     assert not mark.exists()
 
 
 def test_what_is_no_data_is_not_taken_for_it() -> None:
     for data in (None, {"_target_": "tasks.optim.recipe.Recipe"}, {"root": "x"}):
-        with pytest.raises(InputError, match="no data that can be built"):
+        with refused("config.no_data"):
             assemble_data(OmegaConf.create({"data": data} if data else {}))
 
 
@@ -181,5 +184,5 @@ def test_a_run_s_config_is_plain_values(text: str, said: str, mark: Path, tmp_pa
 
 def test_a_config_that_is_text(tmp_path: Path) -> None:
     """OmegaConf would parse it."""
-    with pytest.raises(InputError, match="holds a config that is none"):
+    with refused("checkpoint.invalid_config"):
         read_checkpoint(save(tmp_path / "a.ckpt", config="data: {root: x}"))
