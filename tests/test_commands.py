@@ -33,6 +33,7 @@ def test_completion_and_help_leave_shared_files_out(run: Run) -> None:
     assert "data=_" not in completed.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -53,6 +53,7 @@ def test_experiments_set_keys_that_exist(name: str) -> None:
     check(to_plain(cfg), "train")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", sorted(groups("train")))
 def test_files_are_merged_as_hydra_merges_them(group: str) -> None:
     for name in choices(group):

@@ -1,10 +1,14 @@
-"""The short form of the drills; python -m tests.drills has them all."""
+"""A short form of the drills; python -m tests.drills runs all of them."""
 
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.drills.disks import cut_checkpoint
 from tests.drills.runner import differences, kill_at_random, whole
+
+pytestmark = pytest.mark.slow
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:

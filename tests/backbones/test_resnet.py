@@ -15,6 +15,7 @@ COUNTS = {18: 11.69, 34: 21.80, 50: 25.56, 101: 44.55, 152: 60.19}
 CIFAR_COUNTS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.73}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", COUNTS)
 def test_equals_torchvision(depth: int) -> None:
     peer = getattr(torchvision.models, f"resnet{depth}")().eval()

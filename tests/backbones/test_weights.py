@@ -108,6 +108,7 @@ def test_unknown_tag_names_the_nearest() -> None:
         ResNet(18, weights="resnet18.a1in1k")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenetv3_small_100", "vgg11", "swin_tiny_patch4_window7_224"])
 def test_timm_keeps_the_contract(name: str) -> None:
     net = TimmFeatures(name, in_channels=1).eval()

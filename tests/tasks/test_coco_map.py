@@ -91,6 +91,7 @@ def test_an_epoch_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meter.compute()["map"] != meter.compute()["map"]
 
 
+@pytest.mark.slow
 def test_a_thousand_images_take_seconds() -> None:
     """A limit far above what is needed (one or two), and far below what a walk over single values takes."""
     said, true = drawn(0, 1000, 80, 14, 200)

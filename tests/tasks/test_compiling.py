@@ -25,6 +25,7 @@ KINDS = {
 
 
 # torch 2.15 looks for a gradient on every tensor that it traces, and hides its own warning only where none is an error (2026-11).
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_compiled_task_loses_as_much(kind: str) -> None:

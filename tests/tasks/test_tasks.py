@@ -151,6 +151,7 @@ def test_detection_without_any_object_has_finite_losses() -> None:
     assert all(torch.isfinite(v) for v in losses.values())
 
 
+@pytest.mark.slow
 def test_detection_learns_the_ids_that_it_is_given() -> None:
     """One class, label 0: were it taken for the background, nothing could be found."""
     spec = Spec(**RGB, class_names=("thing",), target="boxes", mean=(128.0,) * 3, std=(64.0,) * 3)

@@ -51,6 +51,7 @@ def cells(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "small", "side"),
     [
@@ -74,6 +75,7 @@ def test_small_objects_keep_enough_pixels(cells: Callable, size: tuple[int, int]
     assert asked.spec.size == (320, 320)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_gone_on_with_keeps_its_size(cells: Callable) -> None:
     root = cells((640, 480), 40)
     data = Voc(str(root), on_error="skip")

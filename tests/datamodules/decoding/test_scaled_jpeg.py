@@ -88,6 +88,7 @@ def test_small_and_undrawn_pictures_are_decoded_in_full(tmp_path: Path) -> None:
     assert torch.equal(read_placed(small, 3, (), (128, 128), "stretch")[0], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_boxes_stay_on_their_rectangle(tmp_path: Path, orientation: int) -> None:
     for i in range(6):

@@ -107,6 +107,7 @@ def test_tables_that_cannot_be_used(audio_csv: Path) -> None:
         prepared(audio_csv, table="one.csv")
 
 
+@pytest.mark.slow
 def test_fsdd(real: Path) -> None:
     data = AudioCsv(str(real / "fsdd"), cache=False)
     found = data.read()

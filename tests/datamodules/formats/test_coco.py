@@ -163,6 +163,7 @@ def test_no_coco_file(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
+@pytest.mark.slow
 def test_real_boxes_are_those_of_voc(real: Path, tmp_path: Path) -> None:
     """bccd's VOC files written as COCO are read as the same boxes."""
     voc = Voc(str(real / "bccd"))
@@ -185,6 +186,7 @@ def test_real_boxes_are_those_of_voc(real: Path, tmp_path: Path) -> None:
         assert torch.allclose(one.target["boxes"], other.target["boxes"])
 
 
+@pytest.mark.slow
 def test_real_masks(real: Path) -> None:
     data = prepared(real / "nuclei_fluo", target="mask")
     assert {name: len(items) for name, items in data.datasets.items()} == {"train": 60, "val": 12}

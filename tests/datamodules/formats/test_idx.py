@@ -68,6 +68,7 @@ def test_refusals(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
+@pytest.mark.slow
 def test_real(real: Path) -> None:
     data = prepared(real / "mnist_idx")
     assert len(data.datasets["train"]) + len(data.datasets["val"]) == 12000

@@ -169,6 +169,7 @@ def test_one_file_an_object(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_mask_an_object_on_real_data(real: Path) -> None:
     data = prepared(real / "nuclei_fluo")
     assert {name: len(items) for name, items in data.datasets.items()} == {"train": 60, "val": 12}

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from fixture_files import write_image, write_voc_annotation
 from hypothesis import given, settings
@@ -59,6 +60,7 @@ def write(root: Path, objects: list[tuple[str, tuple[int, int, int, int]]]) -> N
     (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(OBJECTS, st.sampled_from([None, 17, 64]))
 def test_every_format_gives_the_same_boxes_inside_the_image(objects: list, size: int | None) -> None:

@@ -101,6 +101,7 @@ def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path
     assert "train-000001.tar" in (tmp_path / "skip" / "skipped.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_workers_change_nothing(digits: Path, split: str) -> None:
     data = prepared(digits, batch_size=100, seed=1, augment=Augment(horizontal_flip=0.5, degrees=20))

@@ -122,6 +122,7 @@ def test_no_yaml(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_same_pictures_as_voc(real: Path) -> None:
     voc, yolo = Voc(str(real / "bccd")), Yolo(str(real / "bccd_yolo"))
     voc.prepare()

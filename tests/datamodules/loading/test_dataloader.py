@@ -63,6 +63,7 @@ def equal(first: list[Any], second: list[Any]) -> bool:
     return all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strike", "said"), [(die, "died: DataLoader worker"), (hang, "hang for 2 s")])
 def test_workers_are_replaced_and_named(
     strike: Callable[[], None], said: str, image_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -78,6 +79,7 @@ def test_workers_are_replaced_and_named(
     assert ".png" in caplog.text
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_end_the_run(image_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "marks").mkdir()
     with pytest.raises(RunError, match=r"replaced 3 times in this epoch: lower data.num_workers"):

@@ -149,6 +149,7 @@ data.teardown("")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "said"), [("seeing", "too little for 2 workers"), ("blind", "loading goes on without them")]
 )
@@ -283,6 +284,7 @@ def training(image_folder: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
     process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_a_run(training: subprocess.Popen, signum: int, tmp_path: Path) -> None:
     assert wait_until(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file(), 60)

@@ -65,6 +65,7 @@ def reader(folder: Path, ndim: int = 2, **arguments: Any) -> Sharded:
     return Sharded(str(folder), augment=Augment() if ndim == 2 else AudioAugment(), num_workers=0, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FORMATS))
 @pytest.mark.parametrize("image_format", ["raw", "png"])
 def test_item_for_item(name: str, image_format: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -162,6 +163,7 @@ def test_nothing_is_left_where_it_fails(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list((tmp_path / "deep").iterdir())
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
     words = ["data=detection", "data.count=2000", "out=out", "shard_mb=0.1"]
     with subprocess.Popen(

@@ -135,6 +135,7 @@ def test_several_labels_are_shared_out_each(labels: list[set[str]], seed: int, s
     assert enough <= set(held(found["val"])) | {label for label in enough if share * everything[label] < 4}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(SEVERAL, st.integers(2, 5))
 def test_folds_of_several_labels_share_out_everything_once(labels: list[set[str]], folds: int) -> None:

@@ -135,6 +135,7 @@ def run(folder: Path, recipe: Recipe, stop: bool = False, resume: bool = False) 
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_the_rate_is_used_and_the_search_leaves_no_trace(tmp_path: Path) -> None:
     """The same bits twice, and after a stop; and the same as when the found rate is given by hand."""
     found = run(tmp_path / "found", Recipe(find_lr=True))
@@ -152,6 +153,7 @@ def test_the_rate_is_used_and_the_search_leaves_no_trace(tmp_path: Path) -> None
         assert all(torch.equal(value, other["state_dict"][name]) for name, value in found["state_dict"].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [FreezeSchedule(), FreezeSchedule(frozen=1.0)])
 def test_joint_and_sleeping_tasks_can_be_swept(plan: FreezeSchedule, tmp_path: Path) -> None:
     data = JointDataModule({"a": Scenes("labels", 12, 48), "b": Scenes("mask", 12, 48)})

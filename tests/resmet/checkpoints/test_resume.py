@@ -25,6 +25,8 @@ from tasks.classification import Classification
 from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 FULL = {"recipe": Recipe(ema=0.9, freeze=FreezeSchedule(unfreezing=0.6)), "accumulate_grad_batches": 2}
 """Averaged, gradually woken, accumulated."""
 

@@ -287,6 +287,7 @@ def test_audio(report: Report, audio_csv: Path) -> None:
     assert "8000 Hz (10), 16000 Hz (1)" in message(result, "audio.mixed_sample_rates")
 
 
+@pytest.mark.slow
 def test_near_duplicates_of_audio_and_speakers_in_two_splits(report: Report, tmp_path: Path) -> None:
     root, random = tmp_path / "speech", np.random.default_rng(0)
     rows = ["file;digit;speaker;split"]
@@ -368,6 +369,7 @@ def test_sides_of_boxes_are_described_to_a_tenth_of_a_pixel(report: Report, voc:
     assert "18 to 22 pixels" in str(report(voc)["described"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 40])
 def test_consecutive_images_across_splits(report: Report, tmp_path: Path, step: int) -> None:
     """A window that moves by little shows similar images; one that moves by its width shows different ones."""

@@ -100,6 +100,7 @@ def test_steady_noises_are_no_twins() -> None:
     assert near_pairs(np.stack([thumbnail(n) for n in noises]), [i % 2 for i in range(20)], AUDIO) == []
 
 
+@pytest.mark.slow
 def test_no_take_of_a_digit_is_a_twin_of_another(real: Path) -> None:
     paths = sorted((real / "fsdd" / "recordings").glob("[0-3]_*.wav"))
     thumbnails = np.stack([thumbnail(fit_length(read_sound(path, 8000), 5700)) for path in paths])

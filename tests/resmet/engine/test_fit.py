@@ -18,6 +18,8 @@ from foundation.structures import InputError
 from resmet.callbacks.ema import WeightAveraging
 from resmet.engine.trainer import TrainerConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", DATA)
 def test_resumed_equals_uninterrupted_bit_for_bit(kind: str, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from resmet.assembly import load_task
 from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 DATA = {
