@@ -1,4 +1,4 @@
-"""Whether a run waits for data or for compute, and what would help."""
+"""Whether a run is bound by data or by compute, and what would help."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger("resmet")
 class BottleneckReport(Callback):
     """Logs once, after some steps, whether loading or computing takes the time.
 
-    The time for data is that from the end of a step to the start of the next. The first two batches of an epoch do not count:
+    Waiting for data is the time from the end of a step to the start of the next. The first two batches of an epoch do not count:
     workers start, and the first batch compiles and allocates.
 
     Args:
@@ -37,9 +37,8 @@ class BottleneckReport(Callback):
     """
 
     def __init__(self, data: DataModule, clock: Clock) -> None:
-        self.data, self.clock = data, clock
+        self.data, self.clock, self.started, self.reported = data, clock, clock.now(), False
         self.data_seconds, self.seconds, self.steps = 0.0, 0.0, 0
-        self.started, self.reported = clock.now(), False
         self.step_ended: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,43 +53,41 @@ class BottleneckReport(Callback):
     ) -> None:
         now = self.clock.now()
         if self.step_ended is not None:
-            self.seconds += now - self.step_ended
-            self.steps += 1
+            self.seconds, self.steps = self.seconds + now - self.step_ended, self.steps + 1
         last = batch_idx + 1 >= trainer.num_training_batches  # validation comes next
         self.step_ended = now if batch_idx > 0 and not last else None
         enough = self.steps >= STEPS or (now - self.started > SECONDS and self.steps >= MIN_STEPS)
-        if enough and not self.reported:
-            self.reported = True
-            if trainer.is_global_zero:
-                log.info(self.describe(trainer, pl_module))
+        if enough and not self.reported and trainer.is_global_zero:
+            log.info(self.describe(trainer, pl_module))
+        self.reported = self.reported or enough
 
     def fractions(self) -> dict[str, float] | None:
-        """Returns the fractions of the training time for ``data`` and ``compute``; None before enough steps were measured."""
-        if not self.steps or not self.seconds:
+        """Returns the fractions of the training time for ``data`` and ``compute``; None before any step was measured."""
+        if not self.seconds:
             return None
         data = min(1.0, self.data_seconds / self.seconds)
         return {"data": round(data, 3), "compute": round(1 - data, 3)}
 
     def describe(self, trainer: Trainer, task: Any) -> str:
         data = (self.fractions() or {"data": 0.0})["data"]
-        report = f"the run is {'data' if data > 0.5 else 'compute'}-bound: {data:.0%} of the time for loading, {1 - data:.0%} for steps"
+        bound = "data" if data > 0.5 else "compute"
         advice = faster_data(self.data) if data > COMPUTE_BOUND else []
         advice += faster_steps(trainer, task) if data < DATA_BOUND else []
         advice += smaller_items(self.data)
+        report = f"the run is {bound}-bound: {data:.0%} of the time for loading, {1 - data:.0%} for steps"
         return f"{report}; {' or '.join(advice)} would help" if advice else report
 
 
 def faster_data(data: DataModule) -> list[str]:
     """Returns the options for faster loading that are not in use yet."""
-    parts: list[Any] = list(data.parts.values())
-    whole = all(part.whole for part in parts)
+    parts = list(data.parts.values())
+    decoded = all(part.whole for part in parts)
+    workers = [loader.num_workers for part in parts for loader in part.loaders]
     options = {
         "data.cache=auto": any(part.cache == "off" for part in parts),
-        "data.cache=disk": not whole and all(part.cache in ("auto", "ram") for part in parts),
-        f"data.num_workers={cores()}": any(
-            loader.num_workers < cores() > 1 for part in parts for loader in part.loaders
-        ),
-        "shards (pack.py)": not whole and any(part.can_pack for part in parts),
+        "data.cache=disk": not decoded and all(part.cache in ("auto", "ram") for part in parts),
+        f"data.num_workers={cores()}": any(number < cores() > 1 for number in workers),
+        "shards (pack.py)": not decoded and any(part.can_pack for part in parts),
     }
     return [option for option, helps in options.items() if helps]
 
@@ -98,11 +95,11 @@ def faster_data(data: DataModule) -> list[str]:
 def faster_steps(trainer: Trainer, task: Any) -> list[str]:
     """Returns the options for faster steps that are not in use yet."""
     gpu = trainer.strategy.root_device.type == "cuda"
+    fast = fast_precision("gpu" if gpu else "cpu") != "32-true"
     finder = any(isinstance(callback, BatchSizeFinder) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-    slow = str(trainer.precision) == "32-true" and fast_precision("gpu" if gpu else "cpu") != "32-true"
     options = {
         "trainer.accelerator=gpu": not gpu and torch.cuda.is_available(),
-        "trainer.precision=bf16-mixed": slow,
+        "trainer.precision=bf16-mixed": fast and str(trainer.precision) == "32-true",
         "compile=true": gpu and not task.config.get("compile"),
         "trainer.batch_size=auto": gpu and not finder,
     }

@@ -15,17 +15,13 @@ from datamodules.base.datamodule import DataModule
 from resmet.callbacks.dry_run import DryRun, endless, without_trace
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 120
-SIGMA = 4.0
-"""Standard deviation, in steps, of the Gaussian that smooths the losses: a quarter of a decade of learning rates."""
-
-SIGNIFICANT = 4.0
-"""A fall of the smoothed loss by less than this many of its standard deviations is chance."""
-
-CHOSEN, VALLEY = 0.75, 0.9
-"""Fractions of the whole fall: at the learning rate that is chosen, and where its valley begins."""
-
-DIVERGED = 4.0
-"""Factor of the lowest smoothed loss past which training has diverged."""
+SIGMA = 4.0  # standard deviation, in steps, of the Gaussian that smooths the losses: a quarter of a decade of learning rates
+SIGNIFICANT = 4.0  # a fall of the smoothed loss by less than this many of its standard deviations is chance
+CHOSEN, VALLEY = (
+    0.75,
+    0.9,
+)  # fractions of the whole fall: at the learning rate that is chosen, and where its valley begins
+DIVERGED = 4.0  # factor of the lowest smoothed loss past which training has diverged
 
 log = logging.getLogger("resmet")
 
@@ -38,12 +34,12 @@ class RangeTest:
     losses: list[float] = field(default_factory=list)
 
     def smoothed(self) -> np.ndarray:
-        """Returns the finite losses, smoothed over the steps before and after; what shot up counts as twice the first losses."""
-        from scipy.ndimage import gaussian_filter1d
+        """Returns the finite losses, smoothed over the steps before and after; single large ones are cut."""
+        from scipy.ndimage import gaussian_filter1d  # slow to import
 
         losses = np.array([loss for loss in self.losses if math.isfinite(loss)] or [0.0])
         first = float(np.median(losses[: max(3, len(losses) // 4)]))
-        return gaussian_filter1d(np.minimum(losses, max(2, DIVERGED + 1) * first), SIGMA, mode="nearest")
+        return gaussian_filter1d(np.minimum(losses, (DIVERGED + 1) * first), SIGMA, mode="nearest")
 
     def diverged(self) -> bool:
         """Returns whether the last losses rule out higher learning rates."""

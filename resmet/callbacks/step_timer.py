@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,11 +12,38 @@ from datamodules.base.datamodule import DataModule
 from foundation.durations import Clock
 from tasks.base import count
 
-FORWARD = 1 / 3
-"""Fraction of a training step that a validation batch takes, until one was measured: a backward pass costs two forward passes."""
-
 REPORT = 3.0
 """Seconds for images, report and the end of the process on a machine that does nothing else."""
+
+MARGIN = 1.25
+"""Factor by which the last evaluation may take longer than those before."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the parts of a run take, in seconds.
+
+    Attributes:
+        step: An optimizer step, loading included.
+        steps: Steps per epoch (a number, not seconds).
+        validation: What comes between two epochs: validation and checkpoints.
+        final: What follows the training: test, images, report.
+    """
+
+    step: float
+    steps: int
+    validation: float
+    final: float
+
+    @property
+    def epoch(self) -> float:
+        return self.step * self.steps + self.validation
+
+    def steps_within(self, seconds: float) -> int:
+        """Returns how many steps fit into `seconds` with the validations of their epochs; the last epoch may be incomplete."""
+        epochs = max(0, math.floor(seconds / self.epoch))
+        left = seconds - epochs * self.epoch - self.validation
+        return epochs * self.steps + min(self.steps, max(0, math.floor(left / self.step)))
 
 
 class StepTimer(Callback):
@@ -26,15 +54,14 @@ class StepTimer(Callback):
         clock: The clock of the run.
 
     Attributes:
-        step_seconds: Seconds per optimizer step; 0 until one was taken.
-        validation_seconds: Seconds per validation and what else belongs to the end of an epoch; None until one was measured.
+        step_seconds: Seconds per optimizer step, as measured last.
+        validation_seconds: Seconds per validation and what else belongs to the end of an epoch.
         items_per_second: Training throughput of this process.
     """
 
     def __init__(self, data: DataModule, clock: Clock) -> None:
         self.data, self.clock = data, clock
-        self.step_seconds, self.items_per_second = 0.0, 0.0
-        self.validation_seconds: float | None = None
+        self.step_seconds, self.validation_seconds, self.items_per_second = 0.0, 0.0, 0.0
         self.started, self.batches, self.items = 0.0, 0, 0
         self.validation_started: float | None = None
 
@@ -42,68 +69,57 @@ class StepTimer(Callback):
         return {"step_seconds": self.step_seconds, "validation_seconds": self.validation_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.record(state_dict["step_seconds"], state_dict["validation_seconds"])
+        self.record(**state_dict)
 
-    def record(self, step_seconds: float, validation_seconds: float | None) -> None:
-        """Sets what was measured elsewhere, such as in a dry run."""
+    def record(self, step_seconds: float, validation_seconds: float) -> None:
+        """Takes over what was measured before this process's first step."""
         self.step_seconds, self.validation_seconds = step_seconds, validation_seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.begin_epoch()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.validation_started is not None:  # all that came between the last step and this one
-            self.validation_seconds = self.clock.now() - self.validation_started
-        self.begin_epoch()
-
-    def begin_epoch(self) -> None:
         self.started, self.batches, self.items = self.clock.now(), 0, 0
         self.validation_started = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_validation_end(trainer, pl_module)  # with all that followed the validation
+        self.on_train_start(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        seconds = self.clock.now() - self.started
-        self.items += count(batch)
-        self.batches += 1
+        seconds = max(1e-9, self.clock.now() - self.started)
+        self.batches, self.items = self.batches + 1, self.items + count(batch)
         self.step_seconds = seconds / self.batches * trainer.accumulate_grad_batches
-        self.items_per_second = self.items / seconds if seconds else 0.0
+        self.items_per_second = self.items / seconds
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit":
-            self.validation_started = self.clock.now()
+        self.validation_started = self.clock.now() if trainer.state.fn == "fit" else None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.validation_started is not None:
             self.validation_seconds = self.clock.now() - self.validation_started
 
-    def evaluation_seconds(self, trainer: Trainer, split: str) -> float:
-        """Returns the seconds that evaluating a split takes: as a validation, in proportion to the number of batches."""
-        own, val = (count_batches(self.data, name, trainer.limit_val_batches) for name in (split, "val"))
-        estimate = self.step_seconds / trainer.accumulate_grad_batches * FORWARD * val
-        return (estimate if self.validation_seconds is None else self.validation_seconds) * own / max(1, val)
-
-    def final_seconds(self, trainer: Trainer) -> float:
-        """Returns the seconds of what follows the training: the test and the report."""
-        split = "test" if "test" in self.data.datasets else "val"
-        return self.evaluation_seconds(trainer, split) + REPORT * self.clock.cpu_contention()
+    def cost(self, trainer: Trainer, steps: int) -> Cost:
+        """Returns the cost as measured last, for epochs of `steps` steps. Tests take as long as validations, per batch."""
+        limit, split = trainer.limit_val_batches, "test" if "test" in self.data.datasets else "val"
+        test = count_batches(self.data, split, limit) / max(1, count_batches(self.data, "val", limit))
+        final = MARGIN * (self.validation_seconds * test + REPORT * self.clock.cpu_contention())
+        return Cost(max(1e-6, self.step_seconds), steps, self.validation_seconds, final)
 
     def remaining_seconds(self, trainer: Trainer, end_step: int) -> float:
         """Returns the seconds until the run is done that takes its last step at `end_step`."""
-        steps = max(0, end_step - trainer.global_step)
-        epochs = steps / steps_per_epoch(trainer) + (1 if self.batches and self.validation_started is None else 0)
-        validations = math.ceil(epochs / (trainer.check_val_every_n_epoch or 1))
-        evaluation = self.evaluation_seconds(trainer, "val")
-        return steps * self.step_seconds + validations * evaluation + self.final_seconds(trainer)
+        cost, steps = self.cost(trainer, steps_per_epoch(trainer)), max(0, end_step - trainer.global_step)
+        return steps * cost.step + steps / cost.steps * cost.validation + cost.final
 
 
 def steps_per_epoch(trainer: Trainer) -> int:
     return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
-def count_batches(data: DataModule, split: str, limit: int | float = 1.0) -> int:
-    """Returns the batches of a split over all processes; of joint data, those of the part with the most. A float limit means all."""
-    counts = [
-        -(-len(part.datasets[split]) // part.batch_size) for part in data.parts.values() if split in part.datasets
-    ]
-    return min(max(counts, default=0), limit) if isinstance(limit, int) else max(counts, default=0)
+def count_batches(data: DataModule, split: str, limit: int | float, processes: int = 1) -> int:
+    """Returns the batches of a split that each of some processes takes; of joint data, those of the part with the most.
+
+    A whole number limits them; a float, which for Lightning is a fraction, does not.
+    """
+    parts = [part for part in data.parts.values() if split in part.datasets]
+    batches = max((-(-len(part.datasets[split]) // (part.batch_size * processes)) for part in parts), default=0)
+    return min(batches, limit) if isinstance(limit, int) else batches

@@ -12,9 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from foundation.durations import format_seconds
 from foundation.run_state import RunState
 from foundation.structures import InputError
-from resmet.callbacks.cost_model import Cost, current_cost, measure_cost
+from resmet.callbacks.cost_model import measure_cost
 from resmet.callbacks.dry_run import without_trace
-from resmet.callbacks.step_timer import StepTimer, steps_per_epoch
+from resmet.callbacks.step_timer import Cost, StepTimer, steps_per_epoch
 
 RESERVE, END = 0.03, 1.5
 """What stays unplanned: this fraction of the budget, and the seconds that the process takes to end."""
@@ -90,8 +90,8 @@ class TimeBudget(Callback):
         task.run_state.plan(steps, math.ceil(steps / cost.steps))
         if trainer.is_global_zero:
             log.info(
-                f"time budget {format_seconds(self.seconds)}: {cost.describe(steps)}; starting took {used:.0f} s, "
-                f"{cost.final:.0f} s are reserved for test and report"
+                f"time budget {format_seconds(self.seconds)}: {steps / cost.steps:.3g} epochs planned, {cost.epoch:.1f} s each; "
+                f"starting took {used:.0f} s, {cost.final:.0f} s are reserved for test and report"
             )
 
     def refuse(self, reason: str, least: int) -> None:
@@ -124,7 +124,7 @@ class TimeBudget(Callback):
 
         Within an earlier epoch, the end stays planned: the first steps of an epoch are a poor sample.
         """
-        step, cost = trainer.global_step, current_cost(trainer, self.timer, steps_per_epoch(trainer))
+        step, cost = trainer.global_step, self.timer.cost(trainer, steps_per_epoch(trainer))
         fits = max(0, cost.steps_within(self.left(cost) + done * cost.step) - done)
         fits, pause = trainer.strategy.broadcast((fits, max(1, round(CHECK_SECONDS / cost.step))))
         self.next_check = step + pause

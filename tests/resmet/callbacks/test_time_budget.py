@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from refusals import refused
 from small_runs import Kill, Killed
 
-from resmet.callbacks.cost_model import Cost
 from resmet.callbacks.metrics_csv import read_rows
+from resmet.callbacks.step_timer import Cost
 from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
