@@ -18,6 +18,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(PLAIN)
 def test_hydra_reads_what_was_formatted(value: object) -> None:
     override = PARSER.parse_override(f"key={format_value(value)}")

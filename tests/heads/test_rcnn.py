@@ -56,6 +56,7 @@ def theirs(head: RCNN) -> FasterRCNN:
     return model
 
 
+@pytest.mark.slow
 def test_published_settings_are_torchvisions() -> None:
     torch.manual_seed(0)
     head = RCNN(RESNET18, 3, proposals=1000, sampled=512, threshold=0.05, **PUBLISHED)

@@ -65,6 +65,7 @@ def test_never_smaller_than_needed(tmp_path_factory, width, height, size, resize
     assert image.is_contiguous()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("resize", ["crop", "inside", "stretch"])
 @pytest.mark.parametrize("channels", [1, 3])

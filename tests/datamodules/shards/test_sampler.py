@@ -50,6 +50,7 @@ def test_every_item_once_and_equally_many_steps(
     assert max(totals) - min(totals) <= 1
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(COUNTS, st.integers(1, 4), st.integers(0, 3))
 def test_shards_are_shared_at_the_cuts_alone(counts: list[int], world: int, epoch: int) -> None:

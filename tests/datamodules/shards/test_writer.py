@@ -205,6 +205,7 @@ def test_what_was_left_out_stays_out(tmp_path: Path, image_folder: Path) -> None
     assert sum(shard.items for shards in manifest.splits.values() for shard in shards) == 16
 
 
+@pytest.mark.slow
 def test_the_digits_stay_what_they_are(tmp_path: Path) -> None:
     """A figure from outside: scikit-learn's own mean of the picture, in its 0..16."""
     from sklearn.datasets import load_digits

@@ -63,6 +63,7 @@ KINDS: dict[str, Callable[..., DataModule]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
     found = []

@@ -35,6 +35,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_every_parameter_lies_in_one_stage_in_order(name: str) -> None:
     net = NETS[name]()
