@@ -1,4 +1,4 @@
-"""Small data that the tests draw themselves, and the real sets where they are at hand."""
+"""Fixtures of all tests: small generated data sets, the real ones where they are available, and finished runs."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ from filelock import FileLock
 from fixture_files import write_image, write_voc_annotation, write_wav
 from PIL import Image
 
-torch.set_num_threads(1)  # nets are tiny here, and the tests run in several processes
-os.environ["OMP_NUM_THREADS"] = "1"  # in the scripts that they start, too
+torch.set_num_threads(1)  # nets are small, and the tests run in several processes
+os.environ["OMP_NUM_THREADS"] = "1"  # also in the scripts that tests start
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start a script, or need a finished run, are slow."""
+    """Marks tests that start a script or need a finished run as slow."""
     for item in items:
         if {"run", "finished_run"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
@@ -69,7 +69,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """Two classes that brightness tells apart: 6 training and 2 test pictures each."""
+    """An image folder of two classes, which differ in brightness: 6 training and 2 test images each."""
     root = tmp_path / "pictures"
     for split, count in (("train", 6), ("test", 2)):
         for name, color in (("dark", 40), ("light", 200)):
@@ -80,7 +80,7 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mask_folder(tmp_path: Path) -> Path:
-    """Six pictures with a bright square, its mask 255 on 0."""
+    """Six images with a bright square, whose mask is 255 on 0."""
     root = tmp_path / "masked"
     for i in range(6):
         write_image(root / "images" / f"{i}.png", (40, 30), 30)
@@ -93,7 +93,7 @@ def mask_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
-    """Eight pictures with one box each, lists for train and val."""
+    """A Pascal VOC folder of eight images with one box each, and lists for train and val."""
     root = tmp_path / "voc"
     for i in range(8):
         write_image(root / "JPEGImages" / f"{i}.png", (40, 30), seed=i)
@@ -107,7 +107,7 @@ def voc(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def audio_csv(tmp_path: Path) -> Path:
-    """Low and high tones of unequal length, 8 training and 4 test clips."""
+    """A table of low and high tones of unequal length, 8 training and 4 test clips."""
     root = tmp_path / "sounds"
     rows = ["path,label,split"]
     for i in range(12):

@@ -1,4 +1,4 @@
-"""Files that the tests draw."""
+"""Writes images, annotations and audio files for tests."""
 
 import wave
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def write_image(path: Path, size: tuple[int, int] = (32, 32), color: int | None = None, seed: int = 0) -> Path:
-    """Write an RGB picture of noise, or of one colour; `size` is width, height."""
+    """Writes an RGB image of noise, or of one gray value; `size` is (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     array = noise if color is None else np.full_like(noise, color)
@@ -21,14 +21,14 @@ OBJECT = "<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><
 
 
 def write_voc_annotation(root: Path, stem: str, boxes: list[tuple], size: tuple[int, int] = (40, 30)) -> None:
-    """Write a VOC annotation; a box is name, x1, y1, x2, y2."""
+    """Writes a Pascal VOC annotation; a box is (name, x1, y1, x2, y2) in pixels."""
     objects = "".join(OBJECT.format(name=n, x1=a, y1=b, x2=c, y2=d) for n, a, b, c, d in boxes)
     (root / "Annotations").mkdir(parents=True, exist_ok=True)
     (root / "Annotations" / f"{stem}.xml").write_text(XML.format(w=size[0], h=size[1], objects=objects))
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = 8000) -> Path:
-    """Write 16-bit mono; samples in -1..1."""
+    """Writes a 16-bit mono WAV file; samples are in -1..1, `rate` in Hz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
