@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foundation.structures import Features, InputError
 
 
-def picture_layout(narrowest: int) -> torch.memory_format:
+def image_memory_format(narrowest: int) -> torch.memory_format:
     """How (N, C, H, W) lies in memory: channels last, which is faster, in nets whose levels have at least `narrowest` channels.
 
     Below 16 channels torch 2.15 writes past the end of a gradient on processors with AVX-512 (a 1x1 convolution of stride 2), so that

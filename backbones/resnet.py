@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backbones.base import Backbone, picture_layout
+from backbones.base import Backbone, image_memory_format
 from backbones.weights import load_weights
 from foundation.structures import Features, InputError
 
@@ -230,7 +230,7 @@ class ResNet(Backbone):
 
 def flat(x: Tensor, narrowest: int) -> Tensor:
     """A signal (N, C, T) as a picture of height 1, its channels last where that is safe."""
-    return x.unsqueeze(2).contiguous(memory_format=picture_layout(narrowest))
+    return x.unsqueeze(2).contiguous(memory_format=image_memory_format(narrowest))
 
 
 def initialise(module: nn.Module) -> None:

@@ -77,15 +77,15 @@ def torchvision_sizes(cfg: Any, data: Any, task: Any) -> dict[str, Any]:
     modules: dict[str, Any] = {type(module).__name__: module for module in task.modules()}
     height, width = next(iter(data.val_dataloader()))["sizes"][0]
     data.teardown("")
-    chosen = getattr(task.head, "chosen", cfg.task.head)  # values that depend on the data unless the config sets them
+    sampling = task.head.options["sampling"]  # depends on the data unless the config sets it
     return {
         "min_size": min(height, width),
         "max_size": max(height, width),
         "fpn_channels": modules["FeaturePyramidNetwork"].layer_blocks[0][0].out_channels,
         "representation_size": modules["TwoMLPHead"].fc6.out_features,
-        "box_batch_size_per_image": chosen["sampled"],
-        "rpn_pre_nms_top_n_train": chosen["proposals"],
-        "rpn_post_nms_top_n_train": chosen["proposals"],
+        "box_batch_size_per_image": sampling["batch_size_per_image"],
+        "rpn_pre_nms_top_n_train": sampling["post_nms_top_n"],
+        "rpn_post_nms_top_n_train": sampling["post_nms_top_n"],
         "strides": tuple(task.head.strides),
     }
 

@@ -1,4 +1,4 @@
-"""Which anchors and proposals a training step looks at."""
+"""Which anchors and proposals a training step computes a loss of."""
 
 from collections.abc import Sequence
 
@@ -6,41 +6,48 @@ import torch
 from torch import Tensor
 
 
-class Sampler:
-    """At most so many positive and negative ones of an image, at random; what is drawn follows from the image's seed alone.
+class AnchorSampler:
+    """Samples up to `size` anchors per image at the given positive fraction, seeded per image.
 
-    It stands in for torchvision's sampler, which draws from one generator for the whole batch: an image's draw there follows from
-    the images before it, and so from the number of processes.
+    It replaces torchvision's ``BalancedPositiveNegativeSampler``, which draws from one generator for the whole batch: there, the sample
+    of an image depends on the images before it, and so on the number of ranks.
 
     Args:
-        size: How many of an image.
-        positive_fraction: Largest share of positive ones, 0 to 1.
+        size: Anchors per image.
+        positive_fraction: Largest fraction of positive ones, 0 to 1.
 
     Attributes:
-        seeds: One an image of the coming batch; without them, draws come from torch's global generator.
-        drawn: How many the last call chose in all.
+        sampled: How many anchors of all images the last call sampled.
     """
 
     def __init__(self, size: int, positive_fraction: float) -> None:
-        self.size, self.positive = size, int(size * positive_fraction)
+        self.size, self.max_positive = size, int(size * positive_fraction)
         self.seeds: Sequence[int] | None = None
-        self.drawn = 0
+        self.sampled = 0
+
+    def set_seeds(self, seeds: Sequence[int] | None) -> None:
+        """Sets a seed per image of the next batch; with None, torch's global generator draws."""
+        self.seeds = seeds
 
     def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Labels (K,) an image (1 and more positive, 0 negative, -1 neither) -> masks (K,), uint8, of the positive and negative chosen."""
-        self.drawn = 0
-        found = [self.choose(own, i) for i, own in enumerate(labels)]
-        return [positive for positive, _ in found], [negative for _, negative in found]
+        """Returns masks uint8 (K,) per image of the positive and of the negative anchors sampled.
 
-    def choose(self, labels: Tensor, i: int) -> tuple[Tensor, Tensor]:
-        generator = None if self.seeds is None else torch.Generator().manual_seed(self.seeds[i])
-        masks, left = [], self.positive
+        Args:
+            labels: (K,) per image: 1 and more for positive, 0 for negative, -1 for neither.
+        """
+        self.sampled = 0
+        masks = [self.sample(own, i) for i, own in enumerate(labels)]
+        return [positive for positive, _ in masks], [negative for _, negative in masks]
+
+    def sample(self, labels: Tensor, image: int) -> tuple[Tensor, Tensor]:
+        generator = None if self.seeds is None else torch.Generator().manual_seed(self.seeds[image])
+        masks, left = [], self.max_positive
         for group in (labels >= 1, labels == 0):
-            places = group.nonzero().flatten()
-            order = torch.randperm(len(places), generator=generator)[:left].to(places.device)
+            indices = group.nonzero().flatten()
+            order = torch.randperm(len(indices), generator=generator)[:left].to(indices.device)
             mask = torch.zeros_like(labels, dtype=torch.uint8)
-            mask[places[order]] = 1
+            mask[indices[order]] = 1
             masks.append(mask)
             left = self.size - len(order)
-            self.drawn += len(order)
+            self.sampled += len(order)
         return masks[0], masks[1]

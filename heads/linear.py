@@ -1,4 +1,4 @@
-"""A linear classifier on the mean of the deepest features."""
+"""A linear classifier on globally pooled features."""
 
 from collections.abc import Mapping
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 from foundation.structures import Features, require_range
 
 
-class Pooled(nn.Module):
-    """Mean over all positions, dropout, one linear layer. Source: He et al., 2015 (arXiv:1512.03385), section 3.3.
+class LinearHead(nn.Module):
+    """Global average pooling, dropout and one linear layer. Source: He et al., 2015 (arXiv:1512.03385), section 3.3.
 
     Args:
         channels: {stride: channels} of the backbone.
         num_classes: Number of logits.
-        dropout: Share of features that are dropped while training, 0 to below 1.
+        dropout: Fraction of features that are dropped in training, from 0 to below 1.
 
     Raises:
-        InputError: If `dropout` is outside that.
+        InputError: If `dropout` is out of range.
     """
 
     def __init__(self, channels: Mapping[int, int], num_classes: int, dropout: float = 0.0) -> None:
@@ -27,15 +27,15 @@ class Pooled(nn.Module):
         self.linear = nn.Linear(channels[self.stride], num_classes)
 
     @property
-    def dense(self) -> list[nn.Module]:
-        """What can be compiled as it is."""
+    def compilable(self) -> list[nn.Module]:
+        """The modules that `torch.compile` takes."""
         return [self]
 
-    def needed(self, features: Features) -> Features:
-        """The deepest features' mean, as one position; `forward` answers it like the features themselves."""
+    def select(self, features: Features) -> Features:
+        """Returns what `forward` needs of the features, for a cache: the mean of the deepest ones, as a map of one position."""
         deepest = features[self.stride]
         return {self.stride: deepest.flatten(2).mean(2).reshape(*deepest.shape[:2], *[1] * (deepest.ndim - 2))}
 
     def forward(self, features: Features) -> Tensor:
-        """Logits (N, num_classes)."""
+        """Returns logits (N, num_classes)."""
         return self.linear(self.dropout(features[self.stride].flatten(2).mean(2))).float()

@@ -9,15 +9,15 @@ from foundation.structures import Features, InputError, require_range
 
 
 class UNet(nn.Module):
-    """Features of all strides up to logits at stride 1. Source: Ronneberger et al., 2015 (arXiv:1505.04597).
+    """Decodes features of all strides into logits at stride 1. Source: Ronneberger et al., 2015 (arXiv:1505.04597).
 
     Args:
-        channels: {stride: channels} of the backbone; every stride twice the one before.
-        num_classes: Number of logits a pixel.
-        widths: Channels of the decoder's blocks, the deepest first; the first ones are used when the backbone has fewer strides.
+        channels: {stride: channels} of the backbone; every stride is twice the one before.
+        num_classes: Number of logits per pixel.
+        widths: Channels of the decoder's blocks, the deepest first; a backbone with fewer strides uses the first ones.
 
     Attributes:
-        stride: What height and width must be divisible by.
+        stride: Height and width of the backbone's input must be divisible by it.
 
     Raises:
         InputError: If there are too few `widths` for the backbone, or one is below 1.
@@ -29,26 +29,29 @@ class UNet(nn.Module):
         super().__init__()
         self.strides = sorted(channels)
         self.stride = self.strides[-1]
-        blocks = self.stride.bit_length() - 1  # one doubling each, from the deepest stride to 1
+        blocks = self.stride.bit_length() - 1  # each doubles the resolution, from the deepest stride to 1
         for width in widths:
             require_range("task.head.widths", width, 1)
         if len(widths) < blocks:
-            raise InputError(f"task.head.widths names {len(widths)} widths, this backbone needs {blocks}: add some")
-        # The decoder skips its first entry (the image itself).
+            raise InputError(
+                "config.wrong_length",
+                f"task.head.widths has {len(widths)} values, this backbone needs at least {blocks}: add some",
+            )
+        # The decoder skips its first entry, the image itself.
         self.decoder = UnetDecoder([0, *(channels[s] for s in self.strides)], list(widths[:blocks]), n_blocks=blocks)
         self.logits = nn.Conv2d(widths[blocks - 1], num_classes, 3, padding=1)
 
     @property
-    def dense(self) -> list[nn.Module]:
-        """What can be compiled as it is."""
+    def compilable(self) -> list[nn.Module]:
+        """The modules that `torch.compile` takes."""
         return [self]
 
-    def needed(self, features: Features) -> Features:
-        """All of them."""
+    def select(self, features: Features) -> Features:
+        """Returns what `forward` needs of the features, for a cache: all of them."""
         return features
 
     def forward(self, features: Features) -> Tensor:
-        """Logits (N, num_classes, H, W) at the size of the backbone's input."""
+        """Returns logits (N, num_classes, H, W) at the size of the backbone's input."""
         first = features[self.strides[0]]
         height, width = (side * self.strides[0] for side in first.shape[2:])
         image = first.new_empty(0, 0, height, width)

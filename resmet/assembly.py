@@ -117,7 +117,7 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     task: Task = build(cfg.task)(backbone, spec)
     match = backbone.match
     if match and match.head and list(match.classes) == list(spec.class_names):  # a head of other classes is a bad start
-        task.adopt_head(dict(match.head))
+        task.load_pretrained_head(dict(match.head))
     task.use_recipe(build(cfg.recipe))
     task.use_config(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     task.write_defaults(task.config["task"])

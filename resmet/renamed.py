@@ -50,14 +50,15 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "callbacks.guard.slower": "callbacks.nan_guard.lr_factor",
     "callbacks.pictures": "callbacks.visualize",
     "callbacks.progress": "callbacks.progress_bar",
-    # pending: "task.head.width": "task.head.fpn_channels",
-    # pending: "task.head.hidden": "task.head.representation_size",
-    # pending: "task.head.anchor": "task.head.anchor_size",
-    # pending: "task.head.ratios": "task.head.aspect_ratios",
-    # pending: "task.head.proposals": "task.head.post_nms_top_n",
-    # pending: "task.head.sampled": "task.head.batch_size_per_image",
-    # pending: "task.head.threshold": "task.head.score_threshold",
-    # pending: "task.head.pool": "task.head.extra_pool_level",
+    "task.head.width": "task.head.fpn.out_channels",
+    "task.head.strides": "task.head.fpn.strides",
+    "task.head.pool": "task.head.fpn.extra_pool_level",
+    "task.head.anchor": "task.head.anchors.size",
+    "task.head.ratios": "task.head.anchors.aspect_ratios",
+    "task.head.proposals": "task.head.sampling.post_nms_top_n",
+    "task.head.sampled": "task.head.sampling.batch_size_per_image",
+    "task.head.hidden": "task.head.representation_size",
+    "task.head.threshold": "task.head.score_threshold",
     "sweep.launcher.cards": "sweep.launcher.gpus",
     "sweep.launcher.partition": "sweep.launcher.sbatch.partition",
     "sweep.launcher.account": "sweep.launcher.sbatch.account",
@@ -71,7 +72,11 @@ KEYS: dict[str, str | tuple[str, ...]] = {
 ONLY: dict[str, str] = {"data.augment.shift": "Augment"}
 """{old key: name of the class whose key it was}, where other classes of the same group still have a key of that name."""
 
-NODES: dict[str, str] = {}
+NODES: dict[str, str] = {
+    "task.head.fpn": "heads.rcnn_defaults.FPNOptions",
+    "task.head.anchors": "heads.rcnn_defaults.AnchorOptions",
+    "task.head.sampling": "heads.rcnn_defaults.SamplingOptions",
+}
 """{new node: its ``_target_``}, for nodes that old configs do not have."""
 
 VALUES: dict[str, dict[Any, Any]] = {"data.augment.auto_augment": {"trivial": "trivialaugment"}}

@@ -1,4 +1,4 @@
-"""What is heard in this clip? The raw waveform goes in, no spectrogram.
+"""Classification of audio. The input is the raw waveform, not a spectrogram.
 
 Source: Dai et al., Very deep convolutional neural networks for raw waveforms, 2016 (arXiv:1610.00087).
 """
@@ -10,11 +10,12 @@ from tasks.classification import Classification
 
 
 class Audio(Classification):
-    """Classification of sound over one axis, every clip brought to the same loudness."""
+    """Classification over one axis, with every clip brought to the same RMS."""
 
     axes = (1,)
 
-    def normalise(self, batch: Batch) -> Tensor:
-        x = super().normalise(batch)
-        # A microphone's gain says nothing about the class; silence stays silent.
+    def normalize(self, batch: Batch) -> Tensor:
+        """Returns the standardized clips (N, C, T), each divided by its RMS."""
+        x = super().normalize(batch)
+        # A microphone's gain tells nothing about the class; silence stays silent.
         return x / x.pow(2).mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-3)

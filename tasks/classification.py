@@ -1,10 +1,11 @@
-"""Which class, or which classes, is this?"""
+"""Classification, multi-class and multi-label, over any number of axes."""
 
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torchmetrics import Metric
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
@@ -20,7 +21,7 @@ from backbones.base import Backbone
 from foundation.parallel.collectives import mean_over_ranks
 from foundation.structures import Batch, Features, Prediction, Spec, require_range
 from foundation.targets.kinds import TARGETS
-from heads.linear import Pooled
+from heads.linear import LinearHead
 from tasks.base import Task
 from tasks.optim.class_weights import class_weights as weigh
 from tasks.optim.mixup import Mixing
@@ -29,20 +30,21 @@ THRESHOLDS = 101
 
 
 class Classification(Task):
-    """One class an item (softmax), or any number of them (sigmoid) where the data says ``labels``.
+    """One class per item (softmax), or any number of them (sigmoid) if the target is ``labels``.
 
     Args:
         backbone: Over as many axes as the data has.
-        spec: What the data says of itself.
-        dropout: Share of pooled features dropped while training, 0 to 1.
-        label_smoothing: Share of the target spread over all classes, 0 to 1. Source: Szegedy et al., 2015 (arXiv:1512.00567).
-        threshold: Probability from which a class counts as present, multi-label only.
-        mixup: Blend pairs of items, the share drawn from Beta(mixup, mixup); 0 is off, 0.2 usual.
-        cutmix: Cut a part of one item into another, its share drawn from Beta(cutmix, cutmix); 0 is off, 1 usual.
-        class_weights: ``balanced`` lets a class weigh the more in the loss the rarer it is.
+        spec: Describes the data.
+        dropout: Fraction of pooled features dropped in training, from 0 to below 1.
+        label_smoothing: Fraction of the target spread over all classes, from 0 to below 1. Source: Szegedy et al., 2015
+            (arXiv:1512.00567).
+        threshold: Probability from which a class counts as present, 0 to 1; multi-label only.
+        mixup: Parameter of Beta(mixup, mixup), from which the blending fraction of pairs of items is drawn; 0 is off, 0.2 usual.
+        cutmix: Parameter of Beta(cutmix, cutmix), from which the fraction cut from one item into another is drawn; 0 is off, 1 usual.
+        class_weights: ``balanced`` weights the loss of a class inversely to its frequency.
 
     Raises:
-        InputError: If a share is outside 0..1, `mixup` or `cutmix` is negative, or the data did not count what is to be balanced.
+        InputError: If a fraction is out of range, `mixup` or `cutmix` is negative, or classes to be balanced were not counted.
     """
 
     score = "accuracy"
@@ -68,28 +70,12 @@ class Classification(Task):
         self.mixing = Mixing(mixup, cutmix, spec.num_classes, TARGETS[spec.target])
         self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
         self.multilabel = spec.target == "labels"
-        self.head = Pooled(backbone.channels, spec.num_classes, dropout)
-        count = spec.num_classes
+        self.head = LinearHead(backbone.channels, spec.num_classes, dropout)
         if self.multilabel:
-            self.score = "f1"  # accuracy flatters: most classes are absent from most items
-            self.add_metrics(
-                {
-                    "accuracy": MultilabelAccuracy(count, threshold=threshold),
-                    "f1": MultilabelF1Score(count, threshold=threshold),
-                    "average_precision": MultilabelAveragePrecision(count, thresholds=THRESHOLDS),
-                    "curve": MultilabelPrecisionRecallCurve(count, thresholds=THRESHOLDS),
-                }
-            )
-        else:
-            self.add_metrics(
-                {
-                    "accuracy": MulticlassAccuracy(count, average="micro"),
-                    "top5": MulticlassAccuracy(count, average="micro", top_k=min(5, count)),
-                    "f1": MulticlassF1Score(count, average="macro"),
-                    "confusion": MulticlassConfusionMatrix(count),
-                    "curve": MulticlassPrecisionRecallCurve(count, thresholds=THRESHOLDS),
-                }
-            )
+            self.score = "f1"  # accuracy is misleading where most classes are absent from most items
+        self.add_metrics(
+            multilabel_metrics(spec.num_classes, threshold) if self.multilabel else multiclass_metrics(spec.num_classes)
+        )
 
     def mix(self, batch: Batch) -> Batch:
         return self.mixing(batch)
@@ -101,7 +87,7 @@ class Classification(Task):
             loss = binary_cross_entropy_with_logits(logits, smooth, pos_weight=self.weights)
             return {"binary_cross_entropy": mean_over_ranks(loss, logits.numel())}
         loss = cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)
-        # torch divides by the weights of the items' classes; where items have shares of classes, by the number of items
+        # torch divides by the weights of the items' classes; for class probabilities, by the number of items
         hard = self.weights is not None and target.ndim == 1
         return {"cross_entropy": mean_over_ranks(loss, self.weights[target].sum() if hard else len(target))}  # type: ignore[index]
 
@@ -114,23 +100,43 @@ class Classification(Task):
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
         self.metrics[stage].update(torch.stack([p["probabilities"] for p in predictions]), batch["target"])
 
-    def results(self, stage: str) -> dict[str, float]:
+    def compute_metrics(self, stage: str) -> dict[str, float]:
+        """Returns ``accuracy``, ``f1`` and ``top5``, or ``average_precision`` if multi-label, all in 0..1."""
         values = self.metrics[stage].compute()
         return {name: float(value) for name, value in values.items() if isinstance(value, Tensor) and value.ndim == 0}
 
     def metric_names(self) -> list[str]:
         return [name for name in self.metrics["val"] if name not in ("confusion", "curve")]
 
-    def details(self, stage: str) -> dict[str, Any]:
+    def compute_plot_data(self, stage: str) -> dict[str, Any]:
         values = self.metrics[stage].compute()
         precision, recall, _ = values["curve"]
         return {"precision": precision, "recall": recall} | (
             {} if self.multilabel else {"confusion": values["confusion"]}
         )
 
-    def adopt_head(self, head: dict[str, Tensor]) -> int:
+    def load_pretrained_head(self, head: dict[str, Tensor]) -> int:
         own = self.head.linear.state_dict()
         if set(head) != set(own) or any(head[name].shape != own[name].shape for name in own):
             return 0
         self.head.linear.load_state_dict(head)
         return len(own)
+
+
+def multiclass_metrics(num_classes: int) -> dict[str, Metric]:
+    return {
+        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+        "top5": MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes)),
+        "f1": MulticlassF1Score(num_classes, average="macro"),
+        "confusion": MulticlassConfusionMatrix(num_classes),
+        "curve": MulticlassPrecisionRecallCurve(num_classes, thresholds=THRESHOLDS),
+    }
+
+
+def multilabel_metrics(num_classes: int, threshold: float) -> dict[str, Metric]:
+    return {
+        "accuracy": MultilabelAccuracy(num_classes, threshold=threshold),
+        "f1": MultilabelF1Score(num_classes, threshold=threshold),
+        "average_precision": MultilabelAveragePrecision(num_classes, thresholds=THRESHOLDS),
+        "curve": MultilabelPrecisionRecallCurve(num_classes, thresholds=THRESHOLDS),
+    }

@@ -1,4 +1,4 @@
-"""Where are the objects, and what are they?"""
+"""Object detection."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from backbones.base import Backbone
 from foundation.structures import Batch, Features, Prediction, Spec
 from heads.rcnn import RCNN
 from tasks.base import Task
-from tasks.coco_map import NAMES, AveragePrecision
+from tasks.coco_map import NAMES, CocoMeanAveragePrecision
 
 
 class Detection(Task):
-    """Boxes and their classes, judged by COCO's mean average precision.
+    """Boxes and their classes, evaluated by COCO's mean average precision.
 
     Args:
-        backbone: Over 2 axes, with the strides that the head names.
-        spec: What the data says of itself.
+        backbone: Over 2 axes, with the strides that the head needs.
+        spec: Describes the data.
         head: Makes the head from ``channels``, ``num_classes``, and ``objects_per_image`` and ``box_side_quantiles`` of the Spec.
     """
 
@@ -35,7 +35,7 @@ class Detection(Task):
             box_side_quantiles=spec.box_side_quantiles,
         )
         for stage in ("val", "test"):
-            self.metrics[stage] = AveragePrecision(spec.num_classes)
+            self.metrics[stage] = CocoMeanAveragePrecision(spec.num_classes)
 
     def notes(self) -> list[str]:
         size = f"images of up to {max(self.spec.size)} pixels, " if self.spec.size else ""
@@ -43,7 +43,7 @@ class Detection(Task):
 
     def write_defaults(self, config: dict[str, Any]) -> None:
         if isinstance(self.head, RCNN) and "head" in config:
-            config["head"] |= self.head.chosen
+            config["head"] |= self.head.options
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         return self.head.losses(features, batch)
@@ -54,14 +54,14 @@ class Detection(Task):
     def update(self, stage: str, predictions: list[Prediction], batch: Batch) -> None:
         self.metrics[stage].update(predictions, batch["target"])
 
-    def results(self, stage: str) -> dict[str, float]:
-        """COCO's three figures, `map_50` is what decides; NaN where the set holds no object at all."""
+    def compute_metrics(self, stage: str) -> dict[str, float]:
+        """Returns COCO's ``map``, ``map_50`` (the score) and ``map_75``, 0 to 1; NaN if the set has no object at all."""
         values = self.metrics[stage].compute()
         return {name: values[name] for name in NAMES}
 
     def metric_names(self) -> list[str]:
         return list(NAMES)
 
-    def details(self, stage: str) -> dict[str, Any]:
+    def compute_plot_data(self, stage: str) -> dict[str, Any]:
         precision = self.metrics[stage].compute()["precision"]
         return {"precision": precision, "recall": torch.linspace(0, 1, 101).expand(len(precision), -1)}

@@ -1,4 +1,4 @@
-"""A task whose weights are shared out over the processes of a run (FSDP2)."""
+"""Weights of a task sharded over all ranks (FSDP2)."""
 
 from __future__ import annotations
 
@@ -8,40 +8,37 @@ from torch import nn
 
 from backbones.base import Backbone
 
-CONTAINERS = (nn.ModuleList, nn.ModuleDict)  # they are never called, so nothing would gather what they hold
+CONTAINERS = (nn.ModuleList, nn.ModuleDict)  # nothing calls them, so nothing would unshard what they hold
 
 
-def share_out(backbone: Backbone, heads: list[nn.Module], mesh: Any) -> list[Any]:
-    """Leave in this process its part of the weights of every stage and of every head; each is gathered while it computes.
+def shard(backbone: Backbone, heads: list[nn.Module], mesh: Any) -> list[Any]:
+    """Shards every stage, the backbone and every head over the ranks of `mesh`; each is unsharded while it computes.
 
-    Returns the modules that were shared out, the innermost first.
+    Returns:
+        The sharded modules, the innermost first.
     """
     from torch.distributed.fsdp import fully_shard
 
     stages = [backbone.get_submodule(name) for names in backbone.stages.values() for name in names]
-    modules = [
-        *(m for m in stages if not isinstance(m, CONTAINERS) and next(m.parameters(), None) is not None),
-        backbone,
-        *heads,
-    ]
+    with_weights = [m for m in stages if not isinstance(m, CONTAINERS) and next(m.parameters(), None) is not None]
+    modules = [*with_weights, backbone, *heads]
     for module in modules:
         for weight in module.parameters():
-            weight.data = (
-                weight.data.contiguous()
-            )  # kernels may stand with their channels last, which can't be shared out
+            # Kernels may be channels_last, which can't be sharded.
+            weight.data = weight.data.contiguous()
         fully_shard(module, mesh=mesh)
     return modules
 
 
-def gather(modules: list[Any]) -> None:
-    """Whole weights in every process until `scatter`: the processes do not judge equally many batches, so none waits for another."""
+def unshard(modules: list[Any]) -> None:
+    """Gathers the weights on every rank until `reshard`: ranks may evaluate different numbers of batches, and must not wait for each other."""
     for module in modules:
         module.set_reshard_after_forward(False, recurse=False)
         module.unshard()
 
 
-def scatter(modules: list[Any]) -> None:
-    """Every process keeps its part again."""
+def reshard(modules: list[Any]) -> None:
+    """Leaves every rank its shard of the weights."""
     for module in modules:
         module.reshard()
         module.set_reshard_after_forward(True, recurse=False)

@@ -1,4 +1,4 @@
-"""Which class is every pixel?"""
+"""Semantic segmentation."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -18,19 +18,20 @@ from tasks.optim.class_weights import class_weights as weigh
 
 
 class Segmentation(Task):
-    """A class for every pixel; a single logit where there is a background and one class besides.
+    """A class for every pixel; a single logit for a background and one class besides.
 
-    Images of any size: padded inside to what the backbone divides by, cropped back.
+    Images may have any size: they are padded to what the backbone divides by, and predictions are cropped back.
 
     Args:
         backbone: Over 2 axes.
-        spec: What the data says of itself; a class named ``background`` stands first.
+        spec: Describes the data; a class named ``background`` comes first.
         head: Makes the head from ``channels`` and ``num_classes``.
-        dice_weight: Share of the Dice loss beside cross-entropy, 0 to 1. Source: Milletari et al., 2016 (arXiv:1606.04797).
-        class_weights: ``balanced`` lets a class weigh the more in the cross-entropy the fewer pixels it has.
+        dice_weight: Fraction of the Dice loss, 0 to 1; the remainder is cross-entropy. Source: Milletari et al., 2016
+            (arXiv:1606.04797).
+        class_weights: ``balanced`` weights a class in the cross-entropy inversely to its number of pixels.
 
     Raises:
-        InputError: If `dice_weight` is outside 0..1, or the data did not count what is to be balanced.
+        InputError: If `dice_weight` is outside 0..1, or classes to be balanced were not counted.
     """
 
     score = "dice"
@@ -54,13 +55,13 @@ class Segmentation(Task):
         self.dice_weight = dice_weight
         self.add_metrics({"confusion": MulticlassConfusionMatrix(spec.num_classes)})
 
-    def normalise(self, batch: Batch) -> Tensor:
-        x = super().normalise(batch)
+    def normalize(self, batch: Batch) -> Tensor:
+        x = super().normalize(batch)
         height, width = (-side % self.head.stride for side in x.shape[2:])
         return pad(x, (0, width, 0, height)) if height or width else x
 
     def logits(self, features: Features, batch: Batch) -> Tensor:
-        """Logits (N, C, H, W), or (N, 1, H, W) for a binary task, at the size of the batch."""
+        """Returns logits (N, C, H, W), or (N, 1, H, W) for a binary task, at the size of the batch."""
         height, width = batch["input"].shape[2:]
         return self.head(features)[..., :height, :width]
 
@@ -71,9 +72,10 @@ class Segmentation(Task):
             pixel = binary_cross_entropy_with_logits(logits[:, 0], target.clamp(max=1).float(), reduction="none")
         else:
             pixel = cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
-        pluralize = valid if self.weights is None else valid * self.weights[target.clamp(max=len(self.weights) - 1)]
-        loss, weight = sum_over_ranks(torch.stack([(pixel * pluralize).sum(), pluralize.sum().to(pixel.dtype)]))
-        entropy = loss / weight.clamp(min=1e-6)  # where every pixel is ignored there is no loss, rather than 0 / 0
+        weights = valid if self.weights is None else valid * self.weights[target.clamp(max=len(self.weights) - 1)]
+        loss, weight = sum_over_ranks(torch.stack([(pixel * weights).sum(), weights.sum().to(pixel.dtype)]))
+        # If every pixel is ignored, the loss is 0, not 0 / 0.
+        entropy = loss / weight.clamp(min=1e-6)
         dice = dice_loss(logits.contiguous(), target)
         return {"cross_entropy": (1 - self.dice_weight) * entropy, "dice": self.dice_weight * dice}
 
@@ -89,14 +91,14 @@ class Segmentation(Task):
             valid = truth != IGNORE
             self.metrics[stage].update(prediction["mask"][valid], truth[valid])
 
-    def results(self, stage: str) -> dict[str, float]:
-        """`iou` is the mean over classes, `dice` the mean over classes that are no background, `pixel_accuracy` over pixels.
+    def compute_metrics(self, stage: str) -> dict[str, float]:
+        """Returns ``iou`` (mean over classes), ``dice`` (mean over classes but the background) and ``pixel_accuracy``, all in 0..1.
 
-        Both come for every class too. A class that neither the truth nor the prediction holds is left out of the means.
+        ``iou`` and ``dice`` come for every class, too. A class that is in neither targets nor predictions is left out of the means.
         """
         matrix = self.metrics[stage].compute()["confusion"].double()
-        hit, true, said = matrix.diag(), matrix.sum(1), matrix.sum(0)
-        iou, dice = hit / (true + said - hit), 2 * hit / (true + said)
+        hit, true, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+        iou, dice = hit / (true + predicted - hit), 2 * hit / (true + predicted)
         first = 1 if self.spec.class_names[0] == "background" else 0
         values = {"iou": iou.nanmean(), "dice": dice[first:].nanmean(), "pixel_accuracy": hit.sum() / matrix.sum()}
         for i, name in enumerate(self.spec.class_names):
@@ -107,5 +109,5 @@ class Segmentation(Task):
         each = [f"{kind}/{name}" for name in self.spec.class_names for kind in ("iou", "dice")]
         return ["iou", "dice", "pixel_accuracy", *each]
 
-    def details(self, stage: str) -> dict[str, Any]:
+    def compute_plot_data(self, stage: str) -> dict[str, Any]:
         return {"confusion": self.metrics[stage].compute()["confusion"]}

@@ -142,7 +142,7 @@ TARGETS = {
         ("recipe.optimizer", "foo", "config.not_an_object", "recipe/optimizer=adamw or recipe/optimizer=sgd"),
         ("data.augment", "none", "config.not_an_object", "data.augment."),
         ("data.splits", 3, "config.not_an_object", "data.splits.val"),
-        ("task.head", "unet", "config.not_an_object", "task.head.strides"),
+        ("task.head", "unet", "config.not_an_object", "task.head.fpn"),
         ("task.tasks.digits", "audio", "config.not_an_object", "choose task@task.tasks.digits=..., one of audio"),
         ("data.root", 2024, "config.wrong_type", "data.root=\"'2024'\""),
         ("trainer.max_epochs", None, "config.wrong_type", "trainer.max_epochs=null must be a whole number"),

@@ -16,8 +16,9 @@ FLOORS = (
     ("foundation.visualization",),
     ("backbones",),
     ("heads",),
-    ("tasks.optim", "datamodules.decoding", "datamodules.splits"),
-    ("tasks.base", "tasks.coco_map", "tasks.fsdp", "datamodules.transforms"),
+    ("tasks.optim", "tasks.fsdp", "tasks.coco_map", "datamodules.decoding", "datamodules.splits"),
+    ("tasks.base", "datamodules.transforms"),
+    ("tasks.classification",),  # tasks.audio is a subclass
     ("tasks", "datamodules.cache"),
     ("datamodules.loading",),
     ("datamodules.base",),

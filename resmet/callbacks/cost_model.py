@@ -45,7 +45,7 @@ def measure_cost(trainer: Trainer, task: Task, seed: int, timer: StepTimer, budg
     batches = max(1, count_batches(data, "val", trainer.limit_val_batches, trainer.world_size))
     validation = measure(trainer, clock, most, min(BATCHES, batches), lambda: dry_run.validate(next(val)))
     started = clock.now()
-    dry_run.task.results("val")
+    dry_run.task.compute_metrics("val")
     timer.record(step * accumulated, validation * batches + 2 * (clock.now() - started))
     batches = max(1, count_batches(data, "train", trainer.limit_train_batches, trainer.world_size))
     return timer.cost(trainer, math.ceil(batches / accumulated))

@@ -11,7 +11,7 @@ class SyncBatchNorm(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.world_size > 1:
-            pl_module.synchronise(trainer.strategy.root_device.type == "cuda")  # type: ignore[operator]
+            pl_module.convert_sync_batchnorm(trainer.strategy.root_device.type == "cuda")  # type: ignore[operator]
 
 
 class BroadcastBuffers(Callback):

@@ -88,7 +88,7 @@ class Visualize(Callback):
         if table.is_file():
             plots.save(plots.curves(read_rows(table)), folder / "curves.png")
         for name, spec in part_specs(task.spec).items():
-            save_details(task.curves.get(name, {}) if name else task.curves, spec, folder, prefix(name))
+            save_details(task.plot_data.get(name, {}) if name else task.plot_data, spec, folder, prefix(name))
         self.seen = []
 
     def save_predictions(self, folder: Path, spec: Spec) -> None:

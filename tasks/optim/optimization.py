@@ -46,7 +46,7 @@ class TrainingModule(LightningModule):
         self.run_state = RunState()
         self.feature_cache: FeatureCache | None = None
 
-    def normalise(self, batch: Batch) -> Tensor:
+    def normalize(self, batch: Batch) -> Tensor:
         raise NotImplementedError
 
     def use_recipe(self, recipe: Recipe) -> None:
@@ -94,14 +94,14 @@ class TrainingModule(LightningModule):
         raise NotImplementedError
 
     def compile_parts(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compiles the backbone and what each head lists as `dense`. Names in the state dict do not change.
+        """Compiles the backbone and what each head lists as `compilable`. Names in the state dict do not change.
 
         Compilation takes place at the first step, and again when a stage is unfrozen or the number of axes of a batch changes.
 
         Args:
             backend: As in `torch.compile`.
         """
-        for part in (self.backbone, *(dense for head in self.heads for dense in head.dense)):
+        for part in (self.backbone, *(module for head in self.heads for module in head.compilable)):
             part.compile(backend=backend)
 
     def on_train_start(self) -> None:
@@ -144,7 +144,7 @@ class TrainingModule(LightningModule):
                 return  # the features of a padded item depend on the other items of its batch
             batch = self.trainer.strategy.batch_to_device(batch, self.device)
             with self.trainer.precision_plugin.forward_context():
-                self.feature_cache.add(batch, self.head.needed(self.backbone(self.normalise(batch))))
+                self.feature_cache.add(batch, self.head.select(self.backbone(self.normalize(batch))))
 
     def on_train_end(self) -> None:
         self.feature_cache = None

@@ -7,9 +7,14 @@ from torch import Tensor, nn
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from foundation.parallel.collectives import local_only, mean_over_ranks, sum_over_ranks, world_size
-from foundation.parallel.sync_batchnorm import OnCpu, OnGpu, over_all, synchronise
+from foundation.parallel.sync_batchnorm import (
+    CpuSyncBatchNorm,
+    GpuSyncBatchNorm,
+    convert_sync_batchnorm,
+    synced_batch_norm,
+)
 from foundation.structures import IGNORE
-from heads.anchor_sampler import Sampler
+from heads.anchor_sampler import AnchorSampler
 from heads.dice_loss import dice_loss
 
 
@@ -44,26 +49,26 @@ def labels() -> list[Tensor]:
 
 
 def test_a_draw_follows_from_the_image_not_from_its_place() -> None:
-    sampler, own = Sampler(64, 0.25), labels()
-    sampler.seeds = [5, 6, 7]
+    sampler, own = AnchorSampler(64, 0.25), labels()
+    sampler.set_seeds([5, 6, 7])
     positive, negative = sampler(own)
-    again = Sampler(64, 0.25)
-    again.seeds = [7, 5]
+    again = AnchorSampler(64, 0.25)
+    again.set_seeds([7, 5])
     other, _ = again([own[2], own[0]])
     assert torch.equal(other[0], positive[2])
     assert torch.equal(other[1], positive[0])
-    again.seeds = [8, 5]
+    again.set_seeds([8, 5])
     assert not torch.equal(again([own[1], own[0]])[1][0], negative[1])
 
 
 def test_draws_are_as_many_as_torchvisions_and_of_their_kind() -> None:
-    sampler, own = Sampler(64, 0.25), labels()
+    sampler, own = AnchorSampler(64, 0.25), labels()
     positive, negative = sampler(own)
     theirs = RegionProposalNetwork(None, None, 0.7, 0.3, 64, 0.25, {}, {}, 0.7).fg_bg_sampler(own)  # type: ignore[arg-type]
     for mine, other, value in zip((positive, negative), theirs, (1, 0), strict=True):
         assert [int(mask.sum()) for mask in mine] == [int(mask.sum()) for mask in other]
         assert all((label[mask.bool()] == value).all() for label, mask in zip(own, mine, strict=True))
-    assert sampler.drawn == sum(int(mask.sum()) for mask in (*positive, *negative))
+    assert sampler.sampled == sum(int(mask.sum()) for mask in (*positive, *negative))
 
 
 @pytest.mark.parametrize(("ndim", "kind"), [(1, nn.BatchNorm1d), (2, nn.BatchNorm2d), (3, nn.BatchNorm3d)])
@@ -73,13 +78,13 @@ def test_statistics_are_torchs_in_one_process(ndim: int, kind: type, affine: boo
     theirs = kind(4, affine=affine, momentum=0.2)
     holder = nn.Sequential(kind(4, affine=affine, momentum=0.2))
     names = list(holder.state_dict())
-    synchronise(holder, gpu=False)
+    convert_sync_batchnorm(holder, gpu=False)
     ours = holder[0]
-    assert type(ours) is OnCpu
+    assert type(ours) is CpuSyncBatchNorm
     assert list(holder.state_dict()) == names
     x = 30 + 3 * torch.randn(5, 4, *[6] * ndim)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-    found, expected = over_all(ours, a), theirs(b)
+    found, expected = synced_batch_norm(ours, a), theirs(b)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     (found**3).sum().backward()
     (expected**3).sum().backward()
@@ -97,11 +102,11 @@ def test_what_timm_does_after_a_norm_is_kept() -> None:
     net.train()
     torch.manual_seed(0)
     before = [y.detach() for y in net(x)]
-    synchronise(net, gpu=False)
+    convert_sync_batchnorm(net, gpu=False)
     assert not any(type(module) is nn.BatchNorm2d for module in net.modules())
-    assert sum(isinstance(module, OnCpu) for module in net.modules()) > 20
+    assert sum(isinstance(module, CpuSyncBatchNorm) for module in net.modules()) > 20
     assert list(net.state_dict()) == names
     for y, z in zip(before, net(x), strict=True):
         torch.testing.assert_close(y, z)
-    synchronise(holder := nn.Sequential(nn.BatchNorm2d(3)), gpu=True)
-    assert type(holder[0]) is OnGpu
+    convert_sync_batchnorm(holder := nn.Sequential(nn.BatchNorm2d(3)), gpu=True)
+    assert type(holder[0]) is GpuSyncBatchNorm

@@ -1,28 +1,43 @@
 """Faster R-CNN's head is torchvision's at the published settings, and of sound sizes where nobody says otherwise."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 
 from foundation.structures import InputError
 from heads.rcnn import RCNN
-from heads.rcnn_defaults import decide
+from heads.rcnn_defaults import (
+    AnchorOptions,
+    FPNOptions,
+    SamplingOptions,
+    resolve_anchors,
+    resolve_fpn,
+    resolve_sampling,
+)
 
 CONF = Path(__file__).parents[2] / "conf"
-DEFAULTS = {
-    key: value
-    for key, value in yaml.safe_load((CONF / "task" / "detection.yaml").read_text())["head"].items()
-    if not key.startswith("_")
-}
+DEFAULTS = yaml.safe_load((CONF / "task" / "detection.yaml").read_text())["head"]
 RESNET18 = {4: 64, 8: 128, 16: 256, 32: 512}
 RESNET50 = {4: 256, 8: 512, 16: 1024, 32: 2048}
-FIXED = {"width": 16, "hidden": 32, "sampled": 32, "proposals": 50}
-PUBLISHED = {"width": 256, "hidden": 1024, "anchor": 8.0, "strides": (4, 8, 16, 32), "pool": True}
+FIXED: dict[str, Any] = {
+    "fpn": FPNOptions(16),
+    "representation_size": 32,
+    "sampling": SamplingOptions(post_nms_top_n=50, batch_size_per_image=32),
+}
+PUBLISHED: dict[str, Any] = {
+    "fpn": FPNOptions(256, (4, 8, 16, 32), extra_pool_level=True),
+    "anchors": AnchorOptions(8.0),
+    "representation_size": 1024,
+}
 
 
 class Given(nn.Module):
@@ -59,7 +74,7 @@ def theirs(head: RCNN) -> FasterRCNN:
 @pytest.mark.slow
 def test_published_settings_are_torchvisions() -> None:
     torch.manual_seed(0)
-    head = RCNN(RESNET18, 3, proposals=1000, sampled=512, threshold=0.05, **PUBLISHED)
+    head = RCNN(RESNET18, 3, sampling=SamplingOptions(1000, 512), score_threshold=0.05, **PUBLISHED)
     assert head.anchors == [32, 64, 128, 256, 512]
     with torch.no_grad():  # not at chance, so that there is something to compare
         head.roi.box_predictor.inner.cls_score.weight.mul_(20)
@@ -87,9 +102,13 @@ def test_published_settings_are_torchvisions() -> None:
 
 def test_the_published_experiment_has_torchvisions_head() -> None:
     experiment = yaml.safe_load((CONF / "experiment" / "detection_published.yaml").read_text())
-    assert set(experiment["task"]["head"]) == set(DEFAULTS)
+    given = experiment["task"]["head"]
+    for group in (DEFAULTS, *(value for value in DEFAULTS.values() if isinstance(value, dict))):
+        own = given if group is DEFAULTS else given[next(key for key, value in DEFAULTS.items() if value is group)]
+        assert set(own) == {key for key in group if not key.startswith("_")}
+    types = {"fpn": FPNOptions, "anchors": AnchorOptions, "sampling": SamplingOptions}
     with torch.device("meta"):
-        head = RCNN(RESNET50, 90, **experiment["task"]["head"])
+        head = RCNN(RESNET50, 90, **given | {name: kind(**given[name]) for name, kind in types.items()})
         model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     assert head.anchors == [side for (side,) in model.rpn.anchor_generator.sizes]
     assert list(map(tuple, head.rpn.anchor_generator.aspect_ratios)) == list(model.rpn.anchor_generator.aspect_ratios)
@@ -147,25 +166,38 @@ def test_sizes_follow_from_backbone_and_data(
     anchor: float,
     sampled: int,
 ) -> None:
-    size = decide(channels, objects_per_image, box_side_quantiles)
-    assert (size.width, size.hidden) == (width, 4 * width)
-    assert (size.strides, size.anchor) == (strides, anchor)
-    assert (size.sampled, size.proposals) == (sampled, 4 * sampled)
+    fpn = resolve_fpn(FPNOptions(), channels, box_side_quantiles)
+    assert fpn == FPNOptions(width, strides)
+    assert resolve_anchors(AnchorOptions(), strides, box_side_quantiles).size == anchor
+    assert resolve_sampling(SamplingOptions(), objects_per_image) == SamplingOptions(4 * sampled, sampled)
 
 
-def test_what_is_asked_for_stands() -> None:
-    asked = {"width": 8, "hidden": 9, "strides": (16,), "anchor": 2.0, "proposals": 7, "sampled": 5}
-    head = RCNN(RESNET18, 2, **asked, objects_per_image=20, box_side_quantiles=(24.0, 76.0, 174.0))
-    assert head.chosen == asked | {"strides": [16]}
-    assert head.describe() == (
-        "a pyramid of 8 channels on strides 16, anchors of 32 pixels, 7 proposals an image, 5 judged in training"
+def test_given_options_are_kept() -> None:
+    groups = {"fpn": FPNOptions(8, (16,)), "anchors": AnchorOptions(2.0), "sampling": SamplingOptions(7, 5)}
+    statistics: dict[str, Any] = {"objects_per_image": 20, "box_side_quantiles": (24.0, 76.0, 174.0)}
+    head = RCNN(RESNET18, 2, **groups, representation_size=9, **statistics)
+    assert (head.strides, head.anchors, head.roi.fg_bg_sampler.size) == ([16], [32], 5)
+    assert head.options["representation_size"] == 9
+    nodes = OmegaConf.create(head.options)
+    again = RCNN(
+        RESNET18, 2, **{name: instantiate(nodes[name], _convert_="all") for name in groups}, representation_size=9
     )
-    again = RCNN(RESNET18, 2, **head.chosen)
+    assert again.options == head.options
     assert again.state_dict().keys() == head.state_dict().keys()
-    assert again.anchors == head.anchors
 
 
-@pytest.mark.parametrize("wrong", [{"strides": ()}, {"strides": (8, 8)}, {"anchor": 0.0}, {"width": 0}, {"sampled": 0}])
-def test_numbers_out_of_range_are_refused(wrong: dict) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FPNOptions(strides=()),
+        lambda: FPNOptions(strides=(8, 8)),
+        lambda: FPNOptions(out_channels=0),
+        lambda: AnchorOptions(size=0.0),
+        lambda: AnchorOptions(aspect_ratios=()),
+        lambda: SamplingOptions(batch_size_per_image=0),
+        lambda: RCNN(RESNET18, 2, representation_size=0),
+    ],
+)
+def test_numbers_out_of_range_are_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(InputError, match="task.head"):
-        RCNN(RESNET18, 2, **wrong)
+        make()

@@ -10,6 +10,7 @@ from refusals import refused
 from datamodules.synthetic import Digits
 from foundation.structures import InputError, Spec
 from resmet.assembly import allowed, assemble_task, build, load_task, read_checkpoint
+from resmet.renamed import convert_config
 
 CONFIG = {
     "task": {"_target_": "tasks.classification.Classification", "_partial_": True},
@@ -128,29 +129,30 @@ def test_what_was_decided_is_written_into_the_checkpoint(tmp_path: Path) -> None
     spec = Spec(2, 3, ("a", "b"), target="boxes", objects_per_image=20, box_side_quantiles=(24.0, 76.0, 174.0))
     task = assemble_task(OmegaConf.create(DETECTION), spec)
     head = task.config["task"]["head"]
-    assert head["strides"] == [8, 16, 32]
-    assert (head["width"], head["sampled"]) == (32, 120)
+    assert head["fpn"]["strides"] == [8, 16, 32]
+    assert (head["fpn"]["out_channels"], head["sampling"]["batch_size_per_image"]) == (32, 120)
     assert "20" not in str(DETECTION["task"])
     assert task.notes() == [f"detection with {task.head.describe()}"]
     unknown = spec.to_dict() | {"objects_per_image": 0, "box_side_quantiles": ()}  # whatever else they would decide
     content = {"state_dict": task.state_dict(), "config": task.config, "spec": unknown}
     torch.save(content, tmp_path / "a.ckpt")
     again = load_task(tmp_path / "a.ckpt")
-    assert again.head.chosen == task.head.chosen
+    assert again.head.options == task.head.options
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in task.state_dict().items())
 
 
 def test_a_checkpoint_of_detection_from_before_is_read(tmp_path: Path) -> None:
-    """Its Spec says nothing of boxes, its config has numbers and lacks newer keys."""
+    """Its Spec has no statistics of boxes, its config the first names of keys, and not the newer ones."""
     config = DETECTION | {"task": DETECTION["task"] | {"head": HEAD | SMALL}}
     spec = Spec(2, 3, ("a", "b"), (0.0,) * 3, (1.0,) * 3, target="boxes")
-    task = assemble_task(OmegaConf.create(config), spec)
+    task = assemble_task(OmegaConf.create(convert_config(config)), spec)
     values = {
         key: value for key, value in spec.to_dict().items() if key not in ("objects_per_image", "box_side_quantiles")
     }
     torch.save({"state_dict": task.state_dict(), "config": config, "spec": values}, tmp_path / "old.ckpt")
     again = load_task(tmp_path / "old.ckpt")
-    assert again.head.chosen == SMALL
+    assert again.head.options == task.head.options
+    assert again.head.strides == SMALL["strides"]
     with torch.inference_mode():
         said = again({"input": torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "sizes": [(64, 64)], "names": ["x"]})
     assert set(said[0]) == {"boxes", "labels", "scores"}

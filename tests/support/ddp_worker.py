@@ -101,7 +101,7 @@ def metrics(trainer: Trainer) -> dict[str, float]:
 def gradients_of_part(rank: int) -> dict[str, Any]:
     """Returns the gradients of a joint step in which only the first process has the part ``a``."""
     data, task = make("joint", 2)
-    task.synchronise(gpu=False)
+    task.convert_sync_batchnorm(gpu=False)
     batches = {name: next(iter(part.dataloader("train"))) for name, part in data.parts.items()}  # type: ignore[attr-defined]
     batch = batches if rank == 0 else {"b": batches["b"]}
     net = torch.nn.parallel.DistributedDataParallel(Step(task), broadcast_buffers=False)

@@ -20,6 +20,7 @@ from datamodules.transforms.augment import Augment
 from foundation.durations import Clock
 from foundation.run_state import RunState
 from heads.rcnn import RCNN
+from heads.rcnn_defaults import FPNOptions, SamplingOptions
 from heads.unet import UNet
 from resmet.callbacks.checkpoint import CheckpointWriter
 from resmet.checkpoints.resume import restore_exclusions
@@ -36,7 +37,7 @@ from tasks.segmentation import Segmentation
 
 ROOT = Path(__file__).parents[2]
 
-SMALL_RCNN = partial(RCNN, width=32, hidden=64, sampled=32, proposals=50)
+SMALL_RCNN = partial(RCNN, fpn=FPNOptions(32), representation_size=64, sampling=SamplingOptions(50, 32))
 SMALL_UNET = partial(UNet, widths=(16, 16, 16, 16, 16))
 
 
@@ -160,7 +161,12 @@ def train_small(
     return folder
 
 
-RCNN_OVERRIDES = ("head.width=32", "head.hidden=32", "head.sampled=16", "head.proposals=30")
+RCNN_OVERRIDES = (
+    "head.fpn.out_channels=32",
+    "head.representation_size=32",
+    "head.sampling.batch_size_per_image=16",
+    "head.sampling.post_nms_top_n=30",
+)
 UNET_OVERRIDES = ("head.widths=[16,16,16,16,16]",)
 OVERRIDES: dict[str, tuple[str, ...]] = {
     "classification": ("task=classification",),

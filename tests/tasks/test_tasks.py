@@ -53,7 +53,7 @@ def judge(task, data, stage: str = "test") -> dict[str, float]:
     with torch.inference_mode():
         for batch in data.dataloader(stage):
             task.evaluate_batch(stage, batch)
-    return task.results(stage)
+    return task.compute_metrics(stage)
 
 
 @pytest.mark.parametrize("kind", TASKS)
@@ -87,7 +87,7 @@ def test_truth_as_prediction_scores_one() -> None:
             else:
                 said = [{"mask": mask.long()} for mask in batch["target"]]
             task.update("test", said, batch)
-        assert all(value == pytest.approx(1.0) for value in task.results("test").values())
+        assert all(value == pytest.approx(1.0) for value in task.compute_metrics("test").values())
 
 
 def test_metrics_are_of_the_whole_set() -> None:
@@ -98,7 +98,7 @@ def test_metrics_are_of_the_whole_set() -> None:
     for labels in ([0, 0, 0, 0], [1]):
         batch = {"target": torch.tensor(labels)}
         task.update("test", [{"probabilities": sure} for _ in labels], batch)
-    assert task.results("test")["accuracy"] == pytest.approx(4 / 5)
+    assert task.compute_metrics("test")["accuracy"] == pytest.approx(4 / 5)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (5, 90)])
@@ -132,7 +132,7 @@ def test_ignored_pixels_touch_neither_loss_nor_score(names: tuple[str, ...]) -> 
         batch = collate([(image, mask, "x")], TARGETS["mask"])
         losses = task.losses(features, batch)
         task.update("test", task.predict(features, batch), batch)
-        results.append((float(sum(losses.values())), task.results("test")))
+        results.append((float(sum(losses.values())), task.compute_metrics("test")))
         task.metrics["test"].reset()
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
     assert results[0][1] == results[1][1]
@@ -168,7 +168,7 @@ def test_detection_learns_the_ids_that_it_is_given() -> None:
         optimizer.step()
     task.eval().evaluate_batch("test", batch)
     assert set(task(batch)[0]["labels"].tolist()) == {0}
-    assert task.results("test")["map_50"] > 0.9
+    assert task.compute_metrics("test")["map_50"] > 0.9
 
 
 def test_joint_has_one_backbone() -> None:
@@ -191,7 +191,7 @@ def test_joint_has_one_backbone() -> None:
     with torch.inference_mode():
         for test in data.dataloader("test"):
             joint.evaluate_batch("test", test[0])
-    results = joint.results("test")
+    results = joint.compute_metrics("test")
     scores = [results["digits/accuracy"], results["shapes/map_50"], results["regions/dice"]]
     assert results["mean"] == pytest.approx(sum(scores) / 3)
 

@@ -75,7 +75,7 @@ def test_a_joint_part_in_one_process_only(runs: Any) -> None:
     data = ddp_worker.DATA["joint"](batch_size=4)
     data.prepare()
     part, batch = task.parts["a"], next(iter(data.parts["a"].dataloader("train")))
-    losses = part.losses(task.backbone(part.normalise(batch)), batch)
+    losses = part.losses(task.backbone(part.normalize(batch)), batch)
     torch.stack(list(losses.values())).sum().backward()
     for name, parameter in part.head.named_parameters():
         torch.testing.assert_close(first[f"parts.a.head.{name}"], parameter.grad, rtol=1e-4, atol=1e-6)

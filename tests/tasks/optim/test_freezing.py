@@ -14,7 +14,7 @@ from backbones.timm_features import TimmFeatures
 from datamodules.loading.collate import collate
 from foundation.structures import InputError, Spec
 from foundation.targets.kinds import TARGETS
-from heads.linear import Pooled
+from heads.linear import LinearHead
 from heads.rcnn import RCNN
 from heads.unet import UNet
 from resmet.assembly import build
@@ -148,14 +148,14 @@ def test_kept_features_are_what_the_head_would_have_had() -> None:
         assert all(torch.equal(a["probabilities"], b["probabilities"]) for a, b in zip(plain, answers, strict=True))
 
 
-@pytest.mark.parametrize("head", [Pooled, UNet, RCNN])
+@pytest.mark.parametrize("head", [LinearHead, UNet, RCNN])
 def test_a_head_takes_what_it_needs(head: type[nn.Module]) -> None:
     net = ResNet(18, width=8).eval()
     made = head(net.channels, 3).eval()
     batch = a_batch()
     with torch.inference_mode():
         features = net(batch["input"].float())
-        needed = made.needed(features)
+        needed = made.select(features)
         more = (batch,) if head is RCNN else ()
         whole, part = made(features, *more), made(needed, *more)
     assert set(needed) <= set(features)
