@@ -85,6 +85,8 @@ def require(channels: Mapping[int, int], strides: Sequence[int], who: str) -> li
     absent = [stride for stride in strides if stride not in channels]
     if absent:
         raise InputError(
-            f"{who} needs features at strides {list(strides)}, but this backbone has {sorted(channels)}: choose another backbone or stem"
+            "backbone.missing_strides",
+            f"{who} needs features at strides {list(strides)}, but this backbone has {sorted(channels)}: "
+            "choose another backbone or stem",
         )
     return [channels[stride] for stride in strides]

@@ -33,9 +33,14 @@ class TimmFeatures(Backbone):
         import timm
 
         if ndim != 2:
-            raise InputError(f"backbone=timm has 2 axes, this data has {ndim}: choose backbone=resnet18")
+            raise InputError(
+                "backbone.wrong_axes", f"backbone=timm has 2 axes, this data has {ndim}: choose backbone=resnet18"
+            )
         if not timm.is_model(name):
-            raise InputError(f"timm has no model {name!r}.{nearest(name.split('.')[0], timm.list_models())}")
+            raise InputError(
+                "backbone.unknown_model",
+                f"timm has no model {name!r}.{nearest(name.split('.')[0], timm.list_models())}",
+            )
         self.ndim, self.in_channels = ndim, in_channels
 
         def create() -> dict[str, Any]:
@@ -45,12 +50,14 @@ class TimmFeatures(Backbone):
         try:
             self.net = (from_hub(name, create, hub_folder) if pretrained else create())["net"]
         except (RuntimeError, AttributeError) as error:
-            raise InputError(f"timm's {name} gives no features by stride: {error}") from error
+            raise InputError("backbone.no_features", f"timm's {name} has no features by stride: {error}") from error
         info = self.net.feature_info
         self.order = list(info.reduction())
         if len(set(self.order)) < len(self.order):
             raise InputError(
-                f"backbone.name={name}: its features lie at the strides {self.order}, some of them twice: choose a pyramid, such as resnet18"
+                "backbone.repeated_strides",
+                f"backbone.name={name} has features at the strides {self.order}, some of them twice: "
+                "choose a model with one feature map per stride, such as resnet18",
             )
         self.channels = dict(zip(self.order, info.channels(), strict=True))
         self.stages = find_stages(self.net, info.module_name())
