@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from foundation.durations import seconds
+from foundation.parallel.collectives import reduce_over_ranks
 from foundation.structures import InputError, RunError
 from resmet.callbacks.signals import SignalListener, Stopped
 from resmet.checkpoints import lightning_state
@@ -162,9 +163,7 @@ class CheckpointWriter(Checkpoint):
         """Returns the largest of every value over all ranks."""
         if self.group is None:
             return list(values)
-        gathered = torch.tensor(values)
-        torch.distributed.all_reduce(gathered, torch.distributed.ReduceOp.MAX, group=self.group)
-        return gathered.tolist()
+        return [int(value) for value in reduce_over_ranks(values, "max", self.group)]
 
     def save(self, trainer: Trainer, moment: Literal["batch", "validation", "epoch"], background: bool = False) -> None:
         self.moment = moment

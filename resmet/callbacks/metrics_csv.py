@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from foundation.parallel.collectives import is_distributed, reduce_over_ranks
 from foundation.storage.atomic import write_text_or_warn
 from tasks.base import count
 
@@ -51,12 +52,10 @@ class MetricsCSV(Callback):
 
     def gathered(self, value: Any) -> Any:
         """The sum of a number over all processes, which all ask for it at the same time."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        if not is_distributed():
             return value
-        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        total = torch.as_tensor(value).to(device, torch.float64, copy=True)
-        torch.distributed.all_reduce(total)
-        return type(value)(total) if isinstance(value, int) else total
+        total = reduce_over_ranks([float(value)], "sum")[0]
+        return int(total) if isinstance(value, int) else torch.tensor(total, dtype=torch.float64)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = time.monotonic()

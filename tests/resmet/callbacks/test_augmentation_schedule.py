@@ -36,9 +36,9 @@ def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     make = Augment.transform
 
-    def transform(self: Augment, batch: Any, changes: Tensor) -> None:
+    def transform(self: Augment, batch: Any, params: Tensor, kind: Any) -> None:
         found.append(len(batch["names"]))
-        make(self, batch, changes)
+        make(self, batch, params, kind)
 
     monkeypatch.setattr(Augment, "transform", transform)
     return found
