@@ -6,10 +6,10 @@ from pathlib import Path
 from torch import Tensor
 
 from datamodules.decoding.audio import SUFFIXES as SOUND_SUFFIXES
-from datamodules.decoding.audio import fit_length, read_sound
+from datamodules.decoding.audio import fit_length, read_audio
 from datamodules.decoding.image import SUFFIXES as IMAGE_SUFFIXES
-from datamodules.decoding.image import read_image, read_placed
-from datamodules.decoding.resize import Placement
+from datamodules.decoding.image import read_image, read_resized
+from datamodules.decoding.resize import ResizeGeometry
 from datamodules.loading.collate import collate
 from foundation.structures import Batch, InputError, Spec
 
@@ -50,15 +50,15 @@ class Files:
             return read_image(path, 3, self.spec.window)
         return read_image(path, self.spec.channels, self.spec.window)
 
-    def open(self, path: Path) -> tuple[Tensor, Placement | None]:
+    def open(self, path: Path) -> tuple[Tensor, ResizeGeometry | None]:
         if self.spec.ndim == 1:
-            return fit_length(read_sound(path, self.spec.sample_rate), self.spec.size[0]), None
-        return read_placed(path, self.spec.channels, self.spec.window, self.spec.size, self.spec.resize)
+            return fit_length(read_audio(path, self.spec.sample_rate), self.spec.size[0]), None
+        return read_resized(path, self.spec.channels, self.spec.window, self.spec.size, self.spec.resize)
 
-    def __iter__(self) -> Iterator[tuple[Batch, list[Placement | None], list[tuple[Path, InputError]]]]:
+    def __iter__(self) -> Iterator[tuple[Batch, list[ResizeGeometry | None], list[tuple[Path, InputError]]]]:
         """Batches, how every picture got its size, and what could not be read since the last batch."""
         waiting: list[tuple[Tensor, None, str]] = []
-        places: list[Placement | None] = []
+        places: list[ResizeGeometry | None] = []
         wrong: list[tuple[Path, InputError]] = []
         for path in self.paths:
             try:

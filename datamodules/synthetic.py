@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import Sample
-from datamodules.decoding.image import statistics
-from datamodules.decoding.resize import apply, place
+from datamodules.decoding.image import normalization_stats
+from datamodules.decoding.resize import resize_geometry, resize_image
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import InputError, Spec
@@ -56,7 +56,7 @@ class Digits(DataModule):
 
         digits = load_digits()
         self.pictures = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8))
-        mean, std = statistics(self.channels)
+        mean, std = normalization_stats(self.channels)
         names = tuple(str(name) for name in digits.target_names)
         self.spec = Spec(2, self.channels, names, mean, std, (self.size, self.size), "stretch")
         self.labels = digits.target.tolist()
@@ -65,7 +65,7 @@ class Digits(DataModule):
 
     def load(self, item: Item) -> Sample:
         picture = self.pictures[item.target].unsqueeze(0)
-        picture = apply(picture, place(8, 8, self.spec.size, "stretch"), self.spec.size)
+        picture = resize_image(picture, resize_geometry(8, 8, self.spec.size, "stretch"), self.spec.size)
         return picture.expand(self.channels, -1, -1).contiguous(), self.labels[item.target]
 
 
@@ -134,7 +134,7 @@ class Scenes(Drawn):
         self.kind, self.size, self.channels = target, size, channels
 
     def make_spec(self) -> Spec:
-        mean, std = statistics(self.channels)
+        mean, std = normalization_stats(self.channels)
         names = ("background", *SHAPES) if self.kind == "mask" else SHAPES
         return Spec(2, self.channels, names, mean, std, (self.size, self.size), "inside", target=self.kind)
 

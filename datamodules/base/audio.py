@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.base.dataset import Sample
 from datamodules.base.files import FileDataModule
-from datamodules.decoding.audio import fit_length, read_sound, sound_length
+from datamodules.decoding.audio import audio_length, fit_length, read_audio
 from datamodules.splits.splits import Item, Splits
 from foundation.structures import InputError, Spec
 
@@ -48,7 +48,7 @@ class AudioDataModule(FileDataModule):
         heads = []
         for path in paths:
             try:
-                heads.append(sound_length(path))
+                heads.append(audio_length(path))
             except InputError:
                 continue  # opening it says what is wrong, for all such files at once
         rates = [rate for _, rate in heads] or [self.sample_rate or 16000]
@@ -62,4 +62,4 @@ class AudioDataModule(FileDataModule):
         return Spec(1, 1, tuple(names), size=(length,), resize="pad", sample_rate=rate)
 
     def load(self, item: Item) -> Sample:
-        return fit_length(read_sound(Path(item.name), self.spec.sample_rate), self.spec.size[0]), item.target
+        return fit_length(read_audio(Path(item.name), self.spec.sample_rate), self.spec.size[0]), item.target

@@ -15,7 +15,7 @@ from torch import Tensor
 from datamodules.base.box_statistics import small_side
 from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
-from datamodules.decoding.exif import Header, upright_boxes
+from datamodules.decoding.exif import Header, exif_transpose_boxes
 from datamodules.decoding.image import read_header
 from datamodules.splits.splits import Item
 from foundation.structures import InputError
@@ -107,14 +107,14 @@ class BoxDataModule(ImageDataModule):
             )
         header = read_header(path)
         if header.orientation != 1 and stored_frame(objects, header):
-            boxes = upright_boxes(boxes, header)
+            boxes = exif_transpose_boxes(boxes, header)
         boxes, keep = self.inside(boxes, objects, path, header)
         labels = torch.tensor([names.index(name) for name in objects.names], dtype=torch.int64)
         return {"boxes": boxes[keep], "labels": labels[keep]}
 
     def inside(self, boxes: Tensor, objects: Objects, path: Path, header: Header) -> tuple[Tensor, Tensor]:
         """Boxes cut at the edges, and which of them have an area."""
-        height, width = header.shown
+        height, width = header.upright_size
         if len(boxes) and (boxes[:, 0] >= width).any() | (boxes[:, 1] >= height).any() | (boxes[:, 2:] <= -1).any():
             raise InputError(
                 f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend {objects.file.name} or the image"
@@ -145,7 +145,7 @@ def share_of_smallest(members: list[tuple[Path, Objects]], headers: dict[Path, H
     sides, names = [], []
     for path, objects in members:
         if path in headers:
-            longest = max(headers[path].shown)
+            longest = max(headers[path].upright_size)
             sides += [math.sqrt(max(0, x - a) * max(0, y - b)) / longest for a, b, x, y in objects.boxes]
             names += objects.names
     return small_side(sides, names)
@@ -156,7 +156,7 @@ def stored_frame(objects: Objects, header: Header) -> bool:
 
     Where it can't (square, or turned by half a circle), they are taken as upright: that is what annotation tools show.
     """
-    stored, shown = (header.height, header.width), header.shown
+    stored, shown = (header.height, header.width), header.upright_size
     return (objects.height, objects.width) == stored != shown
 
 

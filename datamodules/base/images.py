@@ -12,8 +12,8 @@ from torch import Tensor
 
 from datamodules.base.files import FileDataModule
 from datamodules.decoding.exif import Header
-from datamodules.decoding.image import TIFF, extremes, read_header, read_placed, statistics
-from datamodules.decoding.resize import Placement
+from datamodules.decoding.image import TIFF, normalization_stats, read_header, read_resized, value_range
+from datamodules.decoding.resize import ResizeGeometry
 from datamodules.splits.splits import Splits
 from foundation.structures import InputError, Spec
 from foundation.targets.kinds import TARGETS
@@ -76,8 +76,8 @@ class ImageDataModule(FileDataModule):
         if self.checkpoint_spec:
             return self.checkpoint_spec
         channels = self.channels or self.common_channels(headers)
-        side = self.size or self.default_size([header.shown for header in headers.values()])
-        mean, std = statistics(channels)
+        side = self.size or self.default_size([header.upright_size for header in headers.values()])
+        mean, std = normalization_stats(channels)
         size, resize = ((side, side), self.resize) if side else ((), "none")
         window = self.common_window(headers)
         kinds = {"mask": "masks"}.get(self.kind, self.kind)
@@ -111,7 +111,7 @@ class ImageDataModule(FileDataModule):
         if not deep or self.window:
             return tuple(map(float, self.window or ()))
         with ThreadPoolExecutor() as pool:
-            found = [pair for pair in pool.map(extremes, deep) if pair]
+            found = [pair for pair in pool.map(value_range, deep) if pair]
         if not found:
             return ()
         low, high = min(pair[0] for pair in found), max(pair[1] for pair in found)
@@ -128,9 +128,9 @@ class ImageDataModule(FileDataModule):
         """Class names in label order: a checkpoint's, where one was adopted, else those of the training split."""
         return list(self.checkpoint_spec.class_names) if self.checkpoint_spec else sorted(set(train))
 
-    def open(self, path: Path) -> tuple[Tensor, Placement]:
+    def open(self, path: Path) -> tuple[Tensor, ResizeGeometry]:
         """An image at its final size, and how it got there."""
-        return read_placed(path, self.spec.channels, self.spec.window, self.spec.size, self.spec.resize)
+        return read_resized(path, self.spec.channels, self.spec.window, self.spec.size, self.spec.resize)
 
 
 def pages_hint(headers: dict[Path, Header]) -> str:

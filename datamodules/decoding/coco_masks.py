@@ -1,4 +1,4 @@
-"""From polygons and run lengths, as COCO writes them, to a mask."""
+"""COCO's polygons and run-length encodings (RLE) -> masks."""
 
 from __future__ import annotations
 
@@ -6,74 +6,82 @@ from typing import Any
 
 import numpy as np
 import torch
-from faster_coco_eval.core import mask as polygons
+from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
 
 from foundation.structures import InputError
 
 
-def draw(objects: list[tuple[int, Any]], height: int, width: int, where: str) -> Tensor:
-    """A mask of labels uint8 (height, width), 0 where there is nothing; smaller objects lie on top.
+def rasterize(objects: list[tuple[int, Any]], height: int, width: int, where: str) -> Tensor:
+    """Returns a mask of labels, uint8 (height, width), 0 where there is no object; smaller objects lie on top.
 
     Args:
-        objects: Labels and outlines: polygons ``[[x1, y1, x2, y2, ...], ...]`` or run lengths ``{"size", "counts"}``.
+        objects: Labels and segmentations: polygons ``[[x1, y1, x2, y2, ...], ...]`` or RLE ``{"size", "counts"}``.
         height: Of the mask, in pixels.
         width: Of the mask, in pixels.
-        where: What a message names.
+        where: File and image, for messages.
 
     Raises:
-        InputError: If an outline is neither, or run lengths are not of this size.
+        InputError: If a segmentation is neither, or an RLE is of another size.
     """
     mask = np.zeros(height * width, np.uint8)
-    smallest = np.full(height * width, height * width, np.int64)  # pixels of the object on top; one object at a time
-    for label, outline in objects:
-        pixels = np.flatnonzero(fill(outline, height, width, where))
-        shown = pixels[smallest[pixels] >= len(pixels)]
-        mask[shown], smallest[shown] = label, len(pixels)
+    smallest = np.full(height * width, height * width, np.int64)  # area of the object on top; one object at a time
+    for label, segmentation in objects:
+        pixels = np.flatnonzero(object_mask(segmentation, height, width, where))
+        visible = pixels[smallest[pixels] >= len(pixels)]
+        mask[visible], smallest[visible] = label, len(pixels)
     return torch.from_numpy(mask.reshape(height, width))
 
 
-def fill(outline: Any, height: int, width: int, where: str) -> np.ndarray:
-    """The pixels of one object, bool (height, width)."""
-    if isinstance(outline, dict):
-        return from_runs(outline, height, width, where)
-    if not isinstance(outline, list) or not outline:
+def object_mask(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
+    """Returns the pixels of one object, bool (height, width)."""
+    if isinstance(segmentation, dict):
+        return decode_rle(segmentation, height, width, where)
+    if not isinstance(segmentation, list) or not segmentation:
         raise InputError(
-            f"{where}: an object has no outline (segmentation is {str(outline)[:40]!r}): masks need polygons or run lengths"
+            "data.missing_segmentation",
+            f"{where}: an object has no polygons or RLE (segmentation is {str(segmentation)[:40]!r}), which masks need",
         )
     try:
-        parts = [np.asarray(part, np.float64).reshape(-1, 2) for part in outline]
+        polygons = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
     except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: a polygon is no list of x, y pairs ({error})") from error
-    if any(len(part) < 3 or not np.isfinite(part).all() for part in parts):
-        raise InputError(f"{where}: a polygon has fewer than 3 points, or points that are not finite")
-    inside = [part.clip(0, [width, height]).ravel().tolist() for part in parts]
-    union = polygons.merge(
-        polygons.frPyObjects(inside, height, width)
-    )  # decoded one by one, many parts would fill the memory
-    return polygons.decode(union).astype(bool)
-
-
-def from_runs(outline: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
-    """Run lengths down the columns, starting with the outside. Decoded here: a wrong length must not write past the end."""
-    counts = outline.get("counts")
-    runs = unpack(counts) if isinstance(counts, str) else counts
-    if (
-        outline.get("size") != [height, width]
-        or not isinstance(runs, list)
-        or not all(isinstance(r, int) and r >= 0 for r in runs)
-    ):
+        raise InputError("data.invalid_polygon", f"{where}: a polygon is not a list of x, y pairs ({error})") from error
+    if any(len(polygon) < 3 or not np.isfinite(polygon).all() for polygon in polygons):
         raise InputError(
-            f"{where}: run lengths of size {outline.get('size')} for an image of [{height}, {width}]: they must agree"
+            "data.invalid_polygon", f"{where}: a polygon has fewer than 3 points, or NaN or Inf coordinates"
+        )
+    clipped = [polygon.clip(0, [width, height]).ravel().tolist() for polygon in polygons]
+    # Merged before they are decoded: one by one, many polygons would fill the memory.
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(clipped, height, width))).astype(bool)
+
+
+def decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
+    """Decodes run lengths down the columns, the first one outside the object.
+
+    Not done by pycocotools: a wrong length must not write beyond the end.
+    """
+    counts = rle.get("counts")
+    runs = decode_counts(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+        raise InputError("data.invalid_rle", f"{where}: the counts of an RLE are not run lengths: correct or remove it")
+    if rle.get("size") != [height, width]:
+        raise InputError(
+            "data.invalid_rle",
+            f"{where}: RLE of size {rle.get('size')} for an image of [{height}, {width}]: they must agree",
         )
     if sum(runs) != height * width:
-        raise InputError(f"{where}: run lengths cover {sum(runs)} of {height * width} pixels: mend them")
+        raise InputError(
+            "data.invalid_rle", f"{where}: RLE covers {sum(runs)} of {height * width} pixels: correct or remove it"
+        )
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 
 
-def unpack(text: str) -> list[int] | None:
-    """COCO's packed counts: 5 bits a character, low bits first; from the fourth on, the difference to the one before the last."""
+def decode_counts(text: str) -> list[int] | None:
+    """Decodes COCO's compressed counts: 5 bits per character, low bits first; from the fourth on, the difference to the last but one.
+
+    Returns None for text that is not valid. Source: ``rleFrString`` of pycocotools.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in text:

@@ -1,4 +1,4 @@
-"""What a picture's header says, and how pictures and boxes are turned upright by it."""
+"""Image headers, and how images and boxes are turned upright by their EXIF orientation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TRANSPOSED = (5, 6, 7, 8)
+FLIPPED_HORIZONTALLY = (2, 3, 6, 7)
+FLIPPED_VERTICALLY = (3, 4, 7, 8)
+"""EXIF orientations that swap the axes, then flip left to right or top to bottom. Source: Exif 2.32, tag 0x0112."""
+
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's first bytes say: stored width and height, EXIF orientation (1 to 8), channels, bits a sample, pages."""
+    """What a file's header states: stored width and height, EXIF orientation (1 to 8), channels, bits per sample, pages."""
 
     width: int
     height: int
@@ -21,46 +26,43 @@ class Header:
     pages: int = 1
 
     @property
-    def shown(self) -> tuple[int, int]:
-        """Height and width once upright."""
-        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width after `exif_transpose`."""
+        return (self.width, self.height) if self.orientation in TRANSPOSED else (self.height, self.width)
 
 
-def upright_array(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an array (H, W, C) the way its EXIF orientation asks for."""
-    return (
-        upright(torch.from_numpy(array.transpose(2, 0, 1).astype(safe_type(array.dtype))), orientation)
-        .permute(1, 2, 0)
-        .numpy()
-    )
+def exif_transpose(image: Tensor, orientation: int) -> Tensor:
+    """Turns a stored image (..., H, W) upright by its EXIF orientation (1 to 8)."""
+    if orientation in TRANSPOSED:
+        image = image.transpose(-1, -2)
+    if orientation in FLIPPED_HORIZONTALLY:
+        image = image.flip(-1)
+    if orientation in FLIPPED_VERTICALLY:
+        image = image.flip(-2)
+    return image
 
 
-def upright(mask: Tensor, orientation: int) -> Tensor:
-    """Turn a stored picture (..., H, W) the way its EXIF orientation (1 to 8) asks for."""
-    if orientation in (5, 6, 7, 8):
-        mask = mask.transpose(-1, -2)
-    if orientation in (2, 3, 6, 7):
-        mask = mask.flip(-1)
-    if orientation in (3, 4, 7, 8):
-        mask = mask.flip(-2)
-    return mask
+def exif_transpose_array(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns an array (H, W, C) upright by its EXIF orientation."""
+    channels_first = torch.from_numpy(array.transpose(2, 0, 1).astype(torch_dtype(array.dtype)))
+    return exif_transpose(channels_first, orientation).permute(1, 2, 0).numpy()
 
 
-def upright_boxes(boxes: Tensor, header: Header) -> Tensor:
-    """Boxes (K, 4), x1, y1, x2, y2 in the stored picture's pixels, in the upright picture's."""
+def exif_transpose_boxes(boxes: Tensor, header: Header) -> Tensor:
+    """Converts boxes (K, 4) as x1, y1, x2, y2 from pixels of the stored image to pixels of the upright one."""
     x1, y1, x2, y2 = boxes.unbind(1)
-    if header.orientation in (5, 6, 7, 8):
+    if header.orientation in TRANSPOSED:
         x1, y1, x2, y2 = y1, x1, y2, x2
-    height, width = header.shown
-    if header.orientation in (2, 3, 6, 7):
+    height, width = header.upright_size
+    if header.orientation in FLIPPED_HORIZONTALLY:
         x1, x2 = width - x2, width - x1
-    if header.orientation in (3, 4, 7, 8):
+    if header.orientation in FLIPPED_VERTICALLY:
         y1, y2 = height - y2, height - y1
     return torch.stack([x1, y1, x2, y2], 1)
 
 
-def safe_type(dtype: np.dtype) -> np.dtype:
-    """A type that torch knows and that holds every value of `dtype`."""
+def torch_dtype(dtype: np.dtype) -> np.dtype:
+    """Returns a type that torch has and that holds every value of `dtype`."""
     if dtype == np.uint8:
         return dtype
     return np.dtype(np.int32 if dtype.kind in "iu" and dtype.itemsize < 4 else np.float64)

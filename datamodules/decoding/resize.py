@@ -1,4 +1,4 @@
-"""From a picture to the size that is asked for, with what is needed to go back."""
+"""Resizing of images, and of predictions back to the original size."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where a picture of `height` x `width` pixels went: scaled to `scaled`, then moved by `left` and `top` (both <= 0)."""
+class ResizeGeometry:
+    """How an image of `height` x `width` pixels is resized: scaled to `scaled` (height, width), then shifted by `left` and `top` (both <= 0)."""
 
     height: int
     width: int
@@ -22,43 +22,49 @@ class Placement:
         return torch.tensor([x, y, x, y])
 
     def boxes(self, boxes: Tensor) -> Tensor:
-        """Boxes (K, 4) of the original, in the new picture."""
+        """Converts boxes (K, 4) from pixels of the original to pixels of the resized image."""
         return boxes * self.factors() + torch.tensor([self.left, self.top, self.left, self.top])
 
     def boxes_back(self, boxes: Tensor) -> Tensor:
-        """Boxes (K, 4) of the new picture, in the original's pixels and inside it."""
-        back = (boxes - torch.tensor([self.left, self.top, self.left, self.top])) / self.factors()
-        return torch.stack(
-            [side.clamp(0, most) for side, most in zip(back.unbind(1), (self.width, self.height) * 2, strict=True)], 1
-        )
+        """Converts boxes (K, 4) from pixels of the resized image to pixels of the original, clamped to it."""
+        original = (boxes - torch.tensor([self.left, self.top, self.left, self.top])) / self.factors()
+        limits = (self.width, self.height) * 2
+        return torch.stack([side.clamp(0, most) for side, most in zip(original.unbind(1), limits, strict=True)], 1)
 
     def mask_back(self, mask: Tensor) -> Tensor:
-        """A mask (H, W) of the new picture at the original's size."""
+        """Resizes a mask (H, W) of the resized image to the size of the original."""
         if tuple(mask.shape) == (self.height, self.width):
             return mask
         return functional.resize(mask.unsqueeze(0), [self.height, self.width], InterpolationMode.NEAREST_EXACT)[0]
 
 
-def place(height: int, width: int, size: tuple[int, ...], resize: str) -> Placement:
-    """How a picture comes to `size`: ``none``, ``stretch``, ``crop`` (fill, cut the middle) or ``inside`` (longest side fits)."""
+def resize_geometry(height: int, width: int, size: tuple[int, ...], resize: str) -> ResizeGeometry:
+    """Returns how an image is brought to `size`.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        size: Height and width to resize to; empty for the image's own.
+        resize: ``none``, ``stretch``, ``crop`` (fill, then center crop) or ``inside`` (the longest side fits).
+    """
     if resize == "none" or not size:
-        return Placement(height, width, (height, width))
+        return ResizeGeometry(height, width, (height, width))
     if resize == "stretch":
-        return Placement(height, width, (size[0], size[1]))
+        return ResizeGeometry(height, width, (size[0], size[1]))
     ratios = size[0] / height, size[1] / width
     scale = min(ratios) if resize == "inside" else max(ratios)
     scaled = max(1, round(height * scale)), max(1, round(width * scale))
     if resize == "inside":
-        return Placement(height, width, scaled)
-    return Placement(height, width, scaled, (size[1] - scaled[1]) // 2, (size[0] - scaled[0]) // 2)
+        return ResizeGeometry(height, width, scaled)
+    return ResizeGeometry(height, width, scaled, (size[1] - scaled[1]) // 2, (size[0] - scaled[0]) // 2)
 
 
-def apply(image: Tensor, placement: Placement, size: tuple[int, ...], nearest: bool = False) -> Tensor:
-    """Resize and crop (C, H, W) as `placement` says; `nearest` for masks."""
+def resize_image(image: Tensor, geometry: ResizeGeometry, size: tuple[int, ...], nearest: bool = False) -> Tensor:
+    """Resizes and crops (C, H, W); `nearest` for masks."""
     mode = InterpolationMode.NEAREST_EXACT if nearest else InterpolationMode.BILINEAR
-    if tuple(image.shape[1:]) != placement.scaled:
-        image = functional.resize(image, list(placement.scaled), mode, antialias=not nearest)
-    if placement.left or placement.top:
-        top, left = -placement.top, -placement.left
+    if tuple(image.shape[1:]) != geometry.scaled:
+        image = functional.resize(image, list(geometry.scaled), mode, antialias=not nearest)
+    if geometry.left or geometry.top:
+        top, left = -geometry.top, -geometry.left
         image = image[:, top : top + size[0], left : left + size[1]]
     return image

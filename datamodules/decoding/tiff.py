@@ -1,4 +1,4 @@
-"""TIFF files that are more than an 8-bit picture: deep samples, many channels."""
+"""TIFF files beyond 8-bit grayscale and RGB: more bits per sample, more channels."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile
 
-from datamodules.decoding.exif import Header, upright_array
+from datamodules.decoding.exif import Header, exif_transpose_array
 
+ORIENTATION = 274
 LARGEST = 1 << 32
-"""Bytes of the first series of a TIFF file above which it is not read."""
+"""Bytes of the first series of a TIFF file above which it is refused."""
 
 
 def decode_deep(path: Path, channels: int) -> np.ndarray | None:
-    """A TIFF file's first page where Pillow would cut its depth or can't hold its channels, else None.
+    """Returns a TIFF file's first page if Pillow would reduce its depth or can't hold its channels, else None.
 
-    Grey pages, where there are exactly as many as `channels`, are those channels.
+    If there are exactly `channels` grayscale pages, they are the channels.
     """
     with TiffFile(path) as file:
         axes, page, sides = file.series[0].axes, file.pages.first, file.series[0].shape
@@ -26,25 +27,25 @@ def decode_deep(path: Path, channels: int) -> np.ndarray | None:
             axes = "CYX"
         if not is_deep(axes, page):
             return None
-        refuse_huge(file.series[0])
+        check_size(file.series[0])
         array = file.series[0].asarray()
     for axis in reversed([i for i, name in enumerate(axes) if name not in "YXSC"]):
         array = array.take(0, axis=axis)  # depth, time, pages
-    kept = [name for name in axes if name in "YXSC"]
-    array = np.moveaxis(array, [kept.index("Y"), kept.index("X")], [0, 1])
+    remaining = [name for name in axes if name in "YXSC"]
+    array = np.moveaxis(array, [remaining.index("Y"), remaining.index("X")], [0, 1])
     array = array.reshape(*array.shape[:2], -1)
     if has_alpha(page):
         array = array[..., :-1]
-    turn = page.tags.get(274)
-    array = upright_array(array, turn.value if turn else 1)
+    tag = page.tags.get(ORIENTATION)
+    array = exif_transpose_array(array, tag.value if tag else 1)
     return array[..., 0] if array.shape[2] == 1 else array
 
 
-def refuse_huge(series: Any) -> None:
-    """Refuse what a few bytes of header can claim, before memory is taken; Pillow does so for its own.
+def check_size(series: Any) -> None:
+    """Refuses a size that a few bytes of header can claim, before memory is allocated; Pillow does so for its formats.
 
     Raises:
-        ValueError: Naming the size.
+        ValueError: If it is above `LARGEST`.
     """
     if series.nbytes > LARGEST:
         raise ValueError(
@@ -53,8 +54,8 @@ def refuse_huge(series: Any) -> None:
 
 
 def is_deep(axes: str, page: Any) -> bool:
-    """Whether a TIFF file holds more than 8-bit grey, palette, RGB or CMYK, alpha not counted."""
-    kind = page.photometric.value  # 0 and 1 are grey, 2 is RGB
+    """Whether a TIFF file holds more than 8-bit grayscale, palette, RGB or CMYK, alpha not counted."""
+    kind = page.photometric.value  # 0 and 1 are grayscale, 2 is RGB
     if kind not in (0, 1, 2):
         return page.samplesperpixel > 4
     usual = {0: 1, 1: 1, 2: 3}[kind] + has_alpha(page)
@@ -62,19 +63,19 @@ def is_deep(axes: str, page: Any) -> bool:
 
 
 def has_alpha(page: Any) -> bool:
-    """Whether a TIFF page's last sample is opacity (associated or not), rather than one more channel."""
+    """Whether a TIFF page's last sample is opacity (associated or not), rather than another channel."""
     return bool(page.extrasamples) and page.extrasamples[-1] in (1, 2)
 
 
 def deep_header(path: Path) -> Header | None:
-    """The header of a TIFF file that Pillow can't hold, else None."""
+    """Returns the header of a TIFF file that Pillow can't hold, else None."""
     with TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
         if not is_deep(series.axes, page):
             return None
-        refuse_huge(series)
+        check_size(series)
         sides = dict(zip(series.axes, series.shape, strict=True))
         channels = sides.get("S", 1) * sides.get("C", 1) - has_alpha(page)
         pages = math.prod(length for axis, length in sides.items() if axis not in "YXSC")
-        turn = page.tags.get(274)
-        return Header(sides["X"], sides["Y"], turn.value if turn else 1, channels, page.bitspersample, pages)
+        tag = page.tags.get(ORIENTATION)
+        return Header(sides["X"], sides["Y"], tag.value if tag else 1, channels, page.bitspersample, pages)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from datamodules.base.boxes import BoxDataModule, Objects, names_in, stored_frame
 from datamodules.base.dataset import Sample
 from datamodules.base.recognition import FormatMatch, Tree
-from datamodules.decoding.coco_masks import draw
-from datamodules.decoding.exif import upright
+from datamodules.decoding.coco_masks import rasterize
+from datamodules.decoding.exif import exif_transpose
 from datamodules.decoding.image import read_header
-from datamodules.decoding.resize import apply
+from datamodules.decoding.resize import resize_image
 from datamodules.splits.splits import Item, Splits, split_name
 from datamodules.transforms.augment import Augment
 from foundation.storage import safe_load
@@ -163,11 +163,13 @@ class Coco(BoxDataModule):
         image, placement = self.open(Path(item.name))
         header = read_header(Path(item.name))
         objects: Objects = item.target
-        frame = (header.height, header.width) if stored_frame(objects, header) else header.shown
+        frame = (header.height, header.width) if stored_frame(objects, header) else header.upright_size
         labels = [list(self.spec.class_names).index(name) for name in objects.names]
-        mask = draw(list(zip(labels, objects.outlines, strict=True)), *frame, f"{objects.file}: {Path(item.name).name}")
-        mask = upright(mask, header.orientation) if frame != header.shown else mask
-        return image, apply(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
+        mask = rasterize(
+            list(zip(labels, objects.outlines, strict=True)), *frame, f"{objects.file}: {Path(item.name).name}"
+        )
+        mask = exif_transpose(mask, header.orientation) if frame != header.upright_size else mask
+        return image, resize_image(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
 
 
 def objects_of(file: Path, image: dict[str, Any], annotations: list[dict], categories: dict, crowds: bool) -> Objects:
@@ -209,9 +211,9 @@ def same_size(objects: Objects, path: Path) -> None:
     """Refuse an image that is not of the size that the JSON states; its boxes would lie elsewhere."""
     header = read_header(path)
     stated = (objects.height, objects.width)
-    if all(stated) and stated not in (header.shown, (header.height, header.width)):
+    if all(stated) and stated not in (header.upright_size, (header.height, header.width)):
         raise InputError(
-            f"{objects.file} states {objects.width}x{objects.height} for {path.name}, the file has {header.shown[1]}x{header.shown[0]}: "
+            f"{objects.file} states {objects.width}x{objects.height} for {path.name}, the file has {header.upright_size[1]}x{header.upright_size[0]}: "
             "scale the boxes or put the original image back"
         )
 

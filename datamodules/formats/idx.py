@@ -14,8 +14,8 @@ import torch
 from datamodules.base.dataset import Sample
 from datamodules.base.files import FileDataModule
 from datamodules.base.recognition import FormatMatch, Tree
-from datamodules.decoding.image import statistics
-from datamodules.decoding.resize import apply, place
+from datamodules.decoding.image import normalization_stats
+from datamodules.decoding.resize import resize_geometry, resize_image
 from datamodules.splits.splits import Item, Splits
 from datamodules.transforms.augment import Augment
 from foundation.structures import InputError, Spec
@@ -98,7 +98,7 @@ class Idx(FileDataModule):
         side = self.size or max(shape[1:3])
         if shape[1] != shape[2]:
             self.notes.append(f"images are stored with {shape[2]}x{shape[1]} pixels and are stretched to {side}x{side}")
-        mean, std = statistics(1)
+        mean, std = normalization_stats(1)
         self.spec = self.checkpoint_spec or Spec(2, 1, tuple(names), mean, std, (side, side), "stretch")
         return self.divide(found)
 
@@ -131,8 +131,8 @@ class Idx(FileDataModule):
     def load(self, item: Item) -> Sample:
         prefix, _, index = item.name.rstrip("]").partition("[")
         image = torch.from_numpy(self.images[prefix][int(index)]).unsqueeze(0)
-        placement = place(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
-        return apply(image, placement, self.spec.size), item.target
+        placement = resize_geometry(image.shape[1], image.shape[2], self.spec.size, self.spec.resize)
+        return resize_image(image, placement, self.spec.size), item.target
 
 
 def find_idx(root: Path, start: str) -> Path | None:

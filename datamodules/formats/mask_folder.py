@@ -13,9 +13,9 @@ from torch import Tensor
 from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
-from datamodules.decoding.exif import upright
+from datamodules.decoding.exif import exif_transpose
 from datamodules.decoding.image import SUFFIXES, read_header, read_mask
-from datamodules.decoding.resize import apply
+from datamodules.decoding.resize import resize_image
 from datamodules.splits.splits import Item, Splits, split_folders
 from datamodules.transforms.augment import Augment
 from foundation.storage.paths import find_files
@@ -183,7 +183,7 @@ class MaskFolder(ImageDataModule):
     def load(self, item: Item) -> Sample:
         image, placement = self.open(Path(item.name))
         mask = self.mask(Path(item.name), item.target, placement.height, placement.width)
-        return image, apply(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
+        return image, resize_image(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
 
     def mask(self, path: Path, files: tuple[Path, ...], height: int, width: int) -> Tensor:
         """Labels uint8 (height, width), upright like its image."""
@@ -209,7 +209,7 @@ class MaskFolder(ImageDataModule):
             raise InputError(
                 f"{file} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {path.name} has {width}x{height}: make them the same size"
             )
-        return upright(raw, header.orientation)  # drawn on the picture as stored
+        return exif_transpose(raw, header.orientation)  # drawn on the picture as stored
 
     def word(self, value: int) -> int | str:
         """A mask's value as a person writes it."""

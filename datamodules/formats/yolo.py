@@ -189,7 +189,7 @@ def label_file(image: Path) -> Path:
 
 def read_lines(file: Path, image: Path, names: list[str]) -> Objects:
     """The objects in a text file, boxes in the upright image's pixels."""
-    height, width = read_header(image).shown
+    height, width = read_header(image).upright_size
     found, boxes = [], []
     for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
         if not line.strip():

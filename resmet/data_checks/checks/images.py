@@ -26,7 +26,7 @@ def header_facts(path: Path) -> Facts:
     facts: Facts = {}
     with contextlib.suppress(InputError):
         header = read_header(path)
-        height, width = header.shown
+        height, width = header.upright_size
         facts["size"], facts["bits"], facts["orientation"] = (width, height), header.bits, header.orientation
         if header.bits > 8:
             values = np.asarray(decode(path, 1)[0], np.float64)

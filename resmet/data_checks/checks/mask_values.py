@@ -87,7 +87,9 @@ def resized_masks(root: Path, tree: Tree, masks: Sequence[Path]) -> set[Path]:
         keys = ((mask.parent.parent, stem) for stem in (mask.stem, ENDING.sub("", mask.stem)))
         image = next((images[key] for key in keys if key in images), None)
         try:
-            return image is not None and sorted(read_header(mask).shown) != sorted(read_header(image).shown)
+            return image is not None and sorted(read_header(mask).upright_size) != sorted(
+                read_header(image).upright_size
+            )
         except InputError:
             return False  # loading the item reports it
 

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from refusals import refused
 
 from datamodules.decoding.image import read_header, read_image, read_mask
 from datamodules.formats.image_folder import ImageFolder
@@ -87,7 +88,7 @@ def test_tiff_of_many_channels(tmp_path: Path, layout: str, dtype: type) -> None
     image = read_image(tmp_path / "m.tif", 6, (0, 1) if dtype is np.float32 else (0, 255))
     wanted = [round(255 * i / 6) if dtype is np.float32 else 10 * i for i in range(6)]
     assert image[:, 0, 0].tolist() == wanted
-    with pytest.raises(InputError, match="has 6 channels, 3 are expected"):
+    with refused("data.channels_mismatch"):
         read_image(tmp_path / "m.tif", 3)
 
 
@@ -121,9 +122,9 @@ def test_of_several_pages_the_first(tmp_path: Path) -> None:
 def test_no_image(tmp_path: Path, content: bytes) -> None:
     for name in ("x.png", "x.tif"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=rf"{name} can't be read as an image"):
+        with refused("data.unreadable_image"):
             read_image(tmp_path / name, 3)
-        with pytest.raises(InputError, match="can't be read as an image"):
+        with refused("data.unreadable_image"):
             read_header(tmp_path / name)
 
 
@@ -131,8 +132,8 @@ def test_a_colour_mask(tmp_path: Path) -> None:
     array = np.zeros((4, 4, 3), np.uint8)
     array[1, 2] = (255, 128, 1)
     path = save(tmp_path / "m.png", Image.fromarray(array))
-    assert read_mask(path, colours=True).unique().tolist() == [0, 255 << 16 | 128 << 8 | 1]
-    with pytest.raises(InputError, match="is a colour picture"):
+    assert read_mask(path, colors=True).unique().tolist() == [0, 255 << 16 | 128 << 8 | 1]
+    with refused("data.color_mask"):
         read_mask(path)
 
 

@@ -85,7 +85,7 @@ def test_a_broken_mask_and_a_coloured_one(mask_folder: Path) -> None:
     with pytest.raises(InputError, match=r"3\.png can't be read"):
         prepared(mask_folder, values=values)
     write_image(mask_folder / "masks" / "3.png", (40, 30))
-    with pytest.raises(InputError, match="is a colour picture"):
+    with pytest.raises(InputError, match=r"3\.png is a color image"):
         prepared(mask_folder, values=values)
 
 

@@ -7,7 +7,7 @@ import torch
 from fixture_files import write_image, write_voc_annotation
 from PIL import Image
 
-from datamodules.decoding.exif import Header, upright, upright_boxes
+from datamodules.decoding.exif import Header, exif_transpose, exif_transpose_boxes
 from datamodules.formats.voc import Voc
 from foundation.structures import InputError
 
@@ -124,13 +124,13 @@ def test_exif_keeps_image_and_boxes_together(tmp_path: Path, orientation: int, f
     exif = Image.Exif()
     exif[0x0112] = orientation
     header = Header(40, 24, orientation, 1, 8)
-    height, width = header.shown
+    height, width = header.upright_size
     (tmp_path / "JPEGImages").mkdir()
     for i in range(4):
         Image.fromarray(stored.numpy().astype("uint8")).save(
             tmp_path / "JPEGImages" / f"{i}.jpg", exif=exif, quality=95
         )
-        turned = upright_boxes(box, header)[0].tolist()
+        turned = exif_transpose_boxes(box, header)[0].tolist()
         ambiguous = (height, width) == (24, 40)
         if frame == "shown" or ambiguous:
             write_voc_annotation(tmp_path, str(i), [("a", *turned)], (width, height))
@@ -142,7 +142,7 @@ def test_exif_keeps_image_and_boxes_together(tmp_path: Path, orientation: int, f
     inside = image[0, y1:y2, x1:x2].float().mean()
     assert inside > 230
     assert image[0].float().sum() - image[0, y1:y2, x1:x2].float().sum() < 3000
-    assert torch.equal((upright(stored, orientation) > 0).nonzero().min(0).values, torch.tensor([y1, x1]))
+    assert torch.equal((exif_transpose(stored, orientation) > 0).nonzero().min(0).values, torch.tensor([y1, x1]))
 
 
 def test_bccd(real: Path) -> None:

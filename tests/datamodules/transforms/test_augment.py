@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from refusals import refused
 from torch import Generator
 
-from datamodules.decoding.resize import place
+from datamodules.decoding.resize import resize_geometry
 from datamodules.synthetic import Scenes
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import IGNORE, InputError, Spec
@@ -221,7 +221,7 @@ def test_sound_refusals(wrong: dict) -> None:
 @settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["crop", "inside", "stretch", "none"]))
 def test_boxes_come_back(height: int, width: int, resize: str) -> None:
-    placement = place(height, width, (64, 64), resize)
+    placement = resize_geometry(height, width, (64, 64), resize)
     box = torch.tensor([[width * 0.3, height * 0.3, width * 0.7, height * 0.7]])
     torch.testing.assert_close(placement.boxes_back(placement.boxes(box)), box, atol=1e-2, rtol=1e-3)
 

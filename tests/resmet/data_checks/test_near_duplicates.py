@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.decoding.audio import fit_length, read_sound
+from datamodules.decoding.audio import fit_length, read_audio
 from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, near_pairs, perceptual_hashes, residuals
 from resmet.data_checks.run.thumbnails import SIDE, digest, thumbnail
 
@@ -103,7 +103,7 @@ def test_steady_noises_are_no_twins() -> None:
 @pytest.mark.slow
 def test_no_take_of_a_digit_is_a_twin_of_another(real: Path) -> None:
     paths = sorted((real / "fsdd" / "recordings").glob("[0-3]_*.wav"))
-    thumbnails = np.stack([thumbnail(fit_length(read_sound(path, 8000), 5700)) for path in paths])
+    thumbnails = np.stack([thumbnail(fit_length(read_audio(path, 8000), 5700)) for path in paths])
     assert near_pairs(thumbnails, range(len(paths)), AUDIO) == []
 
 
