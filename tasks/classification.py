@@ -24,7 +24,7 @@ from foundation.targets.kinds import TARGETS
 from heads.linear import LinearHead
 from tasks.base import Task
 from tasks.optim.class_weights import class_weights as weigh
-from tasks.optim.mixup import Mixing
+from tasks.optim.mixup import Mixup
 
 THRESHOLDS = 101
 
@@ -67,7 +67,7 @@ class Classification(Task):
         require_range("task.label_smoothing", label_smoothing, 0, 1, below=True)
         require_range("task.threshold", threshold, 0, 1)
         self.label_smoothing, self.threshold = label_smoothing, threshold
-        self.mixing = Mixing(mixup, cutmix, spec.num_classes, TARGETS[spec.target])
+        self.mixup = Mixup(mixup, cutmix, spec.num_classes, TARGETS[spec.target])
         self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
         self.multilabel = spec.target == "labels"
         self.head = LinearHead(backbone.channels, spec.num_classes, dropout)
@@ -78,7 +78,7 @@ class Classification(Task):
         )
 
     def mix(self, batch: Batch) -> Batch:
-        return self.mixing(batch)
+        return self.mixup(batch)
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         logits, target = self.head(features), batch["target"]

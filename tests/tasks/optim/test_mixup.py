@@ -1,17 +1,18 @@
-"""Mixed items and weighed classes."""
+"""Mixed items, and class weights."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 from backbones.resnet import ResNet
 from datamodules.loading.collate import collate
-from foundation.structures import InputError, Spec
+from foundation.structures import Spec
 from foundation.targets.kinds import TARGETS
 from tasks.classification import Classification
 from tasks.optim.class_weights import class_weights
-from tasks.optim.mixup import Mixing
+from tasks.optim.mixup import Mixup
 from tasks.segmentation import Segmentation
 
 SHAPES = {1: (2, 300), 2: (3, 20, 30), 3: (1, 8, 10, 12)}
@@ -19,14 +20,14 @@ SHAPES = {1: (2, 300), 2: (3, 20, 30), 3: (1, 8, 10, 12)}
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 3]), st.floats(0.1, 4), st.booleans(), st.booleans())
-def test_the_target_is_shared_as_the_input_is(seed: int, ndim: int, alpha: float, cuts: bool, several: bool) -> None:
-    """Item i is all ones where i is odd, so its mean says how much of a neighbour it took."""
+def test_targets_are_mixed_as_inputs_are(seed: int, ndim: int, alpha: float, cuts: bool, several: bool) -> None:
+    """Item i is all ones where i is odd, so its mean is the fraction of it that was taken from or left of the item before."""
     torch.manual_seed(seed)
     x = torch.zeros(4, *SHAPES[ndim])
     x[1::2] = 1.0
     target = torch.tensor([[1, 0], [0, 1], [1, 0], [0, 1]]) if several else torch.tensor([0, 1, 0, 1])
-    mixing = Mixing(0.0 if cuts else alpha, alpha if cuts else 0.0, 2, TARGETS["labels" if several else "label"])
-    batch = mixing({"input": x, "target": target, "names": list("abcd")})
+    mixup = Mixup(0.0 if cuts else alpha, alpha if cuts else 0.0, 2, TARGETS["labels" if several else "label"])
+    batch = mixup({"input": x, "target": target, "names": list("abcd")})
     assert batch["input"].shape == x.shape
     assert torch.isfinite(batch["target"]).all()
     torch.testing.assert_close(batch["input"].flatten(1).mean(1), batch["target"][:, 1], atol=1e-4, rtol=1e-4)
@@ -36,16 +37,16 @@ def test_the_target_is_shared_as_the_input_is(seed: int, ndim: int, alpha: float
         assert set(batch["input"].unique().tolist()) <= {0.0, 1.0}
 
 
-def test_off_changes_nothing_and_the_seed_decides() -> None:
+def test_off_changes_nothing_and_mixing_follows_the_seed() -> None:
     batch = {"input": torch.rand(4, 3, 8, 8), "target": torch.tensor([0, 1, 2, 0])}
-    assert Mixing(0.0, 0.0, 3, TARGETS["label"])(batch) is batch
-    both = Mixing(1, 1, 3, TARGETS["label"])  # as a command line says it
-    said = []
+    assert Mixup(0.0, 0.0, 3, TARGETS["label"])(batch) is batch
+    both = Mixup(1, 1, 3, TARGETS["label"])
+    inputs = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        said.append(both(batch)["input"])
-    assert torch.equal(said[0], said[1])
-    assert not torch.equal(said[0], said[2])
+        inputs.append(both(batch)["input"])
+    assert torch.equal(inputs[0], inputs[1])
+    assert not torch.equal(inputs[0], inputs[2])
 
 
 @pytest.mark.parametrize("target", ["label", "labels"])
@@ -66,7 +67,7 @@ def test_a_mixed_batch_has_a_finite_loss(target: str) -> None:
         assert all(torch.isfinite(v) for v in task.losses(task.encode(mixed), mixed).values())
 
 
-def test_balanced_classes_weigh_the_same() -> None:
+def test_balanced_classes_contribute_equally() -> None:
     spec = Spec(2, 3, ("a", "b", "c"), counts=(10, 30, 0))
     weights = class_weights(spec, "balanced")
     assert weights is not None
@@ -95,14 +96,14 @@ def test_a_rare_class_of_pixels_weighs_more(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "code"),
     [
-        ({"mixup": -1.0}, r"task\.mixup must not be negative"),
-        ({"cutmix": float("nan")}, r"task\.cutmix must not be negative"),
-        ({"class_weights": "balanced"}, "this data does not count them"),
-        ({"class_weights": "some"}, "must be none or balanced"),
+        ({"mixup": -1.0}, "config.out_of_range"),
+        ({"cutmix": float("nan")}, "config.out_of_range"),
+        ({"class_weights": "balanced"}, "task.classes_not_counted"),
+        ({"class_weights": "some"}, "task.unknown_class_weights"),
     ],
 )
-def test_refusals(wrong: dict, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_wrong_arguments_are_refused(wrong: dict, code: str) -> None:
+    with refused(code):
         Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b")), **wrong)
