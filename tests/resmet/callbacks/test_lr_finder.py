@@ -1,21 +1,21 @@
-"""The sweep over learning rates."""
+"""The learning-rate range test."""
 
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch import seed_everything
+from small_runs import Kill, Killed, train_small
 
 from backbones.resnet import ResNet
 from datamodules.joint import JointDataModule
-from datamodules.synthetic import Digits, Scenes
+from datamodules.synthetic import Scenes
 from resmet.callbacks.lr_finder import STEPS, LRFinder, RangeTest
-from resmet.engine.fit import RunOptions, train
 from resmet.engine.trainer import TrainerConfig
 from tasks.classification import Classification
 from tasks.joint import Joint
@@ -32,15 +32,15 @@ def valley(fall: float, rise: float) -> RangeTest:
 
 
 @pytest.mark.parametrize("fall", [1e-4, 1e-3, 1e-2])
-def test_the_steepest_fall_is_found(fall: float) -> None:
+def test_the_suggestion_lies_in_the_steepest_fall(fall: float) -> None:
     found = valley(fall, fall * 100).suggestion()
     assert found is not None
-    assert fall / 2 < found < fall * 5  # the average lags behind
+    assert fall / 2 < found < fall * 5
 
 
 RATES = [float(rate) for rate in np.logspace(-6, 1, STEPS)]
 REAL = {
-    "cut and mixed pictures of clothes": (
+    "images of clothes with mixup and CutMix": (
         (3e-4, 2e-3),
         """
 2.43 2.39 2.40 2.37 2.38 2.41 2.40 2.45 2.39 2.31 2.41 2.36 2.22 2.51 2.34 2.40 2.45 2.34 2.49 2.44 2.42
@@ -63,11 +63,11 @@ REAL = {
         """,
     ),
 }
-"""Losses of sweeps by AdamW and by SGD whose first steps vary by more than the valley is steep, and the rates that are right."""
+"""Losses of tests with AdamW and with SGD that vary more at first than they fall later, and the learning rates that train well."""
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_what_varies_at_the_start_is_no_fall(name: str) -> None:
+def test_variation_at_the_start_is_no_fall(name: str) -> None:
     (least, most), text = REAL[name]
     losses = [float(word) for word in text.split()]
     found = RangeTest(RATES[: len(losses)], losses).suggestion()
@@ -78,7 +78,7 @@ def test_what_varies_at_the_start_is_no_fall(name: str) -> None:
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([1e-4, 1e-3, 1e-2]), st.floats(0.3, 2.0), st.floats(0.0, 0.1))
 def test_noise_does_not_move_the_valley(seed: int, fall: float, depth: float, noise: float) -> None:
-    """Whatever the batches, the rate is found within a factor, and never among those that teach nothing."""
+    """Whatever the batches, the suggestion is right within a factor, and never among learning rates that change nothing."""
     drawn = noise * np.random.default_rng(seed).standard_normal(STEPS)
     losses = [2 - depth / (1 + (fall / r) ** 2) + (r / fall / 100) ** 2 + e for r, e in zip(RATES, drawn, strict=True)]
     found = RangeTest(RATES, losses).suggestion()
@@ -86,7 +86,7 @@ def test_noise_does_not_move_the_valley(seed: int, fall: float, depth: float, no
     assert fall / 2 < found < fall * 10
 
 
-def test_noise_alone_has_as_a_rule_no_best_rate() -> None:
+def test_noise_alone_seldom_leads_to_a_suggestion() -> None:
     drawn = 2.3 + 0.1 * np.random.default_rng(0).standard_normal((100, STEPS))
     assert sum(RangeTest(RATES, losses).suggestion() is not None for losses in drawn.tolist()) <= 10
 
@@ -98,68 +98,49 @@ def test_a_later_valley_must_be_deeper() -> None:
     assert 5e-4 < found < 3e-3
 
 
-def test_a_loss_that_never_falls_has_no_best_rate() -> None:
+def test_a_loss_that_never_falls_leads_to_no_suggestion() -> None:
     rates = [1e-6 * 2**i for i in range(20)]
     assert RangeTest(rates, [1.0 + i for i in range(20)]).suggestion() is None
     assert RangeTest(rates[:2], [1.0, math.nan]).suggestion() is None
 
 
-def test_a_broken_loss_ends_the_sweep() -> None:
+def test_divergence_ends_the_test() -> None:
     assert RangeTest([1.0], [math.nan]).diverged()
     assert RangeTest([1.0] * 30, [1.0] * 10 + [90.0] * 20).diverged()
     assert not RangeTest([1.0] * 3, [2.0, 1.0, 1.5]).diverged()
 
 
-def run(folder: Path, recipe: Recipe, stop: bool = False, resume: bool = False) -> dict:
-    data = Digits(batch_size=16)
-    whole = data.read()
-    data.read = lambda: {split: items[:64] for split, items in whole.items()}  # type: ignore[method-assign]
-    data.prepare()
-    seed_everything(0, verbose=False)
-    task = Classification(ResNet(18, width=8, stem="small", in_channels=1), data.spec)
-    task.recipe = recipe
-    folder.mkdir(exist_ok=True)
-    begin = task.on_train_epoch_start
-
-    def die() -> None:
-        if stop and task.current_epoch == 1:
-            raise KeyError("killed")
-        begin()
-
-    task.on_train_epoch_start = die  # type: ignore[method-assign]
-
-    try:
-        train(task, data, RunOptions(folder, TrainerConfig(2, "cpu", precision="32-true"), resume=resume))
-    except KeyError:
-        assert stop
+def last(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 @pytest.mark.slow
-def test_the_rate_is_used_and_the_search_leaves_no_trace(tmp_path: Path) -> None:
-    """The same bits twice, and after a stop; and the same as when the found rate is given by hand."""
-    found = run(tmp_path / "found", Recipe(find_lr=True))
-    rate = max(base for scheduler in found["lr_schedulers"] for base in scheduler["base_lrs"])
-    assert 1e-5 < rate < 1
-    assert rate != Recipe().lr
-    assert (tmp_path / "found" / "pictures" / "rate.png").is_file()
-    run(tmp_path / "broken", Recipe(find_lr=True), stop=True)
+def test_the_suggestion_is_used_and_the_test_leaves_no_trace(tmp_path: Path) -> None:
+    """The same bits twice, after an interruption, and where the suggested learning rate is configured."""
+    train_one = partial(train_small, "classification", max_epochs=2)
+    first = last(train_one(tmp_path / "first", recipe=Recipe(find_lr=True)))
+    lr = max(base for scheduler in first["lr_schedulers"] for base in scheduler["base_lrs"])
+    assert 1e-5 < lr < 1
+    assert lr != Recipe().lr
+    assert (tmp_path / "first" / "pictures" / "rate.png").is_file()
+    with pytest.raises(Killed):
+        train_one(tmp_path / "broken", [Kill(epoch=1)], recipe=Recipe(find_lr=True))
     others = [
-        run(tmp_path / "again", Recipe(find_lr=True)),
-        run(tmp_path / "broken", Recipe(find_lr=True), resume=True),
-        run(tmp_path / "given", Recipe(partial(torch.optim.AdamW, lr=rate))),
+        train_one(tmp_path / "again", recipe=Recipe(find_lr=True)),
+        train_one(tmp_path / "broken", recipe=Recipe(find_lr=True), resume=True),
+        train_one(tmp_path / "given", recipe=Recipe(partial(torch.optim.AdamW, lr=lr))),
     ]
-    for other in others:
-        assert all(torch.equal(value, other["state_dict"][name]) for name, value in found["state_dict"].items())
+    for other in map(last, others):
+        assert all(torch.equal(value, other["state_dict"][name]) for name, value in first["state_dict"].items())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plan", [FreezeSchedule(), FreezeSchedule(frozen=1.0)])
-def test_joint_and_sleeping_tasks_can_be_swept(plan: FreezeSchedule, tmp_path: Path) -> None:
+@pytest.mark.parametrize("freeze", [FreezeSchedule(), FreezeSchedule(frozen=1.0)])
+def test_joint_and_frozen_tasks_can_be_tested(freeze: FreezeSchedule, tmp_path: Path) -> None:
     data = JointDataModule({"a": Scenes("labels", 12, 48), "b": Scenes("mask", 12, 48)})
     data.prepare()
     task = Joint(ResNet(18, width=8), data.spec, {"a": Classification, "b": Segmentation})
-    task.recipe = Recipe(freeze=plan, find_lr=True)
+    task.use_recipe(Recipe(freeze=freeze, find_lr=True))
     before = {name: value.clone() for name, value in task.state_dict().items()}
     trainer = TrainerConfig(2, "cpu", precision="32-true").build(tmp_path)
     LRFinder(data, tmp_path, 0).setup(trainer, task, "fit")

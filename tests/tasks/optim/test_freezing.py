@@ -1,4 +1,4 @@
-"""What sleeps stands still, and what it would have said is computed once."""
+"""Frozen stages do not change in any way, and their features are computed once."""
 
 from pathlib import Path
 
@@ -7,12 +7,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 from torch import nn
 
 from backbones.resnet import ResNet
 from backbones.timm_features import TimmFeatures
 from datamodules.loading.collate import collate
-from foundation.structures import InputError, Spec
+from foundation.structures import Spec
 from foundation.targets.kinds import TARGETS
 from heads.linear import LinearHead
 from heads.rcnn import RCNN
@@ -21,6 +22,7 @@ from resmet.assembly import build
 from tasks.classification import Classification
 from tasks.optim.feature_cache import FeatureCache
 from tasks.optim.freezing import FreezeSchedule, freeze
+from tasks.optim.recipe import Recipe
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -45,8 +47,8 @@ def test_every_parameter_lies_in_one_stage_in_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet", "convnext"])
-def test_waking_stages_reaches_the_deepest_features_first(name: str) -> None:
-    """With n stages awake, the gradient of the deepest features reaches those n and no other."""
+def test_stages_are_unfrozen_from_the_deepest_on(name: str) -> None:
+    """With n stages unfrozen, the gradient of the deepest features reaches those n and no other."""
     net = NETS[name]().train()
     for unfrozen_stages in range(len(net.stages) + 1):
         freeze(net, unfrozen_stages)
@@ -60,18 +62,20 @@ def test_waking_stages_reaches_the_deepest_features_first(name: str) -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 6), st.integers(1, 40))
-def test_a_plan_wakes_and_never_puts_back(frozen: float, waking: float, stages: int, epochs: int) -> None:
-    schedule = FreezeSchedule(frozen, min(waking, 1 - frozen))
+def test_a_schedule_unfreezes_and_never_freezes_again(
+    frozen: float, unfreezing: float, stages: int, epochs: int
+) -> None:
+    schedule = FreezeSchedule(frozen, min(unfreezing, 1 - frozen))
     unfrozen_stages = [schedule.unfrozen_stages(stages, epoch, epochs) for epoch in range(epochs)]
     assert unfrozen_stages == sorted(unfrozen_stages)
     assert set(unfrozen_stages) <= set(range(stages + 1))
     for depth in range(stages):
-        wakes = schedule.unfreeze_epoch(depth, stages, epochs)
-        assert all((n >= stages - depth) == (epoch >= wakes) for epoch, n in enumerate(unfrozen_stages))
+        first = schedule.unfreeze_epoch(depth, stages, epochs)
+        assert all((n >= stages - depth) == (epoch >= first) for epoch, n in enumerate(unfrozen_stages))
     assert schedule.cached_epochs(stages, epochs) == unfrozen_stages.count(0)
 
 
-COURSES = {
+UNFROZEN = {
     "scratch": [5, 5, 5, 5, 5, 5, 5, 5],
     "finetune": [5, 5, 5, 5, 5, 5, 5, 5],
     "probe": [0, 0, 0, 0, 0, 0, 0, 0],
@@ -80,47 +84,47 @@ COURSES = {
 }
 
 
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", UNFROZEN)
 def test_the_recipes_do_what_they_are_named_for(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"recipe={name}"])
     schedule = build(cfg.recipe).freeze
-    assert [schedule.unfrozen_stages(5, epoch, 8) for epoch in range(8)] == COURSES[name]
+    assert [schedule.unfrozen_stages(5, epoch, 8) for epoch in range(8)] == UNFROZEN[name]
     assert (cfg.recipe.layer_decay < 1) == (name in ("finetune", "lp_ft", "gradual"))
 
 
-def test_what_may_change_is_not_kept() -> None:
+def test_features_are_cached_while_the_whole_backbone_is_frozen() -> None:
     assert FreezeSchedule(frozen=0.5).cached_epochs(5, 8) == 4
     assert FreezeSchedule(frozen=0.5, cache_features=False).cached_epochs(5, 8) == 0
 
 
 @pytest.mark.parametrize("wrong", [{"frozen": 1.5}, {"unfreezing": -0.1}, {"frozen": 0.7, "unfreezing": 0.7}])
-def test_refusals(wrong: dict) -> None:
-    with pytest.raises(InputError, match=r"recipe\.freeze"):
+def test_fractions_out_of_range_are_refused(wrong: dict) -> None:
+    with refused("config.out_of_range"):
         FreezeSchedule(**wrong)
 
 
 class Dropping(ResNet):
-    """A ResNet that also drops, as some backbones do."""
+    """A ResNet with dropout, as some backbones have."""
 
     def __init__(self) -> None:
         super().__init__(18, width=8)
         self.layer2.append(nn.Dropout(0.5))
 
 
-def test_what_sleeps_stands_still_and_train_does_not_wake_it() -> None:
+def test_a_frozen_stage_does_not_change_and_train_does_not_unfreeze_it() -> None:
     torch.manual_seed(0)
     task = Classification(Dropping(), Spec(2, 3, ("a", "b"), mean=(128.0,) * 3, std=(64.0,) * 3))
-    task.recipe = task.recipe.__class__(freeze=FreezeSchedule(frozen=0.5))
+    task.use_recipe(Recipe(freeze=FreezeSchedule(frozen=0.5)))
     task.freeze_stages(0, 4)
     before = {name: value.clone() for name, value in task.backbone.state_dict().items()}
     optimizer = torch.optim.AdamW(task.parameters(), weight_decay=0.5)
     task.train()
     batch = {"input": torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8), "target": torch.tensor([0, 1, 0, 1])}
-    said = task.encode(batch)[32]
+    features = task.encode(batch)[32]
     task.losses(task.encode(batch), batch)["cross_entropy"].backward()
     optimizer.step()
-    assert torch.equal(said, task.encode(batch)[32])
+    assert torch.equal(features, task.encode(batch)[32])
     assert all(torch.equal(value, before[name]) for name, value in task.backbone.state_dict().items())
     task.freeze_stages(2, 4)
     assert all(module.training for module in task.modules() if not list(module.parameters(recurse=False)))
@@ -135,14 +139,14 @@ def a_batch(count: int = 4, side: int = 64) -> dict:
     return collate([(image, 0, f"item{i}") for i, image in enumerate(images)], TARGETS["label"])
 
 
-def test_kept_features_are_what_the_head_would_have_had() -> None:
+def test_cached_features_are_those_that_the_head_would_have_had() -> None:
     task = Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b"))).eval()
     batch = a_batch()
     with torch.inference_mode():
         plain = task(batch)
         task.feature_cache = FeatureCache(10**6)
         first, second = task(batch), task(batch)
-        task.backbone = None  # what is kept needs no backbone
+        task.backbone = None  # cached features need no backbone
         third = task(batch)
     for answers in (first, second, third):
         assert all(torch.equal(a["probabilities"], b["probabilities"]) for a, b in zip(plain, answers, strict=True))
@@ -166,15 +170,15 @@ def test_a_head_takes_what_it_needs(head: type[nn.Module]) -> None:
     assert torch.equal(whole, part)
 
 
-def test_keeping_ends_with_the_budget_and_knows_the_padding() -> None:
+def test_the_cache_ends_with_its_budget_and_knows_the_padding() -> None:
     batch, features = a_batch(), {32: torch.randn(4, 64, 2, 2)}
-    kept = FeatureCache(2 * 64 * 4 * 4)
-    kept.add(batch, features)
-    assert len(kept.items) == 2
-    assert kept.get(batch) is None
-    kept = FeatureCache(10**6)
-    kept.add(batch, features)
-    found = kept.get(batch)
+    cache = FeatureCache(2 * 64 * 4 * 4)
+    cache.add(batch, features)
+    assert len(cache.items) == 2
+    assert cache.get(batch) is None
+    cache = FeatureCache(10**6)
+    cache.add(batch, features)
+    found = cache.get(batch)
     assert found is not None
     assert torch.equal(found[32], features[32])
-    assert kept.get(a_batch(side=96)) is None
+    assert cache.get(a_batch(side=96)) is None

@@ -1,12 +1,13 @@
-"""Optimizer groups and schedule."""
+"""Parameter groups, schedule and learning rates."""
 
 from functools import partial
 
 import pytest
 import torch
+from refusals import refused
 
 from backbones.resnet import ResNet
-from foundation.structures import InputError, Spec
+from foundation.structures import Spec
 from tasks.classification import Classification
 from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
@@ -17,7 +18,7 @@ def task() -> Classification:
     return Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b")))
 
 
-def test_norms_and_biases_do_not_decay_and_nothing_is_lost() -> None:
+def test_norms_and_biases_do_not_decay_and_every_parameter_is_in_one_group() -> None:
     net = task()
     optimizer = Recipe(partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1))(net, 10, 1)["optimizer"]
     found = [p for group in optimizer.param_groups for p in group["params"]]
@@ -26,21 +27,23 @@ def test_norms_and_biases_do_not_decay_and_nothing_is_lost() -> None:
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
 
 
-def test_the_rate_falls_towards_the_stem() -> None:
+def test_the_learning_rate_falls_towards_the_stem() -> None:
     optimizer = Recipe(partial(torch.optim.SGD, lr=0.8), layer_decay=0.5)(task(), 10, 1)["optimizer"]
     rates = {group["name"].split(",")[0]: group["initial_lr"] for group in optimizer.param_groups}
     assert rates == {"stem": 0.025, "layer1": 0.05, "layer2": 0.1, "layer3": 0.2, "layer4": 0.4, "head": 0.8}
 
 
 @pytest.mark.parametrize(
-    "plan", [FreezeSchedule(), FreezeSchedule(frozen=1.0), FreezeSchedule(frozen=0.5), FreezeSchedule(unfreezing=0.5)]
+    "freeze", [FreezeSchedule(), FreezeSchedule(frozen=1.0), FreezeSchedule(frozen=0.5), FreezeSchedule(unfreezing=0.5)]
 )
-def test_sleeping_stages_keep_their_place_in_the_optimizer(plan: FreezeSchedule) -> None:
-    counts = [len(Recipe(freeze=p)(task(), 10, 4)["optimizer"].param_groups) for p in (FreezeSchedule(), plan)]
+def test_frozen_stages_keep_their_place_in_the_optimizer(freeze: FreezeSchedule) -> None:
+    counts = [
+        len(Recipe(freeze=schedule)(task(), 10, 4)["optimizer"].param_groups) for schedule in (FreezeSchedule(), freeze)
+    ]
     assert counts[0] == counts[1]
 
 
-def test_the_rate_climbs_then_falls() -> None:
+def test_the_factor_climbs_then_falls() -> None:
     rates = [lr_factor(step, 100, 10, 0.01) for step in range(101)]
     assert rates[0] < 0.1
     assert max(rates) == rates[10] == pytest.approx(1.0)
@@ -48,7 +51,7 @@ def test_the_rate_climbs_then_falls() -> None:
     assert rates[100] == pytest.approx(0.01)
 
 
-def test_what_wakes_late_climbs_to_the_others() -> None:
+def test_what_is_unfrozen_late_climbs_to_the_others() -> None:
     early, late = ([lr_factor(step, 100, 10, 0.01, start) for step in range(100)] for start in (0, 50))
     assert late[:50] == [0.0] * 50
     assert all(a <= b for a, b in zip(late, early, strict=True))
@@ -71,9 +74,11 @@ def test_what_wakes_late_climbs_to_the_others() -> None:
         {"base_batch_size": 0},
     ],
 )
-def test_refusals(wrong: dict) -> None:
-    with pytest.raises(InputError, match=f"recipe.{next(iter(wrong))}"):
+def test_arguments_out_of_range_are_refused(wrong: dict) -> None:
+    key = next(iter(wrong))
+    with refused("recipe.unknown_lr_scaling" if key == "lr_scaling" else "config.out_of_range") as refusal:
         Recipe(**wrong)
+    assert f"recipe.{key}" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -87,20 +92,20 @@ def test_refusals(wrong: dict) -> None:
         (torch.optim.SGD, "none", 1, 1),
     ],
 )
-def test_rates_grow_with_the_items_a_step(
+def test_learning_rates_grow_with_the_items_per_step(
     optimizer: type, scaling: str, base: int | None, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here 32 items a step of data whose batches have 8: two processes that accumulate two batches, say."""
+    """32 items per step of data whose batches have 8: two processes that accumulate two batches, say."""
     recipe = Recipe(partial(optimizer, lr=0.1), lr_scaling=scaling, base_batch_size=base)  # type: ignore[arg-type]
-    said: list[str] = []
-    monkeypatch.setattr("tasks.optim.recipe.log_once", said.append)
+    notes: list[str] = []
+    monkeypatch.setattr("tasks.optim.recipe.log_once", notes.append)
     groups = recipe(task(), 10, 1, batch_size=32, requested=8)["optimizer"].param_groups
     assert all(group["initial_lr"] == pytest.approx(0.1 * factor) for group in groups)
     wanted = f"note: learning rate 0.1 x {factor:.4g}, for 32 items per step instead of {base or 8}"
-    assert said == ([wanted] if factor != 1 else [])
+    assert notes == ([wanted] if factor != 1 else [])
 
 
-def test_a_rate_that_was_found_belongs_to_the_batch_it_was_found_with() -> None:
+def test_a_found_learning_rate_belongs_to_the_batch_it_was_found_with() -> None:
     found = Recipe(partial(torch.optim.SGD, lr=0.1)).with_lr(0.3, batch_size=16)
     assert found(task(), 10, 1, batch_size=16, requested=8)["optimizer"].param_groups[0]["initial_lr"] == 0.3
     assert found(task(), 10, 1, batch_size=32, requested=8)["optimizer"].param_groups[0]["initial_lr"] == 0.6
