@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drills.disks import cut_checkpoint
-from tests.drills.runner import differences, kill_at_random, whole
+from tests.drills.disks import truncated_checkpoint
+from tests.drills.runner import differences, kill_at_random, run_uninterrupted
 
 pytestmark = pytest.mark.slow
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     place = tmp_path / "audio"
     place.mkdir()
-    span = whole("audio", place / "whole")
+    span = run_uninterrupted("audio", place / "uninterrupted")
     kill_at_random("audio", place / "killed", 2, span, random.Random(0))
-    assert differences(place / "whole", place / "killed") == []
-    outcome = cut_checkpoint("audio", place / "whole", place)
+    assert differences(place / "uninterrupted", place / "killed") == []
+    outcome = truncated_checkpoint("audio", place / "uninterrupted", place)
     assert outcome.equal == outcome.runs

@@ -1,4 +1,4 @@
-"""Worker processes and ranks that are killed, and machines that are cut off."""
+"""Loader workers and ranks that are killed, and machines that are cut off."""
 
 import os
 import signal
@@ -12,58 +12,69 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.drills.runner import ROOT, SHARED, WORDS, Outcome, differences, end, log_of, start, stop, wait_until
-from tests.drills.runner import whole as run_whole
+from tests.drills.runner import (
+    OVERRIDES,
+    ROOT,
+    SHARED,
+    Outcome,
+    differences,
+    finish,
+    log_of,
+    run_uninterrupted,
+    start,
+    stop,
+    wait_until,
+)
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
-CUT, PATIENCE = 40, 20
-"""Seconds for which the cable is out, and after which the processes take each other to be gone."""
+DOWN_SECONDS, TIMEOUT_SECONDS = 40, 20
+"""Seconds for which the link is down, and after which a collective times out."""
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process started."""
+    """Returns the child processes of a process."""
     found = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True).stdout
     return [int(word) for word in found.split()]
 
 
 def worker_killed(place: Path) -> Outcome:
-    """A process that loads data is killed; another takes its place."""
+    """A loader worker is killed; the run resumes from its last checkpoint."""
     for split, count in (("train", 40), ("val", 8)):
         for i in range(count):
-            path = place / "drawn" / split / ("dark", "light")[i % 2] / f"{i}.png"
+            path = place / "images" / split / ("dark", "light")[i % 2] / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (32, 32), (60 + 120 * (i % 2) + i,) * 3).save(path)
-    run_whole("pictures", place / "loaded")
+    run_uninterrupted("image folder", place / "loaded")
     folder = place / "worker"
-    process = start("pictures", folder)
+    process = start("image folder", folder)
     wait_until(process, folder, "epoch 2/")
     for pid in children(process.pid)[:1]:
         os.kill(pid, signal.SIGKILL)
     code = process.wait()
-    said = "new ones go on with that batch" in log_of(folder).read_text()
-    equal = code == 0 and said and not differences(place / "loaded", folder)
-    return Outcome("a data worker killed", "pictures in a folder", 1, int(equal), 1, "nothing")
+    retried = "DataLoader worker" in log_of(folder).read_text()
+    equal = code == 0 and retried and not differences(place / "loaded", folder)
+    return Outcome("a loader worker killed", "image folder", 1, int(equal), 1, "time since the last checkpoint")
 
 
-def signalled(kind: str, whole: Path, place: Path) -> Outcome:
-    """SIGTERM, SIGINT, and started again each time."""
+def signalled(kind: str, uninterrupted: Path, place: Path) -> Outcome:
+    """The run is stopped by SIGTERM and SIGINT, and resumed each time."""
     folder, codes = place / "signalled", []
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         process = start(kind, folder)
         wait_until(process, folder, "epoch ")
         codes.append(stop(process, signum))
-    end(kind, folder)
-    equal = codes == [143, 130, 143] and not differences(whole, folder)
+    finish(kind, folder)
+    equal = codes == [143, 130, 143] and not differences(uninterrupted, folder)
     return Outcome("SIGTERM and SIGINT", kind, 3, int(equal), 1, "nothing")
 
 
 def group(kind: str, folder: Path, *agent: str) -> list[str]:
-    """torchrun's command line for two processes of a task."""
+    """Returns torchrun's command line for two ranks of a task."""
     task = [
         str(ROOT / "train.py"),
         *SHARED,
-        *WORDS[kind],
+        *OVERRIDES[kind],
         "trainer=ddp",
         "trainer.accelerator=cpu",
         "checkpoint_every=0.3s",
@@ -79,9 +90,9 @@ def launch(words: list[str], folder: Path, name: str = "", **environment: str) -
 
 
 def rank_killed(kind: str, place: Path) -> Outcome:
-    """One of two processes under torchrun is killed; all are started anew and go on."""
+    """One of two ranks under torchrun is killed; torchrun restarts both, and they resume."""
     one = ("--standalone", "--nproc_per_node=2", "--max_restarts=2")
-    first, second = place / "together", place / "bereft"
+    first, second = place / "both", place / "one-killed"
     if launch(group(kind, first, *one), first).wait():
         raise RuntimeError(log_of(first).read_text()[-2000:])
     agent = launch(group(kind, second, *one), second)
@@ -94,26 +105,11 @@ def rank_killed(kind: str, place: Path) -> Outcome:
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[str, str]]:
-    """Two network namespaces joined by a cable; needs the right to make them."""
+    """Makes two network namespaces joined by a link; needs the permission to."""
     hosts = ("resmet-a", "resmet-b")
     made = [["ip", "netns", "add", host] for host in hosts]
-    made.append(
-        [
-            "ip",
-            "link",
-            "add",
-            "cable-a",
-            "netns",
-            hosts[0],
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "cable-b",
-            "netns",
-            hosts[1],
-        ]
-    )
+    link = "link add cable-a netns resmet-a type veth peer name cable-b netns resmet-b"
+    made.append(["ip", *link.split()])
     for number, host in enumerate(hosts, 1):
         inside = ["ip", "-n", host]
         made.append([*inside, "addr", "add", f"192.168.77.{number}/24", "dev", f"cable-{host[-1]}"])
@@ -128,25 +124,30 @@ def two_hosts() -> Iterator[tuple[str, str]]:
 
 
 def host_cut_off(kind: str, place: Path) -> Outcome:
-    """Two machines train together; the cable is pulled for some seconds, the agents are started again, the run goes on."""
-    first, second = place / "wired", place / "unplugged"
+    """Two machines train together; the link is down for some seconds, the agents are started again, and the run resumes."""
+    first, second = place / "connected", place / "disconnected"
     with two_hosts() as hosts:
-        across(kind, first, hosts, "whole", None)
+        across(kind, first, hosts, "uninterrupted", None)
         across(kind, second, hosts, "broken", "cable-b")
     equal = not differences(first, second)
     return Outcome(
-        "one of two machines cut off and brought back", kind, 1, int(equal), 1, "time since the last checkpoint"
+        f"one of two machines cut off for {DOWN_SECONDS} s, then reconnected",
+        kind,
+        1,
+        int(equal),
+        1,
+        "time since the last checkpoint",
     )
 
 
 def across(kind: str, folder: Path, hosts: tuple[str, str], name: str, cable: str | None) -> None:
-    """A run over both hosts; where `cable` is named it is pulled after an epoch, and plugged in again."""
+    """Does a run on both hosts; a `cable` that is given is set down after an epoch, and up again."""
     agents = start_agents(kind, folder, hosts, f"{name}-0")
     if cable:
         wait_until(agents[0], folder.with_name(f"{folder.name}0"), "epoch 1/")
-        plug(hosts[1], cable, "down")
-        time.sleep(CUT)
-        plug(hosts[1], cable, "up")
+        set_link(hosts[1], cable, "down")
+        time.sleep(DOWN_SECONDS)
+        set_link(hosts[1], cable, "up")
     for attempt in range(1, 6):
         if not any(watch(agents)):
             return
@@ -155,7 +156,7 @@ def across(kind: str, folder: Path, hosts: tuple[str, str], name: str, cable: st
 
 
 def watch(agents: list[subprocess.Popen]) -> list[int]:
-    """The agents' exit codes; as whoever watches over machines would, end them all when one has failed."""
+    """Returns the agents' exit codes; terminates all of them when one has failed, as a cluster's scheduler does."""
     while any(agent.poll() is None for agent in agents):
         if any(agent.poll() for agent in agents):
             for agent in agents:
@@ -164,7 +165,7 @@ def watch(agents: list[subprocess.Popen]) -> list[int]:
     return [agent.wait() for agent in agents]
 
 
-def plug(host: str, cable: str, state: str) -> None:
+def set_link(host: str, cable: str, state: str) -> None:
     subprocess.run(["ip", "-n", host, "link", "set", cable, state], check=True)
 
 
@@ -188,7 +189,7 @@ def start_agents(kind: str, folder: Path, hosts: tuple[str, str], name: str) -> 
                 folder,
                 str(number),
                 GLOO_SOCKET_IFNAME=f"cable-{host[-1]}",
-                RESMET_WAIT=str(PATIENCE),
+                RESMET_WAIT=str(TIMEOUT_SECONDS),
                 HOSTNAME=socket.gethostname(),
             )
         )

@@ -1,4 +1,4 @@
-"""Runs of the real command that drills break, and what compares them with the run that nothing broke."""
+"""Runs of the real command that drills break, and their comparison with an uninterrupted run."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SHARED = (
     "recipe.ema=0.9",
     "trainer.accumulate_grad_batches=2",
 )
-WORDS = {
+OVERRIDES = {
     "classification": ("data.batch_size=16", "trainer.max_epochs=6", "recipe=gradual"),
     "detection": ("task=detection", "data.count=40", "data.size=64", "data.batch_size=4", "trainer.max_epochs=5"),
     "segmentation": ("task=segmentation", "data.count=60", "data.size=64", "data.batch_size=4", "trainer.max_epochs=6"),
@@ -33,28 +33,28 @@ WORDS = {
         "trainer.limit_test_batches=12",
     ),
 }
-"""A run of some seconds for every task: averaged, accumulated, changed at random, one of them gradually woken."""
+"""Overrides for a run of some seconds of every task: with EMA, accumulation and augmentation, one with gradual unfreezing."""
 
-WORKED = {
-    "pictures": (
-        *("data=image_folder", "data.root=drawn", "data.size=32", "data.cache=false", "data.num_workers=2"),
+WITH_WORKERS = {
+    "image folder": (
+        *("data=image_folder", "data.root=images", "data.size=32", "data.cache=false", "data.num_workers=2"),
         *("data.batch_size=4", "trainer.max_epochs=12"),
     )
 }
-"""A run whose items are loaded by processes, from files in ``drawn`` beside its folder."""
+"""Overrides for a run with loader workers, which read the files in ``images`` beside its folder."""
 
 
 @dataclass
 class Outcome:
-    """What a drill came to.
+    """The result of a drill.
 
     Attributes:
         drill: What was broken.
-        task: In which task's run.
+        task: The task whose run was broken.
         times: How often.
-        equal: How many of the runs ended with the very weights and figures of the one that nothing broke.
-        runs: How many runs there were.
-        lost: What was lost, in words.
+        equal: How many runs ended with exactly the weights and metrics of the uninterrupted one.
+        runs: Number of runs.
+        lost: What a run loses.
     """
 
     drill: str
@@ -69,17 +69,17 @@ class Outcome:
 
 
 def log_of(folder: Path) -> Path:
-    """Where the words of a run go: beside the folder that it is in, which may be a disk that breaks."""
+    """Returns the log of a run's output: beside the parent of its folder, which may be a disk that breaks."""
     return folder.parent.with_name(f"{folder.parent.name}-{folder.name}.log")
 
 
 def start(kind: str, folder: Path, *more: str, **environment: str) -> subprocess.Popen:
-    """The command of a task in `folder`, begun or gone on with; its words go to `log_of` it."""
-    words = [
+    """Starts or resumes the run of a task in `folder`; its output goes to `log_of` the folder."""
+    command = [
         sys.executable,
         str(ROOT / "train.py"),
         *SHARED,
-        *(WORDS | WORKED)[kind],
+        *(OVERRIDES | WITH_WORKERS)[kind],
         f"run_dir={folder}",
         "resume=auto",
         *more,
@@ -87,7 +87,7 @@ def start(kind: str, folder: Path, *more: str, **environment: str) -> subprocess
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_SHARED")}
     with log_of(folder).open("a") as log:
         return subprocess.Popen(
-            words,
+            command,
             env=clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
             stdout=log,
             stderr=log,
@@ -95,8 +95,8 @@ def start(kind: str, folder: Path, *more: str, **environment: str) -> subprocess
         )
 
 
-def whole(kind: str, folder: Path) -> float:
-    """The run that nothing breaks; returns the seconds of its training."""
+def run_uninterrupted(kind: str, folder: Path) -> float:
+    """Does an uninterrupted run, and returns the seconds of its training."""
     process = start(kind, folder, "checkpoint_every=1h")
     wait_until(process, folder, "epoch 1/")
     began = time.monotonic()
@@ -105,40 +105,40 @@ def whole(kind: str, folder: Path) -> float:
     return time.monotonic() - began
 
 
-def wait_until(process: subprocess.Popen, folder: Path, said: str, limit: float = 300.0) -> None:
-    """Until the run says something new that holds `said`, or ends."""
+def wait_until(process: subprocess.Popen, folder: Path, text: str, limit: float = 300.0) -> None:
+    """Waits until the run logs `text`, or ends."""
     log = log_of(folder)
     size = log.stat().st_size if log.is_file() else 0
     until = time.monotonic() + limit
     while process.poll() is None and time.monotonic() < until:
         with log.open() as file:
             file.seek(size)
-            if said in file.read():
+            if text in file.read():
                 return
         time.sleep(0.05)
 
 
-def kill_at_random(kind: str, folder: Path, times: int, span: float, dice: random.Random) -> int:
-    """Start the run, kill it at a random moment, start it again, at most `times` times; then let it end.
+def kill_at_random(kind: str, folder: Path, times: int, span: float, rng: random.Random) -> int:
+    """Starts the run and kills it at a random moment, at most `times` times, then resumes it to its end.
 
-    A run of `span` seconds goes on a little each time, so the moments are spread over all of it. Returns how often it was killed.
+    A run of `span` seconds progresses each time, so the moments are spread over all of it. Returns how often it was killed.
     """
-    struck = 0
+    killed = 0
     for _ in range(times):
         process = start(kind, folder, "checkpoint_every=0.3s")
         wait_until(process, folder, "run: ")
-        time.sleep(dice.uniform(0, 2 * span / times))
+        time.sleep(rng.uniform(0, 2 * span / times))
         if process.poll() is not None:
-            break  # it was faster than the dice
+            break  # it ended before the moment
         process.kill()
         process.wait()
-        struck += 1
-    end(kind, folder)
-    return struck
+        killed += 1
+    finish(kind, folder)
+    return killed
 
 
-def end(kind: str, folder: Path, *more: str) -> None:
-    """Go on until the run is finished."""
+def finish(kind: str, folder: Path, *more: str) -> None:
+    """Resumes the run until it is finished."""
     process = start(kind, folder, *more)
     if process.wait() != 0:
         raise RuntimeError(log_of(folder).read_text()[-2000:])
@@ -150,12 +150,12 @@ def stop(process: subprocess.Popen, signum: int = signal.SIGTERM) -> int:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """What two finished runs do not have in common, of weights, optimizer, average and figures."""
+    """Returns the names of the weights, optimizer states, EMA weights and metrics in which two finished runs differ."""
     found: list[str] = []
     one, two = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (first, second))
     found += [name for name in ("global_step", "optimizer_states", "lr_schedulers") if str(one[name]) != str(two[name])]
-    weights = one["state_dict"] | {f"average {n}": v for n, v in one["callbacks"]["Average"]["average"].items()}
-    others = two["state_dict"] | {f"average {n}": v for n, v in two["callbacks"]["Average"]["average"].items()}
+    weights = one["state_dict"] | {f"EMA {n}": v for n, v in one["callbacks"]["WeightAveraging"]["average"].items()}
+    others = two["state_dict"] | {f"EMA {n}": v for n, v in two["callbacks"]["WeightAveraging"]["average"].items()}
     found += [name for name, value in weights.items() if not torch.equal(value, others[name])]
     if (first / "metrics.csv").read_text() != (second / "metrics.csv").read_text():
         found.append("metrics.csv")
