@@ -208,34 +208,6 @@ def value_range(path: Path) -> tuple[float, float] | None:
     return None if array.dtype == np.uint8 or not finite.size else (float(finite.min()), float(finite.max()))
 
 
-def read_mask(path: Path, colors: bool = False) -> Tensor:
-    """Returns a mask's raw values as int32 (H, W).
-
-    Grayscale values and palette indices are returned as they are; RGB with equal channels counts as grayscale.
-
-    Args:
-        path: The file.
-        colors: Whether a value is a pixel's color, ``red * 65536 + green * 256 + blue``.
-
-    Raises:
-        InputError: If the file can't be read, or is a color image and `colors` is False.
-    """
-    with coded_errors(path), Image.open(path, formats=FORMATS) as image:
-        upright = ImageOps.exif_transpose(image)
-        array = np.asarray(upright.convert("RGB") if colors else upright)
-    if colors:
-        return torch.from_numpy(array.astype(np.int32) @ np.array([65536, 256, 1], np.int32))
-    if array.ndim == 3:
-        visible = array[..., :3] if array.shape[2] >= 3 else array[..., :1]
-        if (visible != visible[..., :1]).any():
-            raise InputError(
-                "data.color_mask",
-                f"{path} is a color image: map its colors to classes, data.values='{{0-0-0: background, 255-0-0: road}}'",
-            )
-        array = visible[..., 0]
-    return torch.from_numpy(array.astype(np.int32))
-
-
 def read_header(path: Path) -> Header:
     """Returns size, orientation, channels and depth without decoding.
 

@@ -14,7 +14,8 @@ from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.exif import exif_transpose
-from datamodules.decoding.image import SUFFIXES, read_header, read_mask
+from datamodules.decoding.image import SUFFIXES, read_header
+from datamodules.decoding.mask import read_mask
 from datamodules.decoding.resize import resize_image
 from datamodules.splits.splits import Item, Splits, split_folders
 from datamodules.transforms.augment import Augment

@@ -70,24 +70,26 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
     data.prepare()
     if data.spec.target not in TARGETS:
         raise InputError(
-            "shards.joint_data",
-            "joint data is not packed as one: pack each part by itself, and name the packed parts in data=joint",
+            "shards.joint_data", "joint data can't be packed: pack each part, and use the packed parts in data=joint"
         )
     try:
         with atomic_folder(folder) as part:
-            splits = {
-                split: write_split(
-                    encoded(items, seed, image_format == "png"), len(items), part / split, shard_mb * 1e6
-                )
-                for split, items in data.datasets.items()
-            }
-            manifest = Manifest(replace(data.spec, parts={}), splits, [*data.notes, *data.skipped[:50]])
-            (part / FILE).write_text(manifest.to_json())
+            return write_splits(data, part, shard_mb * 1e6, seed, image_format == "png")
     except OSError as error:
         raise InputError(
             "shards.output_unwritable",
             f"out={folder} can't be written ({error.strerror or error}): nothing was left there",
         ) from error
+
+
+def write_splits(data: DataModule, folder: Path, limit: float, seed: int, png: bool) -> Manifest:
+    """Writes the shards of all splits and the manifest."""
+    splits = {
+        split: write_split(encoded(items, seed, png), len(items), folder / split, limit)
+        for split, items in data.datasets.items()
+    }
+    manifest = Manifest(replace(data.spec, parts={}), splits, [*data.notes, *data.skipped[:50]])
+    (folder / FILE).write_text(manifest.to_json())
     return manifest
 
 

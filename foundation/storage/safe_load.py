@@ -1,4 +1,4 @@
-"""Files that somebody else may have written: read as plain values, within limits, and said without harm."""
+"""Reads files that may come from anyone: plain values and tensors only, within limits. Also makes their text safe to print."""
 
 from __future__ import annotations
 
@@ -8,60 +8,62 @@ from typing import Any
 
 from foundation.structures import InputError, first_line
 
-DEEPEST_YAML = 64
-"""Levels of a YAML file within each other; the parser takes ever longer for each, and minutes for a few thousand."""
+MAX_YAML_DEPTH = 64
+"""Levels of nesting in a YAML file; PyYAML's time grows with each, and reaches minutes for a few thousand."""
 
 LARGEST_YAML = 8 << 20
-"""Bytes of a YAML file above which it is not read; 10,000 class names take less than one of them."""
+"""Bytes of a YAML file above which it is refused; 10,000 class names take less than one megabyte."""
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values in a YAML file. Anchors are refused: a few lines of them stand for more than any memory holds.
+    """Returns the plain values in a YAML file. Anchors are refused: a few lines of them can expand to more than any memory holds.
 
     Raises:
         InputError: If it can't be read, is too large, or holds anything but plain values.
     """
-    import yaml  # the doctor's remembered answer needs the standard library alone
+    import yaml  # slow to import, and not needed for JSON
 
     try:
         if path.stat().st_size > LARGEST_YAML:
-            raise InputError(f"{path} can't be read as YAML (more than {LARGEST_YAML >> 20} MB): mend it")
+            raise ValueError(f"it is larger than {LARGEST_YAML >> 20} MB")
         text = path.read_text()
         depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent):
-                raise InputError(f"{path} can't be read as YAML (it repeats a part by *name): write the part out")
-            if depth > DEEPEST_YAML:
-                raise InputError(f"{path} can't be read as YAML (it is nested without end): mend it")
+                raise ValueError("it repeats a part by an alias, *name: write the part out")
+            if depth > MAX_YAML_DEPTH:
+                raise ValueError(f"it is nested more than {MAX_YAML_DEPTH} levels deep")
         return yaml.safe_load(text)
-    except InputError:
-        raise
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"{path} can't be read as YAML ({first_line(error)}): mend it") from error
+        raise InputError(
+            "data.unreadable_yaml", f"{path} can't be read as YAML ({first_line(error)}): correct it"
+        ) from error
 
 
 def read_json(path: Path) -> Any:
-    """The plain values in a JSON file.
+    """Returns the plain values in a JSON file.
 
     Raises:
-        InputError: If it can't be read, is nested too deep, or has a number that nothing holds.
+        InputError: If it can't be read, is nested too deeply, or has a number with too many digits.
     """
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} can't be read as JSON ({first_line(error)}): mend it") from error
+        raise InputError(
+            "data.unreadable_json", f"{path} can't be read as JSON ({first_line(error)}): correct it"
+        ) from error
 
 
 def safe_load(path: Path, mapped: bool = False) -> Any:
-    """The plain values and tensors in a file that torch or safetensors wrote; nothing in it is run.
+    """Returns the plain values and tensors in a file of torch or safetensors. No code in it is run.
 
     Args:
         path: A checkpoint, or weights.
-        mapped: Leave tensors on disk until they are looked at.
+        mapped: Whether to map tensors into memory rather than read them.
 
     Raises:
-        InputError: Saying why it can't be read, without its name.
+        InputError: If it can't be read. The message is the reason, without the path.
     """
     import pickle
     import warnings
@@ -70,37 +72,45 @@ def safe_load(path: Path, mapped: bool = False) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files that torch did not write
+            warnings.simplefilter("ignore")  # about files that torch did not write
             if path.suffix == ".safetensors":
                 from safetensors.torch import load_file
 
                 return load_file(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except pickle.UnpicklingError as error:
-        raise InputError("it holds objects rather than plain values, or something else altogether") from error
+        raise InputError(
+            "checkpoint.unreadable", "it holds objects rather than plain values, or is not a checkpoint"
+        ) from error
     except PermissionError as error:
-        raise InputError(f"{error.strerror}: let this user read it") from error
-    except Exception as error:  # zipfile and torch raise a dozen kinds; all mean that this can't be read
-        raise InputError("it is cut short, or something else altogether") from error
+        raise InputError("checkpoint.unreadable", f"{error.strerror}: grant this user read access") from error
+    except Exception as error:  # zipfile and torch raise a dozen types; all mean that the file can't be read
+        raise InputError("checkpoint.unreadable", "it is truncated, or not a checkpoint") from error
 
 
 def refuse_references(node: Any, where: str) -> None:
-    """Refuse what would be looked up when a config is used, such as ``${oc.env:HOME}``: what a run leaves has none.
+    """Refuses text that would be resolved when a config is used, such as ``${oc.env:HOME}``: the config of a run holds none.
 
     Raises:
-        InputError: Naming the text.
+        InputError: If there is such text; the message quotes it.
     """
     if isinstance(node, str) and "${" in node:
-        raise InputError(f"{where} holds {node[:80]!r}, which would be looked up on this machine: write the value out")
-    for value in [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
-        refuse_references(value, where)
+        raise InputError(
+            "config.reference",
+            f"{where} holds {node[:80]!r}, which would be resolved on this machine: write the value out",
+        )
+    children = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    for child in children:
+        refuse_references(child, where)
 
 
 def printable(text: str) -> str:
-    """`text` with every sign that steers a terminal, or that no encoding has, spelled out; new lines and tabs stay."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else spelled(sign) for sign in text)
+    """Returns `text` with control characters, and characters that no encoding has, escaped; new lines and tabs stay."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else escape(character) for character in text
+    )
 
 
-def spelled(sign: str) -> str:
-    r"""A sign as Python writes it, ``\x1b``."""
-    return sign if sign.isspace() and ord(sign) > 0x9F else ascii(sign)[1:-1]
+def escape(character: str) -> str:
+    r"""Returns a character as Python writes it, ``\x1b``; spaces beyond ASCII stay."""
+    return character if character.isspace() and ord(character) > 0x9F else ascii(character)[1:-1]

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from refusals import refused
 
 from backbones.weights import read_classes, read_file
-from foundation.structures import InputError, Spec
+from foundation.structures import Spec
 from resmet.assembly import allowed, assemble_data, assemble_task, build, load_task, read_checkpoint
 from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO
 from resmet.checkpoints.resume import find_resume_point
@@ -70,7 +70,7 @@ def test_a_pickle_is_not_run(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     path = save(mark.with_suffix(".ckpt"), state_dict=Payload(mark))
-    with pytest.raises(Exception, match="it holds objects rather than plain values"):
+    with pytest.raises(Exception, match="objects rather than plain values"):
         reader(path)
     assert not mark.exists()
 
@@ -146,40 +146,43 @@ def test_what_is_no_data_is_not_taken_for_it() -> None:
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "${oc.decode:x}", "${hydra:runtime.cwd}", "a/${task}", "${now:%Y}"])
 def test_nothing_is_looked_up_for_a_stranger(text: str, tmp_path: Path) -> None:
     """Names, environment and resolvers are the user's own."""
-    with pytest.raises(InputError, match="would be looked up on this machine"):
+    with refused("config.reference"):
         read_checkpoint(save(tmp_path / "a.ckpt", config=CONFIG | {"data": {"roots": [{"root": text}]}}))
-    with pytest.raises(InputError, match="would be looked up on this machine"):
+    with refused("config.reference"):
         read_checkpoint(save(tmp_path / "b.ckpt", config=CONFIG | {text: 1}))
     (tmp_path / "config.yaml").write_text(f"data:\n  root: '{text}'\n")
-    with pytest.raises(InputError, match="would be looked up on this machine"):
+    with refused("config.reference"):
         read_config(tmp_path)
 
 
 LAUGHS = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9 if i else ['x'] * 9)}]\n" for i in range(9))
 TRICKS = {
-    "an object": ("x: !!python/object/apply:os.mkdir [MARK]", "could not determine a constructor"),
-    "a name": ("x: !!python/name:os.mkdir", "could not determine a constructor"),
-    "anchors": (LAUGHS, "repeats a part"),
-    "a circle": ("a: &a [*a]", "repeats a part"),
-    "depth": ("[" * 200_000, "nested without end"),
-    "a number": ("a: " + "9" * 9999, "can't be read as YAML"),
-    "a date": ("a: 2020-99-99", "can't be read as YAML"),
-    "bytes": ("a: \0", "can't be read as YAML"),
-    "no keys": ("- 1", "has no keys|holds no keys"),
+    "an object": "x: !!python/object/apply:os.mkdir [MARK]",
+    "a name": "x: !!python/name:os.mkdir",
+    "anchors": LAUGHS,
+    "a circle": "a: &a [*a]",
+    "depth": "[" * 200_000,
+    "a number": "a: " + "9" * 9999,
+    "a date": "a: 2020-99-99",
+    "bytes": "a: \0",
 }
 
 
-@pytest.mark.parametrize(("text", "said"), TRICKS.values(), ids=TRICKS)
-def test_a_run_s_config_is_plain_values(text: str, said: str, mark: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", TRICKS.values(), ids=TRICKS)
+def test_a_run_s_config_is_plain_values(text: str, mark: Path, tmp_path: Path) -> None:
     from datamodules.formats.yolo import read_yaml
 
     for name, read in (("config.yaml", read_config), ("data.yaml", read_yaml)):
-        folder = tmp_path / name.partition(".")[0]
-        folder.mkdir()
-        (folder / name).write_text(text.replace("MARK", str(mark)))
-        with pytest.raises(InputError, match=said):
-            read(folder)
+        (tmp_path / name).write_text(text.replace("MARK", str(mark)))
+        with refused("data.unreadable_yaml"):
+            read(tmp_path)
     assert not mark.exists()
+
+
+def test_a_config_without_keys(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("- 1")
+    with refused("run_dir.unreadable_config"):
+        read_config(tmp_path)
 
 
 def test_a_config_that_is_text(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from refusals import refused
 from datamodules.base.csv_table import Table
 from datamodules.decoding.audio import audio_length, read_audio
 from datamodules.decoding.coco_masks import object_mask, rasterize
-from datamodules.decoding.image import read_header, read_image, read_mask
+from datamodules.decoding.image import read_header, read_image
+from datamodules.decoding.mask import read_mask
 from datamodules.formats.audio_csv import AudioCsv
 from datamodules.formats.coco import objects_of, read_json
 from datamodules.formats.idx import read_idx
@@ -277,7 +278,7 @@ def test_xml_with_entities(tmp_path: Path, secret: Path) -> None:
 @pytest.mark.parametrize("text", ["[" * 99999, '{"images": ' + "9" * 9999 + "}", "\ufeff{", ""])
 def test_json_that_nothing_holds(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match="can't be read as JSON"):
+    with refused("data.unreadable_json"):
         read_json(tmp_path / "a.json")
 
 
@@ -356,5 +357,5 @@ LAUGHS = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9 if i else ['x'] * 
 @pytest.mark.parametrize("read", [read_yaml, lambda root: class_names(*read_yaml(root))])
 def test_yaml_that_repeats_itself(read: Callable, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(f"{LAUGHS}names: *a8\n")
-    with pytest.raises(InputError, match="repeats a part"):
+    with refused("data.unreadable_yaml"):
         read(tmp_path)

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from datamodules.base.recognition import Tree
-from datamodules.decoding.image import read_header, read_mask
+from datamodules.decoding.image import read_header
+from datamodules.decoding.mask import read_mask
 from datamodules.formats.mask_folder import ENDING, IMAGES, MASKS
 from foundation.structures import IGNORE, InputError, pluralize
 from resmet.data_checks.model.finding import Finding, join_first

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from datamodules.base.datamodule import DataModule
-from datamodules.decoding.image import read_mask
+from datamodules.decoding.mask import read_mask
 from datamodules.splits.splits import Item
 from foundation.hardware import cores
 from foundation.structures import InputError

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from refusals import refused
 
-from datamodules.decoding.image import read_header, read_image, read_mask
+from datamodules.decoding.image import read_header, read_image
+from datamodules.decoding.mask import read_mask
 from datamodules.formats.image_folder import ImageFolder
 from foundation.structures import InputError
 
