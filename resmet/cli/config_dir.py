@@ -52,7 +52,7 @@ def check_config_dir(arguments: Sequence[str], name: str) -> None:
 def config_dirs(arguments: Sequence[str]) -> list[str]:
     """Returns the folders that ``--config-dir`` names, after ``=`` or as the next argument."""
     folders: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         option, equals, folder = argument.partition("=")
         if option in CONFIG_DIR and (folder if equals else following):
             folders.append(folder if equals else following)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foundation.storage.atomic import write_json
 from foundation.storage.safe_load import printable
-from foundation.structures import InputError, pluralize
+from foundation.structures import InputError
 from resmet.data_checks.checks import audio, boxes, files, images, labels, leakage, masks, orphans, sequences, videos
 from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.finding import Finding, by_severity
@@ -49,10 +49,8 @@ def examine(options: DoctorOptions, make_reader: MakeReader) -> None:
     )
     write_report(report, options)
     if errors := report.count("error"):
-        raise InputError(
-            "data.errors_found",
-            f"training can't succeed on this data: fix the {pluralize(errors, 'error')} above first",
-        )
+        what = "error" if errors == 1 else f"{errors} errors"
+        raise InputError("data.errors_found", f"training can't succeed on this data: fix the {what} above first")
 
 
 def find(context: CheckContext) -> list[Finding]:

@@ -24,9 +24,11 @@ def readers() -> dict[str, type[FileDataModule]]:
 
 
 def recognize(root: Path, tree: Tree) -> list[Guess]:
-    """Returns the formats that `root` may be in, the most likely first; empty if it holds nothing known."""
+    """Returns the formats that `root` may be in, the most likely first; empty if it holds nothing known. Of several tables the largest counts."""
     known: list[tuple[str, type[FileDataModule] | type[VideoClips]]] = [*readers().items(), ("", VideoClips)]
     guesses = [Guess(format, reader, match) for format, reader in known if (match := reader.recognize(root, tree))]
+    largest = max((table.num_files for guess in guesses if (table := guess.match.table)), default=0)
+    guesses = [guess for guess in guesses if not (table := guess.match.table) or table.num_files == largest]
     specific = [guess for guess in guesses if guess.match.score > LAYOUT_ONLY]
     return sorted(specific or guesses, key=lambda guess: -guess.match.score)
 

@@ -32,7 +32,6 @@ def test_it_exits_with_2_and_reports_where_training_cannot_succeed(run: Run, ima
     examined = run("doctor", str(image_folder))
     assert examined.returncode == 2
     assert "light" in examined.stdout
-    assert "[data.one_class]" in examined.stdout
     assert "[data.errors_found]" in examined.stderr
 
 
