@@ -11,10 +11,10 @@ from foundation.structures import Features, InputError
 
 
 def image_memory_format(narrowest: int) -> torch.memory_format:
-    """How (N, C, H, W) lies in memory: channels last, which is faster, in nets whose levels have at least `narrowest` channels.
+    """Returns the memory format of (N, C, H, W) in a network whose stages have at least `narrowest` channels.
 
-    Below 16 channels torch 2.15 writes past the end of a gradient on processors with AVX-512 (a 1x1 convolution of stride 2), so that
-    the program dies, or worse.
+    It is channels_last, which is faster. Below 16 channels torch 2.15 writes past the end of a gradient on CPUs with AVX-512 (a 1x1
+    convolution of stride 2), so the program crashes, or worse.
     """
     return torch.channels_last if narrowest >= 16 else torch.contiguous_format
 
@@ -25,21 +25,21 @@ class Match:
 
     Attributes:
         source: Where the weights came from.
-        matched: Tensors of the backbone that were filled.
-        total: Tensors that the backbone has.
+        matched: Number of the backbone's tensors that were loaded.
+        total: Number of the backbone's tensors.
         missing: Names that the source does not have.
-        reshaped: Names that the source has in another shape; left as they were.
+        mismatched: Names that the source has in another shape; these tensors keep their initial values.
         unused: Names in the source that the backbone does not have.
-        head: A classifier's weight (C, F) and bias (C,) found beside the backbone, or empty.
-        classes: What that classifier's classes are called, where the source says it.
-        adapted: What was done to kernels so that they fit: axes inflated or collapsed, input channels summed or repeated.
+        head: The weight (C, F) and bias (C,) of a classifier beside the backbone; empty if there is none.
+        classes: The class names of that classifier, if the source has them.
+        adapted: How kernels were adapted: axes inflated or collapsed, input channels summed or repeated.
     """
 
     source: str
     matched: int
     total: int
     missing: Sequence[str] = ()
-    reshaped: Sequence[str] = ()
+    mismatched: Sequence[str] = ()
     unused: Sequence[str] = ()
     head: Mapping[str, Tensor] = field(default_factory=dict)
     classes: Sequence[str] = ()
@@ -48,21 +48,21 @@ class Match:
     def __str__(self) -> str:
         parts = [f"{self.matched} of {self.total} backbone tensors matched"]
         parts += self.adapted
-        for word, names in (("missing", self.missing), ("of another shape", self.reshaped), ("unused", self.unused)):
+        for word, names in (("missing", self.missing), ("of another shape", self.mismatched), ("unused", self.unused)):
             if names:
                 parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
         return f"weights from {self.source}: {'; '.join(parts)}"
 
 
 class Backbone(nn.Module, ABC):
-    """A signal in, features keyed by stride out.
+    """Maps an input to features keyed by stride.
 
     Attributes:
-        ndim: Number of axes that the signal has.
-        in_channels: Channels of the signal.
-        channels: {stride: channels} of what `forward` gives, known before it runs.
-        stages: {stage: names of its modules}, from the stem to the deepest; every parameter lies in one of them.
-        match: What loading weights did, or None when training starts from scratch.
+        ndim: Number of axes of the input.
+        in_channels: Channels of the input.
+        channels: {stride: channels} of what `forward` returns, known before it runs.
+        stages: {stage: names of its modules}, from the stem to the deepest; every parameter belongs to one of them.
+        match: What loading weights did; None if training starts from scratch.
     """
 
     ndim: int
@@ -73,14 +73,14 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Features:
-        """Map (N, in_channels, *axes) to {stride: (N, channels[stride], *axes / stride)}."""
+        """Maps (N, in_channels, *axes) to {stride: (N, channels[stride], *axes / stride)}."""
 
 
 def require(channels: Mapping[int, int], strides: Sequence[int], who: str) -> list[int]:
-    """The channels at `strides`, in that order.
+    """Returns the channels at `strides`, in that order, for what is called `who` in the message.
 
     Raises:
-        InputError: Naming the strides that are there, if one is absent.
+        InputError: If a stride is missing; the message lists those that there are.
     """
     absent = [stride for stride in strides if stride not in channels]
     if absent:

@@ -1,4 +1,4 @@
-"""Any timm model that gives features, behind our contract."""
+"""Any timm model with features, as a `Backbone`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from backbones.base import Backbone
-from backbones.weights import from_hub, give_up_early, hub_folder, load_weights, nearest
+from backbones.weights import from_hub, hub_folder, load_weights, nearest, set_offline_if_unreachable
 from foundation.structures import Features, InputError
 
 
@@ -15,12 +15,12 @@ class TimmFeatures(Backbone):
 
     Args:
         name: timm's name, with or without a tag, such as ``mobilenetv3_small_100`` or ``convnext_tiny.fb_in22k``.
-        weights: ``none``, ``pretrained`` (timm's own for this name), or a file of a state dict.
+        weights: ``none``, ``pretrained`` (timm's own for this name), or a file with a state dict.
         ndim: Number of axes; timm's models have 2.
         in_channels: Channels of the input.
 
     Raises:
-        InputError: If timm has no such model, it can't give features, or `ndim` is not 2.
+        InputError: If timm has no such model, it has no features, or `ndim` is not 2.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class TimmFeatures(Backbone):
         super().__init__()
         pretrained = weights == "pretrained"
         if pretrained:
-            give_up_early()
+            set_offline_if_unreachable()
         import timm
 
         if ndim != 2:
@@ -67,33 +67,33 @@ class TimmFeatures(Backbone):
     def forward(self, x: Tensor) -> Features:
         features: Features = {}
         for stride, y in zip(self.order, self.net(x), strict=True):
-            # Some transformers answer (N, H, W, C).
+            # Some transformers return (N, H, W, C).
             features[stride] = y if y.shape[1] == self.channels[stride] else y.permute(0, 3, 1, 2)
         return features
 
 
 def find_stages(net: nn.Module, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """`net`'s modules in order, cut after each of `ends`, the modules that give features; all in one where none is found.
+    """Returns the modules of `net` in order, split into stages after each of `ends`, the modules whose outputs are features.
 
-    timm joins the names of modules that it lifts out of their container by an underscore.
+    They are one stage if no end is found. timm joins the names of modules that it lifts out of their container by an underscore.
     """
     lasts = {end.replace(".", "_") for end in ends}
     stages: list[list[str]] = [[]]
-    for name in pieces(net, "net", lasts):
+    for name in largest_modules(net, "net", lasts):
         stages[-1].append(name)
         if name.removeprefix("net.").replace(".", "_") in lasts:
             stages.append([])
     if len(stages) > 1:
-        stages[-2:] = [stages[-2] + stages[-1]]  # what follows the last feature
+        stages[-2:] = [stages[-2] + stages[-1]]  # modules after the last feature belong to the last stage
     return {f"stage{i}": tuple(names) for i, names in enumerate(stages)}
 
 
-def pieces(module: nn.Module, path: str, lasts: set[str]) -> Iterator[str]:
-    """The largest modules below `path` that hold none of `lasts` inside."""
+def largest_modules(module: nn.Module, path: str, lasts: set[str]) -> Iterator[str]:
+    """Yields the names of the largest modules below `path` that contain none of `lasts`."""
     for name, child in module.named_children():
         full = f"{path}.{name}"
         flat = full.removeprefix("net.").replace(".", "_")
         if flat not in lasts and any(last.startswith(f"{flat}_") for last in lasts):
-            yield from pieces(child, full, lasts)
+            yield from largest_modules(child, full, lasts)
         else:
             yield full

@@ -1,4 +1,4 @@
-"""Weights from anywhere into any backbone, with a report of what matched."""
+"""Pretrained weights from any source for any backbone, with a report of what matched."""
 
 import os
 import re
@@ -20,18 +20,18 @@ FORMS = "none, a file (.pt, .pth, .th, .ckpt, .safetensors), a timm tag such as 
 
 
 def inflate(weight: Tensor) -> Tensor:
-    """Give a kernel (O, I, *k) a leading axis of its own width k, shared out so that a constant signal is answered as before."""
+    """Adds a leading axis to a kernel (O, I, *k), as long as its first one, and divides by it: a constant signal gives the same output."""
     width = weight.shape[2]
     return weight.unsqueeze(2).expand(*weight.shape[:2], width, *weight.shape[2:]) / width
 
 
 def collapse(weight: Tensor) -> Tensor:
-    """Sum away a kernel's leading axis: (O, I, k, *rest) to (O, I, *rest), the inverse of `inflate`."""
+    """Sums over the leading axis of a kernel: (O, I, k, *others) to (O, I, *others), the inverse of `inflate`."""
     return weight.sum(dim=2)
 
 
 def to_axes(weight: Tensor, axes: int) -> Tensor:
-    """Bring a convolution kernel to `axes` spatial axes; anything that is no kernel stays as it is."""
+    """Returns a convolution kernel with `axes` spatial axes; other tensors are returned unchanged."""
     while 3 <= weight.ndim < axes + 2:
         weight = inflate(weight)
     while weight.ndim > axes + 2:
@@ -40,9 +40,9 @@ def to_axes(weight: Tensor, axes: int) -> Tensor:
 
 
 def to_channels(weight: Tensor, channels: int) -> Tensor:
-    """Bring the first kernel (O, I, *k) to `channels` inputs: repeat them in turn, keeping the expected response.
+    """Returns the first kernel (O, I, *k) with `channels` inputs, repeated in turn and scaled to keep the expected response.
 
-    Grey takes the sum over RGB, so a grey picture is answered as its RGB copy was.
+    A single channel takes the sum, so that a grey image has the output of its RGB copy.
     """
     old = weight.shape[1]
     if channels == 1:
@@ -52,15 +52,15 @@ def to_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def load_weights(backbone: nn.Module, source: str) -> Match:
-    """Fill `backbone` from `source`, adapting axes and input channels, and say what matched.
+    """Loads `source` into `backbone`, adapting axes and input channels, and returns what matched.
 
     Args:
         backbone: Anything with ``ndim`` and ``in_channels``; changed in place.
-        source: A file of a state dict (ours or anybody's; prefixes such as ``module.`` or ``backbone.`` are stripped), a timm
-            tag, or a torchvision tag. Files are read with ``weights_only=True``.
+        source: A file with a state dict (prefixes such as ``module.`` or ``backbone.`` are removed), a timm tag, or a torchvision
+            tag. Files are read with ``weights_only=True``.
 
     Raises:
-        InputError: If the source can't be read or reached, or if not one tensor matches.
+        InputError: If the source can't be read or reached, or no tensor matches.
     """
     state = strip_prefix(read_state(source), backbone.state_dict())
     own = backbone.state_dict()
@@ -68,20 +68,20 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
     good = {name: value for name, value in fitted.items() if value.shape == own[name].shape}
     if not any(own[name].ndim for name in good):
         raise InputError(
-            f"not one tensor of {source} fits this backbone (it has {shapes(state)}; wanted {shapes(own)}): "
-            "choose the backbone, its depth and its width that these weights were trained with"
+            "weights.no_match",
+            f"no tensor of {source} fits this backbone (it has {shapes(state)}; needed: {shapes(own)}): "
+            "choose the backbone, depth and width that these weights were trained with",
         )
     backbone.load_state_dict(good, strict=False)
     unused = [name for name in state if name not in own]
-    pluralize = [
-        name for name in own if own[name].ndim
-    ]  # BatchNorm's step counters are no weights, and old files lack them
+    # BatchNorm's counters are no weights, and old files lack them.
+    weights = [name for name in own if own[name].ndim]
     return Match(
         source=source,
-        matched=sum(name in good for name in pluralize),
-        total=len(pluralize),
-        missing=[name for name in pluralize if name not in state],
-        reshaped=[name for name in fitted if name not in good],
+        matched=sum(name in good for name in weights),
+        total=len(weights),
+        missing=[name for name in weights if name not in state],
+        mismatched=[name for name in fitted if name not in good],
         unused=unused,
         head=find_head({name: state[name] for name in unused}),
         classes=read_classes(Path(source)),
@@ -90,7 +90,7 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
 
 
 def adaptations(found: State, own: State) -> Iterator[str]:
-    """What `fit` did to the kernels in `found`, in words."""
+    """Yields in words how `fit` adapted the kernels in `found`."""
     kernels = [(found[name], own[name]) for name in found if own[name].ndim >= 3]
     for word, changed in (
         ("inflated", [(a, b) for a, b in kernels if a.ndim < b.ndim]),
@@ -106,12 +106,12 @@ def adaptations(found: State, own: State) -> Iterator[str]:
 
 
 def shapes(state: State) -> str:
-    """The first names of a state dict with their shapes."""
+    """Returns the first names of a state dict with their shapes."""
     return ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(state.items())[:2]) + " ..."
 
 
 def fit(name: str, value: Tensor, own: Tensor, backbone: Any) -> Tensor:
-    """`value` with the axes and the input channels that `own` has, where the two differ in nothing else."""
+    """Returns `value` with the axes and input channels of `own`, if they differ in nothing else."""
     if own.ndim >= 3:
         value = to_axes(value, backbone.ndim)
     first = own.ndim >= 3 and own.shape[1] == backbone.in_channels != value.shape[1]
@@ -121,7 +121,7 @@ def fit(name: str, value: Tensor, own: Tensor, backbone: Any) -> Tensor:
 
 
 def find_head(unused: State) -> State:
-    """A lone linear classifier among the names that the backbone does not have."""
+    """Returns the linear classifier among the names that the backbone does not have, if there is exactly one."""
     weights = [name for name, value in unused.items() if value.ndim == 2 and name.endswith("weight")]
     if len(weights) != 1:
         return {}
@@ -130,7 +130,7 @@ def find_head(unused: State) -> State:
 
 
 def read_classes(path: Path) -> list[str]:
-    """The class names in a checkpoint of ours; none for anything else."""
+    """Returns the class names in a checkpoint of this project; nothing for other files."""
     if not path.is_file() or path.suffix == ".safetensors":
         return []
     content = safe_load(path)
@@ -139,7 +139,7 @@ def read_classes(path: Path) -> list[str]:
 
 
 def strip_prefix(state: State, own: State) -> State:
-    """`state` without the prefix under which most of `own`'s names stand in it."""
+    """Returns `state` without the prefix that most names of `own` have in it."""
     first = next(iter(own))
     candidates = {name[: -len(first)] for name in state if name.endswith(first)} | {""}
 
@@ -147,37 +147,37 @@ def strip_prefix(state: State, own: State) -> State:
         return sum(prefix + name in state for name in own)
 
     best = max(sorted(candidates), key=hits)
-    # A head may stand beside the backbone's prefix ("backbone.conv1", "head.weight") or under it ("module.linear.weight").
+    # A head may be beside the prefix ("backbone.conv1", "head.weight") or below it ("module.linear.weight").
     return {name.removeprefix(best): value for name, value in state.items()}
 
 
 def read_state(source: str) -> State:
-    """The tensors that `source` names."""
+    """Returns the tensors of a source."""
     if Path(source).is_file():
         return read_file(Path(source))
     if tag := re.fullmatch(r"(?:torchvision[:/])?(\w+_Weights\.\w+)", source):
         return from_hub(source, lambda: torchvision_state(tag[1]), torch_folder)
     name = re.sub(r"^timm[:/]", "", source)
-    give_up_early()
+    set_offline_if_unreachable()
     import timm
 
     if timm.is_model_pretrained(name):
         return from_hub(source, lambda: timm.create_model(name, pretrained=True).state_dict(), hub_folder)
     kind = "no such file or tag" if not Path(source).exists() else "a folder, not a file of weights"
     near = nearest(name, timm.list_pretrained("resnet*"))
-    raise InputError(f"backbone.weights={source}: {kind}. Allowed: {FORMS}.{near}")
+    raise InputError("weights.missing", f"backbone.weights={source}: {kind}. Allowed: {FORMS}.{near}")
 
 
 def resolves(host: str) -> bool:
-    """Whether this machine can look `host` up at all."""
+    """Whether DNS resolves `host`."""
     try:
         return bool(socket.getaddrinfo(host, 443))
     except OSError:
         return False
 
 
-def give_up_early() -> None:
-    """Tell the hub's client when there is no network: else it tries again for a minute. It reads the variable once, at import."""
+def set_offline_if_unreachable() -> None:
+    """Sets ``HF_HUB_OFFLINE`` if there is no network: the hub's client would retry for a minute. It reads the variable once, at import."""
     if resolves("huggingface.co") or os.environ.setdefault("HF_HUB_OFFLINE", "1") != "1":
         return
     from huggingface_hub import constants
@@ -193,16 +193,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def read_file(path: Path) -> State:
-    """A state dict from a file, out of the containers that people wrap around it."""
+    """Returns the state dict of a file, also from inside the usual containers."""
     try:
         content = safe_load(path)
     except InputError as error:
-        raise InputError(f"{path} can't be read as weights: {error}. Give {FORMS}") from error
+        raise InputError("weights.unreadable", f"{path} can't be read as weights: {error}. Give {FORMS}") from error
     for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path} holds no tensors by name: give {FORMS}")
+        raise InputError("weights.unreadable", f"{path} has no state dict: give {FORMS}")
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
 
@@ -212,7 +212,9 @@ def torchvision_state(tag: str) -> State:
     try:
         weight = get_weight(tag)
     except ValueError as error:
-        raise InputError(f"torchvision has no weights {tag}: for example ResNet18_Weights.IMAGENET1K_V1") from error
+        raise InputError(
+            "weights.missing", f"torchvision has no weights {tag}: give a tag such as ResNet18_Weights.IMAGENET1K_V1"
+        ) from error
     url = urlparse(weight.url)
     if not (Path(torch_folder()) / Path(url.path).name).is_file() and not resolves(str(url.hostname)):
         raise OSError(f"{url.hostname} can't be reached")  # torch would announce a download first
@@ -230,13 +232,14 @@ def hub_folder() -> str:
 
 
 def from_hub(source: str, fetch: Callable[[], Any], folder: Callable[[], str]) -> State:
-    """Download, or say in one message that it could not be done and where a copy may be put."""
+    """Downloads weights, or raises one error that says where a copy may be put."""
     try:
         return dict(fetch())
     except InputError:
         raise
     except Exception as error:  # every client has its own errors for "no network"
         raise InputError(
+            "weights.not_downloaded",
             f"the weights {source} are not in the cache and could not be downloaded ({first_line(error, 160)}). "
-            f"Go online once, copy the cache folder {folder()} from a machine that has them, or give a file"
+            f"Go online once, copy the cache folder {folder()} from a machine that has them, or give a file",
         ) from error

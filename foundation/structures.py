@@ -1,4 +1,4 @@
-"""What travels between the folders. Nothing here imports torch when a program starts."""
+"""What the packages pass to each other. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Features = dict[int, "Tensor"]
-"""{stride: (N, channels[stride], *axes / stride)}: what a backbone gives and a head takes."""
+"""{stride: (N, channels[stride], *axes / stride)}: what a backbone returns and a head takes."""
 
 Prediction = dict[str, Any]
-"""One item's answer, keyed by meaning, in the item's own pixels or samples.
+"""The prediction of one item, keyed by meaning, in the item's own pixels or samples.
 
-classification  ``probabilities`` (C,) and ``labels``, the classes chosen (one, or any number when multi-label)
+classification  ``probabilities`` (C,) in 0..1 and ``labels``, the predicted classes (one, or any number if multi-label)
 detection       ``boxes`` (K, 4) as x1, y1, x2, y2 in pixels, ``labels`` (K,) and ``scores`` (K,) in 0..1
 segmentation    ``mask`` (H, W) of class numbers
 """
@@ -25,7 +25,7 @@ Sample = tuple["Tensor", Any]
 """An item's input in raw units and its target, both at their final size."""
 
 IGNORE = 255
-"""The mask value that neither the loss nor the score looks at."""
+"""The mask value that losses and metrics leave out."""
 
 
 class CodedError(Exception):
@@ -62,7 +62,15 @@ class RunError(CodedError, RuntimeError):
 def require_range(
     key: str, value: float, least: float, most: float = math.inf, above: bool = False, below: bool = False
 ) -> None:
-    """Refuse a number outside `least` to `most`; the ends belong to it unless `above` or `below` says otherwise.
+    """Refuses a number that is not finite or not within `least` to `most`.
+
+    Args:
+        key: Its config key, for the message.
+        value: The number.
+        least: The least that is allowed.
+        most: The most that is allowed.
+        above: Whether `least` itself is refused.
+        below: Whether `most` itself is refused.
 
     Raises:
         InputError: Naming `key` and what is allowed.
@@ -76,7 +84,7 @@ def require_range(
 
 
 def pluralize(number: int, one: str, many: str = "") -> str:
-    """``1 item``, ``2 items``; `many` is the plural of words that do not take an s."""
+    """Returns ``1 item`` or ``2 items``; `many` is the plural of a word that does not take an s."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
@@ -88,13 +96,20 @@ def first_line(error: Exception, limit: int = 120) -> str:
 
 
 class Batch(TypedDict, total=False):
-    """What a datamodule delivers, in raw units; the task normalises."""
+    """What a data module delivers, in raw units; the task normalizes.
 
-    input: Tensor  # (N, C, *axes): uint8 images in 0..255, float sound in -1..1; padded with zeros at the end
-    sizes: list[tuple[int, ...]]  # the axes of every item before padding
-    target: Any  # labels (N,), or (N, C) of 0 and 1 when multi-label; masks (N, H, W); or a list of {"boxes", "labels"}
-    names: list[str]  # where every item came from; no item at all is an empty list and nothing else
-    seeds: list[int]  # of what a step draws at random of every item; the same in any company
+    input: (N, C, *axes): uint8 images in 0..255 or float audio in -1..1, padded with zeros at the end of every axis.
+    sizes: The axes of every item before padding.
+    target: As `foundation.targets` batches it: (N,) or (N, C), (N, H, W), or a list of {"boxes", "labels"}.
+    names: The source of every item. A batch without items has an empty list and no other key.
+    seeds: What a step draws at random for an item follows from its seed, whatever else is in the batch.
+    """
+
+    input: Tensor
+    sizes: list[tuple[int, ...]]
+    target: Any
+    names: list[str]
+    seeds: list[int]
 
 
 RENAMED_FIELDS = {"crowd": "objects_per_image", "sides": "box_side_quantiles"}
@@ -103,23 +118,23 @@ RENAMED_FIELDS = {"crowd": "objects_per_image", "sides": "box_side_quantiles"}
 
 @dataclass(frozen=True)
 class Spec:
-    """What data says of itself. A task is built from a backbone and this.
+    """What data says of itself. A task is made from a backbone and a Spec.
 
     Attributes:
-        ndim: Number of axes: 1 for sound, 2 for images.
+        ndim: Number of axes: 1 for audio, 2 for images.
         channels: Channels of the input.
         class_names: Class names in the order of the labels 0..C-1.
         mean: Mean per channel, in the input's raw units.
         std: Standard deviation per channel, in the input's raw units.
-        size: Axes that items are brought to (height and width in pixels, or samples); empty means as they come.
-        resize: How: ``crop`` (fill, then cut the middle), ``inside`` (longest side fits), ``stretch``, ``pad`` (sound), ``none``.
-        sample_rate: Samples per second of sound, 0 for anything else.
-        window: The two values that become 0 and 255 where images have more than 8 bits; empty for 8-bit images.
-        counts: How much of every class the training split holds: items, objects or pixels.
-        objects_per_image: How many objects 95 of 100 training images have at most, 0 where none were counted.
-        box_side_quantiles: Sides (the root of the area) of the training boxes in pixels at `size`: of the class whose objects are smallest the one
-            that a tenth stays below, then those that half and nine tenths of all boxes stay below; empty where there are none.
-        target: What an item carries: ``label`` (one class), ``labels`` (any number of classes), ``boxes`` or ``mask``.
+        size: Axes that items are resized to (height and width in pixels, or samples); empty if they keep their own.
+        resize: How: ``crop`` (fill, then center crop), ``inside`` (the longest side fits), ``stretch``, ``pad`` (audio), ``none``.
+        sample_rate: Samples per second of audio, 0 for anything else.
+        window: The two values that become 0 and 255 in images of more than 8 bits; empty for 8-bit images.
+        counts: Items, objects or pixels of every class in the training split.
+        objects_per_image: Number of objects that 95 of 100 training images do not exceed; 0 if none were counted.
+        box_side_quantiles: Quantiles of the sides (square root of the area) of the training boxes in pixels at `size`: 0.1 in the class
+            whose objects are smallest, then 0.5 and 0.9 over all boxes; empty without boxes.
+        target: The kind of target: ``label`` (one class), ``labels`` (any number of classes), ``boxes``, ``mask``, or ``parts``.
         parts: The Specs of joint data by part name.
     """
 
@@ -143,15 +158,15 @@ class Spec:
         return len(self.class_names)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for a checkpoint that is read with ``weights_only=True``."""
+        """Returns plain values, for a checkpoint that is read with ``weights_only=True``."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
-        """The inverse of `to_dict`; takes lists for tuples, and fields under their names in older checkpoints.
+        """Reverses `to_dict`; takes lists for tuples, and fields under their names in older checkpoints.
 
         Raises:
-            InputError: If a field that had always been there is missing, or one is unknown.
+            InputError: If a required field is missing or one is unknown.
         """
         lists = {"class_names", "mean", "std", "size", "window", "counts", "box_side_quantiles"}
         values = {RENAMED_FIELDS.get(key, key): value for key, value in values.items()}
@@ -161,4 +176,6 @@ class Spec:
             }
             return cls(**plain, parts={name: cls.from_dict(part) for name, part in values.get("parts", {}).items()})
         except TypeError as error:
-            raise InputError(f"this checkpoint's description of its data can't be read: {error}") from error
+            raise InputError(
+                "checkpoint.invalid_spec", f"its description of the data (Spec) is invalid: {error}"
+            ) from error

@@ -81,7 +81,7 @@ def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
             read_checkpoint(tmp_path / f"{name}.ckpt")
     with refused("checkpoint.wrong_weights"):
         load_task(save(tmp_path / "odd.ckpt", state_dict={}))
-    with pytest.raises(InputError, match="description of its data"):
+    with refused("checkpoint.invalid_spec"):
         load_task(save(tmp_path / "spec.ckpt", spec={"ndim": 2}))
 
 

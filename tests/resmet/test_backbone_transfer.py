@@ -56,7 +56,7 @@ def test_every_pair(checkpoints: dict[str, Path], source: str, target: str) -> N
     assert match is not None
     assert match.matched == match.total
     assert not match.missing
-    assert not match.reshaped
+    assert not match.mismatched
     assert f"{match.total} of {match.total} backbone tensors matched" in str(match)
     own, old = task.backbone.state_dict(), backbone_in(checkpoints[source])
     for name, value in own.items():
