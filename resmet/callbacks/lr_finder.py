@@ -69,7 +69,7 @@ class RangeTest:
 class LRFinder(Callback):
     """Before the first step, trains a copy of the task at rising learning rates; the recipe then takes the suggested one.
 
-    Under DDP all processes take part. ``pictures/rate.png`` shows the test.
+    Under DDP all processes take part. A run that is resumed or rolled back has its learning rate. ``pictures/rate.png`` shows the test.
 
     Args:
         data: Prepared data.
@@ -82,9 +82,9 @@ class LRFinder(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning calls this when the processes are connected, but the optimizer does not exist."""
-        if stage != "fit":
-            return
         task: Any = pl_module
+        if stage != "fit" or task.run_state.epoch or task.run_state.batch:
+            return
         if trainer.is_global_zero:
             log.info(f"testing learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
         with without_trace(self.data):

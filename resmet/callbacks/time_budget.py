@@ -74,7 +74,7 @@ class TimeBudget(Callback):
         Raises:
             InputError: If not a single step fits; the message names the least budget.
         """
-        used = self.used
+        used = trainer.strategy.broadcast(self.used)
         if used > self.seconds:
             self.refuse(f"starting took {used:.0f} s", math.ceil(3 * used))
         with without_trace(self.timer.data):
