@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class BasicBlock(Block):
-    """Two 3-wide convolutions (ResNet-18, -34 and the CIFAR nets)."""
+    """Two 3-wide convolutions (ResNet-18, -34 and the CIFAR networks)."""
 
     def make_layers(
         self, conv: type[nn.Module], norm: type[nn.Module], in_channels: int, width: int, stride: int

@@ -89,9 +89,9 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
     )
 
 
-def adaptations(found: State, own: State) -> Iterator[str]:
-    """Yields in words how `fit` adapted the kernels in `found`."""
-    kernels = [(found[name], own[name]) for name in found if own[name].ndim >= 3]
+def adaptations(loaded: State, own: State) -> Iterator[str]:
+    """Yields in words how `fit` adapted the kernels in `loaded`."""
+    kernels = [(loaded[name], own[name]) for name in loaded if own[name].ndim >= 3]
     for word, changed in (
         ("inflated", [(a, b) for a, b in kernels if a.ndim < b.ndim]),
         ("collapsed", [(a, b) for a, b in kernels if a.ndim > b.ndim]),
@@ -188,8 +188,8 @@ def set_offline_if_unreachable() -> None:
 def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
-    found = get_close_matches(name, list(known), 3)
-    return f" Nearest: {', '.join(found)}" if found else ""
+    matches = get_close_matches(name, list(known), 3)
+    return f" Nearest: {', '.join(matches)}" if matches else ""
 
 
 def read_file(path: Path) -> State:

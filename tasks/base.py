@@ -104,7 +104,7 @@ class Task(TrainingModule, ABC):
         features = self.feature_cache.get(batch)
         if features is None:
             features = self.head.select(self.backbone(self.normalize(batch)))
-            # Training batches differ every epoch, and on some processors the last bits depend on the rest of the batch.
+            # Training batches differ every epoch, and on some CPUs the last bits depend on the rest of the batch.
             if not self.training:
                 self.feature_cache.add(batch, features)
         return features

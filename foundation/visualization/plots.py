@@ -1,4 +1,4 @@
-"""Signals with their answers on them, and sheets, curves and matrices: everything that is a picture."""
+"""Everything that a run plots: inputs with predictions, curves and matrices."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from foundation.structures import Prediction, Spec
 from foundation.targets.kinds import TARGETS
 from foundation.visualization.overlays import FONT
 
-MOST_LINES = 8
-CHIEF = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # of many curves, those that decide
+MAX_LINES = 8
+MAIN_METRICS = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # what is plotted of more than MAX_LINES
 TITLE_COLORS = {"true": "black", "predicted": "tab:blue", "\u2713": "tab:green", "\u2717": "tab:red"}
 """Background of a title by its first word, so that truth and prediction, and right and wrong, are told apart at a glance."""
 
-SMALLEST = 224  # pixels; smaller images are enlarged before anything is drawn on them
+MIN_SIDE = 224  # pixels; smaller images are enlarged before anything is drawn on them
 
 
 def draw(image: Tensor, prediction: Prediction, spec: Spec) -> Tensor:
@@ -37,11 +37,11 @@ def draw(image: Tensor, prediction: Prediction, spec: Spec) -> Tensor:
     Args:
         image: uint8 (C, H, W); of more than 3 channels the first 3 are shown, of 2 the first.
         prediction: A prediction, or a target in the same form.
-        spec: Says what kind of prediction it is, and the class names.
+        spec: Has the kind of prediction and the class names.
     """
     image = (image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)).cpu()
     prediction = {key: value.cpu() for key, value in prediction.items()}
-    factor, kind = max(1, -(-SMALLEST // min(image.shape[1:]))), TARGETS[spec.target]
+    factor, kind = max(1, -(-MIN_SIDE // min(image.shape[1:]))), TARGETS[spec.target]
     if factor > 1:
         size = [side * factor for side in image.shape[1:]]
         image = functional.resize(image, size, InterpolationMode.NEAREST_EXACT)
@@ -67,7 +67,7 @@ def show(axes: Axes, signal: Tensor, prediction: Prediction, spec: Spec, title: 
 
 
 def literal(name: str) -> str:
-    """A name as it is written, where two dollar signs would make a formula of it, and a wrong formula an error."""
+    """Returns a name with its dollar signs escaped: matplotlib would parse what is between two of them as a formula."""
     return name.replace("$", r"\$")
 
 
@@ -90,16 +90,16 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
 
 
 def curves(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Losses, scores and learning rate by epoch, from the rows of metrics.csv."""
+    """Plots losses, scores and the learning rate by epoch, from the rows of metrics.csv."""
     groups = {"loss": "train/", "validation": "val/", "learning rate": "lr"}
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     for axes, (title, prefix) in zip(figure.subplots(1, 3), groups.items(), strict=True):
         names = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith(prefix)]
         if len(names) == 2 and prefix == "train/":
-            names = ["train/loss"]  # a single loss is its own sum
-        names = [name for name in names if name != "val/score"]  # it is one of the others
-        if len(names) > MOST_LINES:
-            names = [name for name in names if name.rsplit("/", 1)[-1] in CHIEF]
+            names = ["train/loss"]  # equal to the single loss
+        names = [name for name in names if name != "val/score"]  # equal to one of the others
+        if len(names) > MAX_LINES:
+            names = [name for name in names if name.rsplit("/", 1)[-1] in MAIN_METRICS]
         for name in names:
             points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
             if points:
@@ -109,7 +109,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def finish_curves(axes: Axes, title: str, epochs: Sequence[Any]) -> None:
-    """Axes, and below them what every line is; a logarithmic scale where losses are too unlike for a common one."""
+    """Labels the axes, with a legend below them, and a logarithmic scale if losses differ by more than a factor of 20."""
     heights = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata()) if np.isfinite(y) and y > 0]
     if title == "loss" and heights and max(heights) > 20 * min(heights):
         axes.set_yscale("log")
@@ -125,7 +125,7 @@ def finish_curves(axes: Axes, title: str, epochs: Sequence[Any]) -> None:
 
 
 def rates(tried: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float | None) -> Figure:
-    """The losses of a sweep over learning rates, their average as far as it goes, and the rate that was chosen."""
+    """Plots the losses of a learning rate range test, their average as far as it was computed, and the rate that was chosen."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(tried, losses, color="lightgrey", label="loss")
@@ -142,14 +142,14 @@ def rates(tried: Sequence[float], losses: Sequence[float], smooth: Sequence[floa
 
 
 def confusion(matrix: Tensor, names: Sequence[str]) -> Figure:
-    """True classes in rows, shares of the row as colour, counts as text where there is room."""
+    """Plots a confusion matrix (C, C) with true classes in rows: fractions of the row as color, counts as text for up to 20 classes."""
     counts = matrix.cpu().double().numpy()
-    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    fractions = counts / np.maximum(1, counts.sum(1, keepdims=True))
     side = min(14.0, 2.2 + 0.45 * len(names))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="fraction of the true class")
     ticks = range(len(names)) if len(names) <= 40 else range(0, len(names), len(names) // 20)
     axes.set_xticks(ticks, [literal(names[i]) for i in ticks], rotation=90, fontsize=7)
     axes.set_yticks(ticks, [literal(names[i]) for i in ticks], fontsize=7)
@@ -157,15 +157,21 @@ def confusion(matrix: Tensor, names: Sequence[str]) -> Figure:
     if len(names) <= 20:
         for i, j in np.ndindex(counts.shape):
             if counts[i, j]:
-                words = f"{int(counts[i, j])}" if counts.max() < 1e5 else f"{shares[i, j]:.2f}"
+                words = f"{int(counts[i, j])}" if counts.max() < 1e5 else f"{fractions[i, j]:.2f}"
                 axes.text(
-                    j, i, words, ha="center", va="center", fontsize=6, color="white" if shares[i, j] > 0.5 else "black"
+                    j,
+                    i,
+                    words,
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color="white" if fractions[i, j] > 0.5 else "black",
                 )
     return figure
 
 
 def precision_recall(precision: Tensor, recall: Tensor, names: Sequence[str]) -> Figure:
-    """A curve a class; `precision` and `recall` are (C, P)."""
+    """Plots a curve per class, of the first 20; `precision` and `recall` are (C, P)."""
     figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     axes = figure.subplots()
     for i, name in enumerate(names[:20]):
@@ -177,7 +183,7 @@ def precision_recall(precision: Tensor, recall: Tensor, names: Sequence[str]) ->
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG whole or not at all."""
+    """Writes a figure as PNG atomically."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
