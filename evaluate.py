@@ -1,4 +1,4 @@
-"""Judge a checkpoint on its own data, or on other data of its classes: python evaluate.py ckpt=RUN/checkpoints/best.ckpt."""
+"""Evaluate a checkpoint on its own data, or on other data of its classes: python evaluate.py ckpt=RUN/checkpoints/best.ckpt."""
 
 from resmet.commands.evaluate import main
 

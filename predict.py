@@ -1,4 +1,4 @@
-"""Answer for files: python predict.py ckpt=RUN/checkpoints/best.ckpt source=FILE_OR_FOLDER."""
+"""Predict for files: python predict.py ckpt=RUN/checkpoints/best.ckpt source=FILE_OR_FOLDER."""
 
 from resmet.commands.predict import main
 

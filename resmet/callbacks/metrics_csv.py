@@ -1,10 +1,9 @@
-"""metrics.csv, a row an epoch, and metrics.json, what the run came to."""
+"""metrics.csv, a row per epoch."""
 
 from __future__ import annotations
 
 import csv
 import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,59 +11,69 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from foundation.durations import Clock
 from foundation.parallel.collectives import is_distributed, reduce_over_ranks
 from foundation.storage.atomic import write_text_or_warn
 from tasks.base import count
 
 
 class MetricsCSV(Callback):
-    """Write ``metrics.csv`` anew after every epoch. A checkpoint has all rows, and the sums of the epoch that it is in."""
+    """Rewrites ``metrics.csv`` after every epoch. A checkpoint has all rows, and the partial sums of its epoch.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "metrics.csv"
-        self.rows: list[dict[str, Any]] = []
+    Args:
+        folder: The run folder.
+        clock: The clock of the run.
+
+    Attributes:
+        rows: The metrics of every epoch, as text.
+        samples: Training items seen by this process.
+        train_seconds: Seconds spent in training steps.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.path, self.clock = folder / "metrics.csv", clock
+        self.rows: list[dict[str, str]] = []
         self.sums: dict[str, Tensor] = {}
         self.items = 0
         self.train_seconds, self.samples = 0.0, 0
-        self.before, self.zero = 0.0, time.monotonic()
-        self.began: float | None = None
-        self.judged = False
+        self.earlier_seconds, self.started = 0.0, clock.now()
+        self.epoch_started: float | None = None
+        self.validated = False
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {name: getattr(self, name) for name in ("rows", "train_seconds", "samples")} | {"before": self.seconds}
-        return kept | {"items": self.gathered(self.items), "sums": {n: self.gathered(v) for n, v in self.sums.items()}}
+        return {
+            "rows": self.rows,
+            "train_seconds": self.train_seconds,
+            "samples": self.samples,
+            "earlier_seconds": self.seconds,
+            "items": sum_over_ranks(self.items),
+            "sums": {name: sum_over_ranks(value) for name, value in self.sums.items()},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
-            setattr(self, name, value)
-        self.zero = time.monotonic()
+        self.rows, self.train_seconds, self.samples = (state_dict[key] for key in ("rows", "train_seconds", "samples"))
+        self.earlier_seconds, self.started = state_dict["earlier_seconds"], self.clock.now()
+        self.items, self.sums = state_dict["items"], state_dict["sums"]
 
     @property
     def seconds(self) -> float:
-        """What the run took so far, also before it was taken up again."""
-        return self.before + time.monotonic() - self.zero
+        """Seconds that the run has taken, including those before it was resumed."""
+        return self.earlier_seconds + self.clock.now() - self.started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        mine = 1 if trainer.is_global_zero else 0  # what a checkpoint has is the sum over all processes
-        self.items *= mine
-        self.sums = {name: mine * torch.as_tensor(value).to(pl_module.device) for name, value in self.sums.items()}
-        self.began = time.monotonic()
-
-    def gathered(self, value: Any) -> Any:
-        """The sum of a number over all processes, which all ask for it at the same time."""
-        if not is_distributed():
-            return value
-        total = reduce_over_ranks([float(value)], "sum")[0]
-        return int(total) if isinstance(value, int) else torch.tensor(total, dtype=torch.float64)
+        share = 1 if trainer.is_global_zero else 0  # a checkpoint has the sums of all ranks
+        self.items *= share
+        self.sums = {name: share * torch.as_tensor(value).to(pl_module.device) for name, value in self.sums.items()}
+        self.epoch_started = self.clock.now()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.began = time.monotonic()
+        self.epoch_started = self.clock.now()
         self.sums, self.items = {}, 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up losses where they are; no number is read from the device."""
+        """Sums losses on the device; reading them would wait for the step."""
         items = count(batch)
         self.samples += items
         self.items += items
@@ -72,44 +81,55 @@ class MetricsCSV(Callback):
             self.sums[name] = value.double() * items + self.sums.get(name, 0)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.pause()
-        self.judged = True
+        self.add_train_seconds()
+        self.validated = True
 
-    def pause(self) -> None:
-        """Add the time since the epoch began; validation comes within Lightning's training epoch."""
-        if self.began is not None:
-            self.train_seconds += time.monotonic() - self.began
-            self.began = None
+    def add_train_seconds(self) -> None:
+        """Adds the time since the epoch started; Lightning validates within the training epoch."""
+        if self.epoch_started is not None:
+            self.train_seconds += self.clock.now() - self.epoch_started
+            self.epoch_started = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.pause()
-        pl_module.log_dict(self.means())
+        self.add_train_seconds()
+        pl_module.log_dict(self.mean_losses())
         if not trainer.is_global_zero:
             return
-        skipped = ("test/",) if self.judged else ("test/", "val/")  # Lightning keeps the figures of an earlier epoch
-        found = sorted(trainer.callback_metrics.items())
-        figures = {name: float(value) for name, value in found if not name.startswith(skipped)}
-        self.judged = False
+        excluded = (
+            ("test/",) if self.validated else ("test/", "val/")
+        )  # Lightning keeps the metrics of an earlier epoch
+        logged = sorted(trainer.callback_metrics.items())
+        metrics = {name: float(value) for name, value in logged if not name.startswith(excluded)}
+        self.validated = False
         rate = trainer.optimizers[0].param_groups[-1]["lr"]
-        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": rate, **figures}
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": rate, **metrics}
         self.rows.append({name: repr(value) for name, value in row.items()})
         write_text_or_warn(self.path, as_csv(self.rows))
 
-    def means(self) -> dict[str, float]:
-        """Every loss over all items of the epoch, in all processes."""
-        items = self.gathered(self.items)
-        return {f"train/{name}": float(self.gathered(total)) / items for name, total in sorted(self.sums.items())}
+    def mean_losses(self) -> dict[str, float]:
+        """Returns every loss, averaged over the items of the epoch in all ranks."""
+        items = sum_over_ranks(self.items)
+        return {f"train/{name}": float(sum_over_ranks(total)) / items for name, total in sorted(self.sums.items())}
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def sum_over_ranks(value: Any) -> Any:
+    """Returns a number summed over all ranks, which call this at the same time; without other ranks, `value` itself."""
+    if not is_distributed():
+        return value
+    total = reduce_over_ranks([float(value)], "sum")[0]
+    return int(total) if isinstance(value, int) else torch.tensor(total, dtype=torch.float64)
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
+def as_csv(rows: list[dict[str, str]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def read_metrics_csv(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a ``metrics.csv``."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""One bar for the whole run: epoch, loss, score, rate, memory, time left. A line an epoch where there is no terminal."""
+"""A progress bar for the whole run, with loss, score, throughput, memory and time left; without a terminal, a log line per epoch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from foundation.durations import format_seconds
 from foundation.hardware import peak_memory_mb
 from resmet.callbacks.step_timer import StepTimer, steps_per_epoch
 
+REFRESH_SECONDS = 0.25
+
 log = logging.getLogger("resmet")
 
 
 class RunProgressBar(ProgressBar):
-    """Rich's bar over all steps of the run; the loss is read a few times a second, not every step."""
+    """Rich's bar over all steps of the run. The loss is read a few times a second, since reading it waits for the step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bar: RichProgress | None = None
         self.enabled = True
-        self.shown = 0.0
+        self.updated_at = 0.0
 
     def disable(self) -> None:
         self.enabled = False
@@ -38,11 +40,13 @@ class RunProgressBar(ProgressBar):
         console = Console(stderr=True)
         if not (self.enabled and console.is_terminal):
             return
-        text = "{task.percentage:>3.0f}%  loss {task.fields[loss]}  score {task.fields[score]}  {task.fields[pace]}"
+        text = (
+            "{task.percentage:>3.0f}%  loss {task.fields[loss]}  score {task.fields[score]}  {task.fields[throughput]}"
+        )
         columns = (TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn(text))
         self.bar = RichProgress(*columns, console=console, refresh_per_second=4)
         fields: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "epochs": last_epoch(trainer, pl_module)}
-        fields |= {"loss": "-", "score": "-", "pace": ""}
+        fields |= {"loss": "-", "score": "-", "throughput": ""}
         self.job = self.bar.add_task(
             "train", total=last_step(trainer, pl_module), completed=trainer.global_step, **fields
         )
@@ -58,22 +62,24 @@ class RunProgressBar(ProgressBar):
         if self.bar is None:
             return
         now = time.monotonic()
-        if now - self.shown > 0.25 or batch_idx + 1 == trainer.num_training_batches:
-            self.shown = now
-            fields: dict[str, Any] = {"loss": f"{float(outputs['loss']):.4f}", "pace": pace(trainer, pl_module)}
+        if now - self.updated_at > REFRESH_SECONDS or batch_idx + 1 == trainer.num_training_batches:
+            self.updated_at = now
+            fields: dict[str, Any] = {
+                "loss": f"{float(outputs['loss']):.4f}",
+                "throughput": throughput(trainer, pl_module),
+            }
             self.bar.update(self.job, completed=trainer.global_step, total=last_step(trainer, pl_module), **fields)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        figures = trainer.callback_metrics
-        loss, score = figures.get("train/loss"), figures.get("val/score")
+        metrics = trainer.callback_metrics
+        loss, score = metrics.get("train/loss"), metrics.get("val/score")
         if self.bar and score is not None:
             self.bar.update(self.job, score=f"{float(score):.4f}")
         elif not self.bar and self.enabled and trainer.is_global_zero:
-            said = [f"epoch {trainer.current_epoch + 1}/{last_epoch(trainer, pl_module)}"]
-            said += [
-                f"{name} {float(value):.4f}" for name, value in (("loss", loss), ("score", score)) if value is not None
-            ]
-            log.info("  ".join([*said, pace(trainer, pl_module)]))
+            columns = [f"epoch {trainer.current_epoch + 1}/{last_epoch(trainer, pl_module)}"]
+            known = [(name, value) for name, value in (("loss", loss), ("score", score)) if value is not None]
+            columns += [f"{name} {float(value):.4f}" for name, value in known]
+            log.info("  ".join([*columns, throughput(trainer, pl_module)]))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.close()
@@ -87,28 +93,23 @@ class RunProgressBar(ProgressBar):
             self.bar = None
 
 
-def pace(trainer: Trainer, task: Any) -> str:
-    """Items a second over all processes, the most memory that this one held, and the time until the run is tested and reported."""
-    timing = next((callback for callback in trainer.callbacks if isinstance(callback, StepTimer)), None)  # type: ignore[attr-defined]
+def throughput(trainer: Trainer, task: Any) -> str:
+    """Returns items per second over all ranks, the peak memory of this one, and the time left, test and report included."""
+    timer = next((callback for callback in trainer.callbacks if isinstance(callback, StepTimer)), None)  # type: ignore[attr-defined]
     memory = f"{peak_memory_mb() / 1024:.1f} GB"
-    if timing is None:
+    if timer is None:
         return memory
     kind = "images" if task.spec.ndim == 2 else "items"
-    rate = (
-        f"{timing.items_per_second * trainer.world_size:.3g}"
-        if timing.items_per_second < 100
-        else f"{timing.items_per_second * trainer.world_size:.0f}"
-    )
-    return (
-        f"{rate} {kind}/s  {memory}  left {format_seconds(timing.remaining_seconds(trainer, last_step(trainer, task)))}"
-    )
+    rate = timer.items_per_second * trainer.world_size
+    left = format_seconds(timer.remaining_seconds(trainer, last_step(trainer, task)))
+    return f"{rate:.{'3g' if rate < 100 else '0f'}} {kind}/s  {memory}  left {left}"
 
 
 def last_step(trainer: Trainer, task: Any) -> int:
-    """The step at which the training ends."""
+    """Returns the step at which the training ends."""
     return task.run_state.end_step or (trainer.max_epochs or 1) * steps_per_epoch(trainer)
 
 
 def last_epoch(trainer: Trainer, task: Any) -> int:
-    """The number of epochs that the training takes."""
+    """Returns the number of epochs of the training."""
     return -(-last_step(trainer, task) // steps_per_epoch(trainer))

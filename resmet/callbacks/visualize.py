@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from foundation.structures import Batch, Prediction, Spec, require_range
 from foundation.targets.kinds import TARGETS
 from foundation.visualization import plots
-from resmet.callbacks.metrics_csv import read_rows
+from resmet.callbacks.metrics_csv import read_metrics_csv
 from tasks.base import Task, count
 
 SCORE_THRESHOLD = 0.5  # boxes below it would hide the image
@@ -86,7 +86,7 @@ class Visualize(Callback):
         self.save_predictions(folder, task.spec)
         table = folder.parent / "metrics.csv"
         if table.is_file():
-            plots.save(plots.curves(read_rows(table)), folder / "curves.png")
+            plots.save(plots.curves(read_metrics_csv(table)), folder / "curves.png")
         for name, spec in part_specs(task.spec).items():
             save_details(task.plot_data.get(name, {}) if name else task.plot_data, spec, folder, prefix(name))
         self.seen = []

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 def run(cfg: "DictConfig") -> None:
     if not cfg.get("data"):
-        raise InputError(f"data is required: say data=..., one of {', '.join(choices('data'))}")
+        text = f"data is required: set data=..., one of {', '.join(choices('data'))}"
+        raise InputError("config.no_data", text)
     from datamodules.shards.writer import claim_folder, pack
     from resmet.assembly import assemble_data
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # on the way out what is half written goes
-    claim_folder(str(cfg.out))  # refused before the data is read
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # exiting removes the unfinished folder
+    claim_folder(str(cfg.out))  # before the data is read
     manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.image_format)
     for note in manifest.notes:
         print(printable(f"note: {note}"))
     counts = ", ".join(f"{sum(s.items for s in shards)} {split}" for split, shards in manifest.splits.items())
     size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
-    word = "sharded" if manifest.spec.ndim == 2 else "sharded_audio"
-    print(f"{counts}; {size / 1e6:.1f} MB; train on them: python train.py ... data={word} data.root={cfg.out}")
+    format = "sharded" if manifest.spec.ndim == 2 else "sharded_audio"
+    print(f"{counts}; {size / 1e6:.1f} MB; train on them: python train.py ... data={format} data.root={cfg.out}")
 
 
 def main() -> NoReturn:

@@ -106,7 +106,7 @@ class Callbacks:
     def __init__(self, task: Task, data: Any, run: RunOptions) -> None:
         recipe, clock = task.recipe, task.run_state.clock
         timer = StepTimer(data, clock)
-        self.metrics, self.bottleneck = MetricsCSV(run.folder), BottleneckReport(data, clock)
+        self.metrics, self.bottleneck = MetricsCSV(run.folder, clock), BottleneckReport(data, clock)
         self.budget = TimeBudget(run.time_budget, run.seed, timer) if run.time_budget else None
         search = recipe.find_lr and not run.resume  # a resumed run has its learning rate
         chosen = [

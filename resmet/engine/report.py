@@ -1,4 +1,4 @@
-"""report.html: one file with everything in it, to open without a server."""
+"""report.html: one self-contained file, to open without a server."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from jinja2 import Environment, FileSystemLoader
 
 from foundation.storage.atomic import write_text
 
-ORDER = ("curves", "predictions", "confusion", "precision_recall", "rate", "inputs")
+IMAGE_ORDER = ("curves", "predictions", "confusion", "precision_recall", "rate", "inputs")
 
 
 def write_report(folder: Path, result: dict[str, Any], notes: Sequence[str]) -> Path:
-    """Write ``report.html`` from figures, notes and ``pictures/``; every text in it is escaped."""
-
-    def place(path: Path) -> tuple[int, str]:
-        return next((i for i, word in enumerate(ORDER) if path.stem.endswith(word)), len(ORDER)), path.stem
-
-    paths = sorted((folder / "pictures").glob("*.png"), key=place)
-    pictures = [(path.stem.replace("_", " "), b64encode(path.read_bytes()).decode()) for path in paths]
+    """Writes ``report.html`` from metrics, notes and ``pictures/``, and returns its path. Every text in it is escaped."""
+    paths = sorted((folder / "pictures").glob("*.png"), key=image_order)
+    images = [(path.stem.replace("_", " "), b64encode(path.read_bytes()).decode()) for path in paths]
     config = folder / "config.yaml"
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("report.html.j2")
-    text = page.render(
-        result=result, notes=notes, pictures=pictures, config=config.read_text() if config.is_file() else ""
-    )
-    text = text.encode("utf-8", "backslashreplace").decode()  # a file's name may hold what no encoding has
+    text = page.render(result=result, notes=notes, images=images, config=config.read_text() if config.is_file() else "")
+    text = text.encode("utf-8", "backslashreplace").decode()  # file names may not be valid Unicode
     write_text(folder / "report.html", text)
     return folder / "report.html"
+
+
+def image_order(path: Path) -> tuple[int, str]:
+    return next((i for i, name in enumerate(IMAGE_ORDER) if path.stem.endswith(name)), len(IMAGE_ORDER)), path.stem

@@ -13,7 +13,7 @@ from small_runs import train_small
 
 from foundation.structures import RunError
 from resmet.callbacks.batch_size_finder import BatchSizeSearch
-from resmet.callbacks.metrics_csv import read_rows
+from resmet.callbacks.metrics_csv import read_metrics_csv
 from resmet.callbacks.nan_guard import NanGuard
 from tasks.optim.recipe import Recipe
 
@@ -85,7 +85,7 @@ def test_a_run_rolls_back_and_resumes_at_a_lower_learning_rate(tmp_path: Path) -
     guards = [Poison(7, when=lambda task: task.run_state.lr_scale == 1), NanGuard(nonfinite="rollback")]
     train_small("classification", tmp_path / "rolled_back", guards)
     train_small("classification", tmp_path / "undisturbed")
-    first, second = (read_rows(tmp_path / name / "metrics.csv") for name in ("rolled_back", "undisturbed"))
+    first, second = (read_metrics_csv(tmp_path / name / "metrics.csv") for name in ("rolled_back", "undisturbed"))
     assert [row["step"] for row in first] == ["5", "10", "15"]
     assert first[0] == second[0]
     assert float(first[1]["lr"]) == pytest.approx(float(second[1]["lr"]) / 2)

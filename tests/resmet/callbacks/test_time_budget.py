@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from refusals import refused
 from small_runs import Kill, Killed
 
-from resmet.callbacks.metrics_csv import read_rows
+from resmet.callbacks.metrics_csv import read_metrics_csv
 from resmet.callbacks.step_timer import Cost
 from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
@@ -37,7 +37,7 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 def rates(folder: Path) -> list[float]:
-    return [float(row["lr"]) for row in read_rows(folder / "metrics.csv")]
+    return [float(row["lr"]) for row in read_metrics_csv(folder / "metrics.csv")]
 
 
 def saved_state(folder: Path) -> dict[str, Any]:
