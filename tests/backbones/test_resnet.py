@@ -1,4 +1,4 @@
-"""The laws of the ResNet: torchvision's names and numbers, the paper's counts, any number of axes."""
+"""ResNet has torchvision's names and outputs, the paper's sizes, and any number of axes."""
 
 from copy import deepcopy
 
@@ -71,7 +71,7 @@ def middle(y: torch.Tensor, dim: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("axes", [1, 3])
 def test_a_constant_axis_changes_nothing(tmp_path, axes: int) -> None:
-    """Weights moved to 1 or 3 axes answer a signal that is constant along the axis lost or won as before, borders apart."""
+    """Weights adapted to 1 or 3 axes have the same output for a signal that is constant along the removed or added axis, except at borders."""
     flat = ResNet(18, width=8).eval()
     for name, buffer in flat.named_buffers():
         if buffer.ndim:
@@ -91,7 +91,7 @@ def test_a_constant_axis_changes_nothing(tmp_path, axes: int) -> None:
 
 
 def plain_cifar_logits(state: dict, x: torch.Tensor) -> torch.Tensor:
-    """The CIFAR net of the paper in functions, read off the file's names."""
+    """The CIFAR network of the paper as functions of a state dict."""
     f = nn.functional
 
     def norm(y, name):
@@ -144,7 +144,7 @@ def test_refusals(arguments: dict, code: str) -> None:
 @pytest.mark.parametrize("width", [8, 16])
 @pytest.mark.parametrize("depth", [18, 20, 50])
 def test_one_axis_equals_torchs_own_layers(depth: int, width: int) -> None:
-    """Sound goes through layers of height 1; what comes out is that of Conv1d, BatchNorm1d and MaxPool1d with the same weights."""
+    """Audio goes through layers of height 1, whose output is that of Conv1d, BatchNorm1d and MaxPool1d with the same weights."""
     torch.manual_seed(0)
     net = ResNet(depth, width, ndim=1, in_channels=2).eval()
     plain = deepcopy(net)

@@ -1,4 +1,4 @@
-"""Weights from anywhere, with a true report."""
+"""Weights from any source, with a correct report."""
 
 import socket
 
@@ -38,7 +38,7 @@ def test_safetensors(tmp_path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
 def test_input_channels(tmp_path, channels: int) -> None:
-    """A grey copy in every channel is answered as the RGB net answers grey."""
+    """A grey image copied to every channel has the output that the RGB network has for grey."""
     source = ResNet(18, width=8).eval()
     torch.save(source.state_dict(), tmp_path / "w.pt")
     net = ResNet(18, width=8, in_channels=channels, weights=str(tmp_path / "w.pt")).eval()
@@ -91,7 +91,7 @@ def test_a_file_that_would_run_code_runs_none(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("tag", ["resnet18.a1_in1k", "ResNet18_Weights.IMAGENET1K_V1"])
-def test_offline_is_said_once_with_the_cache(tag: str, monkeypatch, tmp_path) -> None:
+def test_offline_error_names_the_cache(tag: str, monkeypatch, tmp_path) -> None:
     def offline(*_: object, **__: object) -> None:
         raise socket.gaierror("no network")
 
@@ -128,7 +128,7 @@ def test_timm_refusals() -> None:
         TimmFeatures("vgg11", ndim=1)
 
 
-def test_offline_nothing_is_announced_and_nothing_is_tried_again(monkeypatch, tmp_path, capfd) -> None:
+def test_offline_nothing_is_printed_and_nothing_is_retried(monkeypatch, tmp_path, capfd) -> None:
     """Neither timm's own weights nor torchvision's: the clients themselves, on a machine without a network."""
 
     def offline(*_: object, **__: object) -> None:

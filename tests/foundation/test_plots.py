@@ -1,4 +1,4 @@
-"""Pictures of what nets see."""
+"""Plots and overlays."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from foundation.visualization.plots import curves, draw
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_any_number_of_channels_becomes_a_picture(channels: int) -> None:
+def test_any_number_of_channels_becomes_rgb(channels: int) -> None:
     image = torch.randint(0, 255, (channels, 300, 280), dtype=torch.uint8)
     shown = draw(image, {}, Spec(2, channels, ("a", "b")))
     assert shown.shape == (3, 300, 280)
@@ -49,7 +49,7 @@ def test_boxes_are_drawn_where_they_are_at_any_size(side: int) -> None:
 
 
 @pytest.mark.parametrize("unlike", [1.0, 100.0])
-def test_losses_too_unlike_for_one_scale_have_a_logarithmic_one(unlike: float) -> None:
+def test_losses_of_different_magnitude_have_a_logarithmic_scale(unlike: float) -> None:
     rows = [{"epoch": i, "train/a": 1 + 1 / i, "train/b": unlike * (1 + 1 / i), "train/loss": 3} for i in (1, 2, 3)]
     figure = curves(rows)
     assert figure.axes[0].get_yscale() == ("log" if unlike > 20 else "linear")

@@ -1,4 +1,4 @@
-"""Losses, samples and statistics that processes share come to what the libraries' own do in one process."""
+"""Losses, sampling and batch statistics on one rank equal those of the libraries."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_dice_equals_the_library(classes: int, ignored: float) -> None:
     torch.testing.assert_close(ours.grad, other.grad)
 
 
-def test_one_process_changes_nothing() -> None:
+def test_one_rank_changes_nothing() -> None:
     x = torch.randn(3, requires_grad=True)
     assert sum_over_ranks(x) is x
     assert mean_over_ranks(x, 7) is x
@@ -48,7 +48,7 @@ def labels() -> list[Tensor]:
     return [torch.randint(-1, 2, (n,), generator=generator).float() for n in (200, 300, 12)]
 
 
-def test_a_draw_follows_from_the_image_not_from_its_place() -> None:
+def test_a_sample_depends_on_the_image_and_not_on_the_batch() -> None:
     sampler, own = AnchorSampler(64, 0.25), labels()
     sampler.set_seeds([5, 6, 7])
     positive, negative = sampler(own)
@@ -61,7 +61,7 @@ def test_a_draw_follows_from_the_image_not_from_its_place() -> None:
     assert not torch.equal(again([own[1], own[0]])[1][0], negative[1])
 
 
-def test_draws_are_as_many_as_torchvisions_and_of_their_kind() -> None:
+def test_samples_have_the_sizes_of_torchvisions() -> None:
     sampler, own = AnchorSampler(64, 0.25), labels()
     positive, negative = sampler(own)
     theirs = RegionProposalNetwork(None, None, 0.7, 0.3, 64, 0.25, {}, {}, 0.7).fg_bg_sampler(own)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def test_draws_are_as_many_as_torchvisions_and_of_their_kind() -> None:
 
 @pytest.mark.parametrize(("ndim", "kind"), [(1, nn.BatchNorm1d), (2, nn.BatchNorm2d), (3, nn.BatchNorm3d)])
 @pytest.mark.parametrize("affine", [True, False])
-def test_statistics_are_torchs_in_one_process(ndim: int, kind: type, affine: bool) -> None:
+def test_statistics_are_torchs_on_one_rank(ndim: int, kind: type, affine: bool) -> None:
     torch.manual_seed(0)
     theirs = kind(4, affine=affine, momentum=0.2)
     holder = nn.Sequential(kind(4, affine=affine, momentum=0.2))
@@ -94,7 +94,7 @@ def test_statistics_are_torchs_in_one_process(ndim: int, kind: type, affine: boo
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
-def test_what_timm_does_after_a_norm_is_kept() -> None:
+def test_dropout_and_activation_of_timms_norms_are_kept() -> None:
     import timm
 
     net = timm.create_model("mobilenetv3_small_050", features_only=True)

@@ -1,4 +1,4 @@
-"""Faster R-CNN's head is torchvision's at the published settings, and of sound sizes where nobody says otherwise."""
+"""Faster R-CNN's head is torchvision's at the published settings, and has sensible sizes by default."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ PUBLISHED: dict[str, Any] = {
 
 
 class Given(nn.Module):
-    """Stands in for a backbone."""
+    """Takes the place of a backbone."""
 
     out_channels = 256
 
@@ -62,7 +62,7 @@ def batch(height: int = 96, width: int = 128) -> tuple[dict[int, Tensor], dict]:
 
 
 def theirs(head: RCNN) -> FasterRCNN:
-    """Torchvision's, with these weights and these draws."""
+    """Returns torchvision's model with the weights and samplers of `head`."""
     model = FasterRCNN(Given(), num_classes=4, rpn_pre_nms_top_n_train=1000, rpn_post_nms_top_n_train=1000)
     model.rpn.head.load_state_dict(head.rpn.head.inner.state_dict())
     model.roi_heads.box_head.load_state_dict(head.roi.box_head.state_dict())

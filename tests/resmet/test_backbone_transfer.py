@@ -1,4 +1,4 @@
-"""A backbone moves from any task into any other, through checkpoints that runs wrote."""
+"""Backbone weights transfer from any task to any other, through checkpoints of runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_into_three_axes(checkpoints: dict[str, Path], source: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classification", "detection"])
-def test_another_backbone_moves_too(checkpoints: dict[str, Path], kind: str) -> None:
+def test_another_backbone_transfers_too(checkpoints: dict[str, Path], kind: str) -> None:
     task, _ = assemble(config(kind, "timm", checkpoints["timm"]))
     match = task.backbone.match
     assert match is not None

@@ -1,4 +1,4 @@
-"""The figures of detection are COCO's, as torchmetrics has them."""
+"""The metrics of detection equal torchmetrics', except for NaN."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def drawn(seed: int, images: int, classes: int, most: int, found: int) -> tuple[
     def whole(high: int, *shape: int) -> Tensor:
         return torch.randint(0, high, shape, generator=generator)
 
-    said, true = [], []
+    predicted, true = [], []
     for _ in range(images):
         objects, detections = int(whole(most + 1)), int(whole(found + 1))
         corner = torch.rand(objects, 2, generator=generator) * 200
@@ -28,7 +28,7 @@ def drawn(seed: int, images: int, classes: int, most: int, found: int) -> tuple[
         moved = boxes[near] + torch.randn(len(near), 4, generator=generator) * 4
         ordered = torch.cat([torch.minimum(moved[:, :2], moved[:, 2:]), torch.maximum(moved[:, :2], moved[:, 2:])], 1)
         right = torch.rand(len(near), generator=generator) < 0.7
-        said.append(
+        predicted.append(
             {
                 "boxes": ordered,
                 "labels": torch.where(right, labels[near], whole(classes, len(near))),
@@ -36,14 +36,14 @@ def drawn(seed: int, images: int, classes: int, most: int, found: int) -> tuple[
             }
         )
         true.append({"boxes": boxes, "labels": labels})
-    return said, true
+    return predicted, true
 
 
-def theirs(said: list[Image], true: list[Image], classes: int) -> dict:
-    meter = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True, extended_summary=True)
-    meter.warn_on_many_detections = False
-    meter.update(said, true)
-    values = meter.compute()
+def theirs(predicted: list[Image], true: list[Image], classes: int) -> dict:
+    metric = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True, extended_summary=True)
+    metric.warn_on_many_detections = False
+    metric.update(predicted, true)
+    values = metric.compute()
     curves = torch.full((classes, 101), float("nan"))
     present = values["classes"].reshape(-1).tolist()
     curves[present] = torch.as_tensor(values["precision"])[0, :, :, 0, -1].T.float()
@@ -57,11 +57,11 @@ def theirs(said: list[Image], true: list[Image], classes: int) -> dict:
     [(40, 5, 6, 30), (12, 1, 5, 20), (30, 3, 1, 5), (6, 2, 8, 150), (20, 3, 4, 0), (4, 3, 0, 0), (25, 80, 6, 10)],
 )
 def test_values_equal_torchmetrics(seed: int, images: int, classes: int, most: int, found: int) -> None:
-    said, true = drawn(seed, images, classes, most, found)
-    meter = CocoMeanAveragePrecision(classes)
+    predicted, true = drawn(seed, images, classes, most, found)
+    metric = CocoMeanAveragePrecision(classes)
     for i in range(0, images, 3):
-        meter.update(said[i : i + 3], true[i : i + 3])
-    ours, expected = meter.compute(), theirs(said, true, classes)
+        metric.update(predicted[i : i + 3], true[i : i + 3])
+    ours, expected = metric.compute(), theirs(predicted, true, classes)
     for name in NAMES:
         assert ours[name] == pytest.approx(expected[name], abs=1e-6, nan_ok=True)
     torch.testing.assert_close(ours["precision"], expected["precision"], atol=1e-6, rtol=0, equal_nan=True)
@@ -76,14 +76,14 @@ def test_no_items_give_nan() -> None:
 def test_an_epoch_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, evaluate = [], coco_map.evaluate_coco
     monkeypatch.setattr(coco_map, "evaluate_coco", lambda *given: calls.append(1) or evaluate(*given))
-    said, true = drawn(0, 8, 3, 4, 10)
-    meter = CocoMeanAveragePrecision(3)
-    meter.update(said, true)
-    first = meter.compute()
-    assert meter.compute() is first
+    predicted, true = drawn(0, 8, 3, 4, 10)
+    metric = CocoMeanAveragePrecision(3)
+    metric.update(predicted, true)
+    first = metric.compute()
+    assert metric.compute() is first
     assert len(calls) == 1
-    meter.update(said, true)
-    meter.compute()
+    metric.update(predicted, true)
+    metric.compute()
     assert len(calls) == 2
-    meter.reset()
-    assert meter.compute()["map"] != meter.compute()["map"]
+    metric.reset()
+    assert metric.compute()["map"] != metric.compute()["map"]

@@ -1,4 +1,4 @@
-"""What every task promises."""
+"""What holds for every task."""
 
 import pytest
 import torch
@@ -116,7 +116,7 @@ def test_segmentation_takes_any_size(size: tuple[int, int], names: tuple[str, ..
 
 
 @pytest.mark.parametrize("names", [("background", "cell"), ("a", "b", "c")])
-def test_ignored_pixels_touch_neither_loss_nor_score(names: tuple[str, ...]) -> None:
+def test_ignored_pixels_change_neither_loss_nor_metrics(names: tuple[str, ...]) -> None:
     spec = Spec(**RGB, class_names=names, target="mask")
     task = make(Segmentation, spec)
     image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
@@ -153,8 +153,8 @@ def test_detection_without_any_object_has_finite_losses() -> None:
 
 
 @pytest.mark.slow
-def test_detection_learns_the_ids_that_it_is_given() -> None:
-    """One class, label 0: were it taken for the background, nothing could be found."""
+def test_detection_shifts_labels_past_the_background() -> None:
+    """One class, label 0: if it were the background, nothing would be detected."""
     spec = Spec(**RGB, class_names=("thing",), target="boxes", mean=(128.0,) * 3, std=(64.0,) * 3)
     torch.manual_seed(0)
     task = Detection(ResNet(18, width=16), spec)
