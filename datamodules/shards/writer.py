@@ -142,13 +142,17 @@ def encoded(items: ItemDataset, seed: int, png: bool) -> Iterator[Members]:
 
 def write_shard(path: Path, items: Sequence[Members]) -> Shard:
     """Writes a tar of these items, the same bytes for the same items."""
+    contents = [
+        (f"{number:06d}.{suffix}", content)
+        for number, members in enumerate(items)
+        for suffix, content in members.items()
+    ]
     with path.open("wb") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for number, members in enumerate(items):
-                for suffix, content in members.items():
-                    entry = tarfile.TarInfo(f"{number:06d}.{suffix}")
-                    entry.size = len(content)
-                    tar.addfile(entry, io.BytesIO(content))
+            for name, content in contents:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
         file.flush()
         os.fsync(file.fileno())
     return Shard(path.name, len(items), path.stat().st_size, checksum(path))

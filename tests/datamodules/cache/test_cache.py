@@ -179,6 +179,7 @@ print(sum(int(items.sample(i)[0].sum()) for items in data.datasets.values() for 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_two_processes_may_fill_it_at_once(image_folder: Path, home: Path) -> None:
     root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}

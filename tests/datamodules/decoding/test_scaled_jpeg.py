@@ -91,6 +91,7 @@ def test_small_and_undrawn_pictures_are_decoded_in_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_boxes_stay_on_their_rectangle(tmp_path: Path, orientation: int) -> None:
     for i in range(6):

@@ -164,6 +164,7 @@ def test_nothing_is_left_where_it_fails(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
     words = ["data=detection", "data.count=2000", "out=out", "shard_mb=0.1"]
     with subprocess.Popen(

@@ -104,6 +104,7 @@ print(said.hexdigest())
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_no_number_of_threads_changes_an_item() -> None:
     """In programs of their own: one that had several threads can't be forked as other tests do it."""
     patient = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine threads that spin keep each other waiting
