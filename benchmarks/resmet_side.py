@@ -17,13 +17,13 @@ from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig
 
 from datamodules.base.datamodule import DataModule
-from resmet.assembly import assemble_data
+from resmet.assembly import assemble_data, build
 from resmet.commands import train
 
 ROOT = Path(__file__).parent.parent
 IMAGE_AUGMENTATION = ("horizontal_flip", "vertical_flip", "degrees", "scale", "translate", "color_jitter")
 NO_AUGMENT = tuple(f"data.augment.{key}=0" for key in IMAGE_AUGMENTATION)
-NO_AUDIO_AUGMENT = tuple(f"data.augment.{key}=0" for key in ("shift", "gain", "noise", "mask"))
+NO_AUDIO_AUGMENT = tuple(f"data.augment.{key}=0" for key in ("shift", "gain", "noise", "time_mask"))
 
 
 def compose_train(overrides: Sequence[str] = ()) -> DictConfig:
@@ -96,6 +96,11 @@ def load_data(overrides: Sequence[str]) -> tuple[DictConfig, Any]:
     data = assemble_data(cfg)
     data.prepare()
     return cfg, data
+
+
+def precision_of(cfg: DictConfig) -> str:
+    """Returns the precision that a config trains with on this machine."""
+    return str(build(cfg.trainer).arguments()["precision"])
 
 
 def limit_batches(count: int) -> tuple[str, ...]:

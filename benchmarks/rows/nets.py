@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from benchmarks.ab_timing import Result, Settings, alternate, compare_ms
 from benchmarks.registry import Row
-from benchmarks.resmet_side import compose_train, load_data
+from benchmarks.resmet_side import compose_train, load_data, precision_of
 from benchmarks.rivals.detection import detector
 from benchmarks.task_pairs import PAIRS, torchvision_sizes
 from foundation.structures import Spec
-from resmet.assembly import assemble_task, build
+from resmet.assembly import assemble_task
 
 MEMORY_FORMAT = torch.channels_last
 
@@ -96,7 +96,7 @@ def compare_nets(task: Any, net: nn.Module, x: Tensor, settings: Settings) -> Re
 
 def training_step(loss: Callable[[], Any], net: nn.Module) -> Callable[[], None]:
     """Returns a function that runs forward at Resmet's default precision, and backward."""
-    bf16 = str(build(compose_train().trainer)().precision).startswith("bf16")
+    bf16 = precision_of(compose_train()).startswith("bf16")
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):

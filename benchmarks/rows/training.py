@@ -23,11 +23,12 @@ from benchmarks.resmet_side import (
     RepeatedLoader,
     epochs_with_warmup,
     load_data,
+    precision_of,
     run_train,
 )
 from benchmarks.rivals.plain import Plain, plain_step
 from benchmarks.task_pairs import PAIRS, TORCHVISION, Pair
-from resmet.assembly import assemble_task, build
+from resmet.assembly import assemble_task
 
 PLAIN = "a plain loop of the same arithmetic"
 LARGE = ("data.size=224", "data.batch_size=32", *NO_AUGMENT)
@@ -127,7 +128,7 @@ def print_peak(side: str, scratch: str) -> None:
         run_train([*LARGE, "trainer.max_epochs=1"], Path(scratch), PrintPeak(before), repeat)
     cfg, data = load_data(LARGE)
     batches = RepeatedLoader(data.train_dataloader(), repeat)
-    plain = Plain(assemble_task(cfg, data.spec), str(build(cfg.trainer)().precision), PEAK_STEPS)
+    plain = Plain(assemble_task(cfg, data.spec), precision_of(cfg), PEAK_STEPS)
     for batch in batches:
         plain.step(batch)
     print(json.dumps(resident_mb("VmHWM") - before))

@@ -1,7 +1,6 @@
 """Every row can be selected and described; a row is measured by the command."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,21 +9,12 @@ import pytest
 
 from benchmarks.ab_timing import Settings
 from benchmarks.registry import ON_DEMAND, Row, all_rows, select
+from benchmarks.resmet_side import compose_train
 from benchmarks.run_row import measure
 from benchmarks.table import cells, document
+from benchmarks.task_pairs import PAIRS
 
 ROOT = Path(__file__).parents[2]
-
-
-def python(*words: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_the_document_has_every_row() -> None:
@@ -55,6 +45,19 @@ def test_an_absent_data_set_is_reported(name: str, tmp_path: Path) -> None:
     assert "absent: no data set" in cells(row, result)[2]
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_overrides_of_a_pair_exist(name: str) -> None:
+    pair = PAIRS[name]
+    compose_train([*pair.at(Path("root")), *pair.no_augment])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["layout.audio", "probe.epoch"])
+def test_a_row_is_measured(name: str, tmp_path: Path) -> None:
+    result = measure(all_rows()[name], Settings(tmp_path, tmp_path, 1, True))
+    assert result["ratio"] > 0, result
+
+
 @pytest.mark.parametrize(("ratio", "met"), [(2.0, True), (1.9, False)])
 def test_a_target_is_met_from_its_ratio_on(ratio: float, met: bool) -> None:
     assert Row("a.b", "", "", lambda settings: None, 2.0).met({"ratio": ratio}) is met
@@ -64,7 +67,8 @@ def test_a_target_is_met_from_its_ratio_on(ratio: float, met: bool) -> None:
 @pytest.mark.slow
 def test_the_command_measures_writes_json_and_prints_a_table(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    done = python("benchmarks", "startup.help", "--quick", "--json", str(out))
+    command = [sys.executable, "-m", "benchmarks", "startup.help", "--quick", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "startup.help" in done.stdout
     content = json.loads(out.read_text())
@@ -72,9 +76,6 @@ def test_the_command_measures_writes_json_and_prints_a_table(tmp_path: Path) -> 
     assert "`startup.help` (quick)" in document(content)
 
 
-@pytest.mark.slow
-def test_without_a_gpu_its_rows_are_absent(tmp_path: Path) -> None:
-    out = str(tmp_path / "results.json")
-    done = python("benchmarks.gpu", "gpu.resnet50", "--json", out, CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 0, done.stderr
-    assert "absent: no GPU" in " ".join(done.stdout.split())
+def test_without_a_gpu_its_rows_are_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "no GPU" in measure(all_rows()["gpu.resnet50"], Settings(tmp_path, tmp_path))["absent"]

@@ -54,7 +54,7 @@ def digits(count: int = 40, **options: Any) -> Digits:
 
 def joint(**options: Any) -> JointDataModule:
     """Two parts of different length: the shorter one starts again within an epoch."""
-    boxes = Scenes("boxes", 10, 64, **{"batch_size": 3} | options)
+    boxes = Scenes("boxes", 13, 64, **{"batch_size": 3} | options)
     return JointDataModule({"a": boxes, "b": Scenes("mask", 12, 64, **{"batch_size": 4} | options)})
 
 

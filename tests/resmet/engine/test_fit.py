@@ -123,7 +123,7 @@ def test_what_needs_whole_weights_is_refused_where_they_are_shared_out() -> None
         config.build(find_unused_parameters=True)
 
 
-@pytest.mark.parametrize(("make", "count"), [(DATA["detection"], 12), (joint, 10)])
+@pytest.mark.parametrize(("make", "count"), [(DATA["detection"], 12), (joint, 12)])
 def test_more_processes_than_items_are_refused(make: Any, count: int) -> None:
     data = make()
     data.prepare()
