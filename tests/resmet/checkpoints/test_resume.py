@@ -226,7 +226,9 @@ def test_a_slow_disk_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(AtomicCheckpointIO, "write", slow)
     monkeypatch.setattr(CheckpointWriter, "save_if_due", lambda *_: None)  # it would wait for the disk
     monkeypatch.setattr(CheckpointWriter, "options", lambda self, background: {"background": True})
-    monkeypatch.setattr(Classification, "results", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)})
+    monkeypatch.setattr(
+        Classification, "compute_metrics", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)}
+    )
     folder = train_small("classification", tmp_path / "run", max_epochs=3)
     assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
 

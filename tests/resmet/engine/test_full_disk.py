@@ -26,11 +26,11 @@ def known_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default the last epoch is the best; the test metric tells weights apart."""
     SCORES[:] = [0.1, 0.2, 0.3]
 
-    def results(task: Classification, stage: str) -> dict[str, float]:
+    def compute_metrics(task: Classification, stage: str) -> dict[str, float]:
         by_weights = float(next(task.parameters()).double().abs().sum())
         return {"accuracy": SCORES[task.current_epoch] if stage == "val" else by_weights}
 
-    monkeypatch.setattr(Classification, "results", results)
+    monkeypatch.setattr(Classification, "compute_metrics", compute_metrics)
 
 
 @pytest.fixture
