@@ -2,16 +2,22 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from docs.tables import fill
+from docs.tables import choices, fill
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
+GROUPS = "(?:data|trainer|callbacks|recipe|backbone|task|sweep)"
+NOT_KEYS = {"data.yaml", "sweep.csv", "sweep.png", "data.missing_class"}
+"""Names of files and codes of errors that look like keys."""
 
 
 def commands(page: Path) -> list[str]:
@@ -58,6 +64,35 @@ def names_a_group(word: str) -> bool:
         return False
     assert all((ROOT / "conf" / group / f"{name}.yaml").is_file() for name in names.split(","))
     return True
+
+
+@pytest.fixture(scope="module")
+def keys() -> set[str]:
+    """The dotted path of every key of every task, backbone, data format and kind of sweep."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        configs = [
+            *(
+                compose("train", [f"{group}={path.stem}"])
+                for group in ("task", "backbone", "data")
+                for path in choices(group)
+            ),
+            *(compose("sweep", ["sweep=optuna", f"sweep/launcher={name}"]) for name in ("local", "slurm")),
+        ]
+    return {key for cfg in configs for key in dotted(OmegaConf.to_container(cfg, resolve=False))}
+
+
+def dotted(value: Any, path: str = "") -> Iterator[str]:
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from dotted(inner, f"{path}.{key}".lstrip("."))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "performance.md"], ids=lambda path: path.name)
+def test_keys_exist(page: Path, keys: set[str]) -> None:
+    words = [word for text in re.findall(r"`([^`\n]+)`", page.read_text()) for word in text.split()]
+    named = {match[1] for word in words if (match := re.fullmatch(rf"({GROUPS}(?:\.\w+)+)(?:=.*)?", word))}
+    assert not named - keys - NOT_KEYS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
