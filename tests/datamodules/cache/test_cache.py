@@ -87,7 +87,7 @@ KINDS: dict[str, Callable[..., DataModule]] = {
 def test_what_is_kept_equals_what_is_decoded(kind: str, request: pytest.FixtureRequest, home: Path) -> None:
     root, make = request.getfixturevalue(kind), KINDS[kind]
     decoded = prepared(make(root, "off"))
-    assert not any(len(items.cached) for items in decoded.splits.values())
+    assert not any(len(items.cached) for items in decoded.datasets.values())
     assert "decoded each time (data.cache=off)" in decoded.describe()
     in_memory, first = prepared(make(root, "ram")), prepared(make(root, "disk"))
     second = prepared(undecodable(make(root, "disk")))
