@@ -61,9 +61,14 @@ def run_id() -> str | None:
 
 
 def prints_errors() -> bool:
-    """Whether this process prints its errors: rank 0, and all ranks once they train, since an error may occur in one of them only."""
+    """Whether this process prints its errors: the first on its machine, and all ranks once they train, since an error may occur in one of them only.
+
+    Of ranks that torchrun or SLURM starts, it is rank 0 alone: before they train, all have the same errors.
+    """
     distributed: Any = sys.modules.get("torch.distributed")
-    return rank() == 0 or (distributed is not None and distributed.is_available() and distributed.is_initialized())
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return True
+    return rank() == 0 if started_externally() else ENVIRONMENT.get("LOCAL_RANK", "0") == "0"
 
 
 def init_process_group() -> None:

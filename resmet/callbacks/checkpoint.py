@@ -58,7 +58,7 @@ class CheckpointWriter(Checkpoint):
         background: bool = True,
     ) -> None:
         if keep < 0:
-            raise InputError("callbacks.out_of_range", f"callbacks.checkpoint.keep must not be negative, got {keep}")
+            raise InputError("config.out_of_range", f"callbacks.checkpoint.keep must not be negative, got {keep}")
         self.every = seconds(every, "checkpoint_every", "time between checkpoints")
         self.stop_on_failure, self.background = on_failure == "stop", background
         self.io = AtomicCheckpointIO(keep)

@@ -110,7 +110,7 @@ class FitWithRetry:
             point = find_resume_point(self.folder, self.task, self.data)
         except InputError as nothing:
             text = f"{error}. There is no checkpoint to roll back to: lower recipe.optimizer.lr"
-            raise RunError("training.nonfinite", text) from nothing
+            raise RunError("run.nonfinite", text) from nothing
         log.warning(
             f"{error}. The run rolls back to epoch {point.epoch + 1}, batch {point.batch}, at {self.state.lr_scale:g} of its learning rate"
         )
@@ -148,7 +148,7 @@ class FitWithRetry:
                 f"out of memory at data.batch_size={size} ({cause}): lower data.batch_size and raise trainer.accumulate_grad_batches by the "
                 "same factor, choose a smaller data.size or backbone, or trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
             )
-            raise RunError("training.out_of_memory", text) from error
+            raise RunError("run.out_of_memory", text) from error
         log.warning(
             f"out of memory at data.batch_size={size}: starting again with {self.data.batch_size}, accumulated to {size}"
         )

@@ -93,7 +93,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         for name in ("max_epochs", "num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch"):
             if getattr(self, name) < 1 and (name, getattr(self, name)) != ("max_epochs", -1):
-                raise InputError("trainer.below_one", f"trainer.{name} must be at least 1, got {getattr(self, name)}")
+                raise InputError("config.out_of_range", f"trainer.{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def parallel_devices(self) -> list[torch.device]:

@@ -1,4 +1,4 @@
-"""With which precision a checkpoint is judged, and where."""
+"""The precision that a checkpoint is evaluated with, and the folder."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from resmet.engine.evaluate import evaluation_precision
 
 
 @pytest.mark.parametrize(
-    ("asked", "trained", "said"),
+    ("requested", "trained", "expected"),
     [
         ("auto", "32-true", "32-true"),
         ("auto", "bf16-mixed", "bf16-mixed"),
@@ -18,14 +18,16 @@ from resmet.engine.evaluate import evaluation_precision
         ("64-true", "bf16-mixed", "64-true"),
     ],
 )
-def test_the_precision_of_the_training_unless_another_is_asked_for(asked: str, trained: str, said: str) -> None:
-    assert evaluation_precision(asked, {"trainer": {"precision": trained}}) == said
+def test_the_precision_is_that_of_the_training_unless_another_is_requested(
+    requested: str, trained: str, expected: str
+) -> None:
+    assert evaluation_precision(requested, {"trainer": {"precision": trained}}) == expected
 
 
-@pytest.mark.parametrize("card", [True, False])
-def test_what_only_a_card_computes(card: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: card)
-    assert evaluation_precision("auto", {"trainer": {"precision": "16-mixed"}}) == ("16-mixed" if card else "auto")
+@pytest.mark.parametrize("gpu", [True, False])
+def test_fp16_needs_a_gpu(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert evaluation_precision("auto", {"trainer": {"precision": "16-mixed"}}) == ("16-mixed" if gpu else "auto")
     assert evaluation_precision("auto", {}) == "auto"
 
 

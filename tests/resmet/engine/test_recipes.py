@@ -71,7 +71,7 @@ def last(folder: Path) -> dict:
 
 RECIPES = {
     "probe": (Recipe(freeze=FreezeSchedule(frozen=1.0)), 2),
-    "lp_ft, while it sleeps": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 1),
+    "lp_ft, while frozen": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 1),
     "lp_ft, after it woke": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 3),
     "gradual": (Recipe(freeze=FreezeSchedule(unfreezing=0.75), layer_decay=0.5), 2),
     "ema": (Recipe(ema=0.9), 2),
@@ -152,7 +152,7 @@ def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
     assert counts == [0, 0, 20, 20]
 
 
-def test_the_average_is_judged_and_kept_as_the_best(tmp_path: Path) -> None:
+def test_the_average_is_validated_and_saved_as_the_best(tmp_path: Path) -> None:
     """An average of all weights with a decay near 1 is not the weights; its score, not theirs, is in the table."""
     fit(tmp_path / "run", Recipe(ema=0.95), max_epochs=2)
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
