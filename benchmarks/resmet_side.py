@@ -94,7 +94,7 @@ def load_data(overrides: Sequence[str]) -> tuple[DictConfig, Any]:
     """Returns the config of ``python train.py OVERRIDES`` and its data module, set up."""
     cfg = compose_train(overrides)
     data = assemble_data(cfg)
-    data.prepare()
+    data.setup("fit")
     return cfg, data
 
 

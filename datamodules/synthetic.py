@@ -1,22 +1,25 @@
-"""Data that needs no download: real digits for classification, and drawn scenes and sounds. The same on every machine."""
+"""Data that needs no download: real digits for classification, and synthetic scenes and sounds. The same on every machine."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Generator, Tensor
 
-from datamodules.base.datamodule import DataModule
-from datamodules.base.dataset import Sample
+from datamodules.base.items import ItemDataModule
 from datamodules.decoding.image import normalization_stats
 from datamodules.decoding.resize import resize_geometry, resize_image
 from datamodules.splits.splits import Item, Splits
-from datamodules.transforms.augment import AudioAugment, Augment
-from foundation.structures import InputError, Spec
+from datamodules.transforms.augment import AudioAugment
+from datamodules.transforms.base import RandomTransform
+from foundation.structures import InputError, Sample, Spec, require_range
 
 SPLITS = ("train", "val", "test")
 SHAPES = ("circle", "square", "triangle")
@@ -24,38 +27,34 @@ TONES = ("rising", "falling", "steady", "pulsing", "trembling")
 RATE = 8000
 
 
-class Digits(DataModule):
-    """1,797 real handwritten digits, grey, 8x8, by 43 people. Source: scikit-learn's `load_digits`, after Alpaydin & Kaynak, 1998.
+@dataclass(kw_only=True, eq=False, repr=False)
+class Digits(ItemDataModule):
+    """1,797 real handwritten digits, gray, 8x8, by 43 people. Source: scikit-learn's `load_digits`, after Alpaydin & Kaynak, 1998.
+
+    The split is the same for every seed.
 
     Args:
         size: Side in pixels that they are enlarged to.
         channels: 1, or 3 copies of it.
-        batch_size: Images a batch.
-        seed: Of shuffle and changes; the split is always the same.
-        augment: Changes to training images.
 
     Raises:
         InputError: If `size` or `channels` is out of range.
     """
 
-    def __init__(
-        self,
-        size: int = 32,
-        channels: int = 1,
-        batch_size: int = 32,
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-    ) -> None:
-        super().__init__(batch_size, 0, True, seed, augment)
-        if size < 8 or channels not in (1, 3):
-            raise InputError(f"data.size must be at least 8 and data.channels 1 or 3, got {size} and {channels}")
-        self.size, self.channels = size, channels
+    size: int = 32
+    channels: int = 1
+    num_workers: int | None = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("data.size", self.size, 8)
+        require_channels(self.channels)
 
     def read(self) -> dict[str, list[Item]]:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        self.pictures = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8))
+        self.images = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8))
         mean, std = normalization_stats(self.channels)
         names = tuple(str(name) for name in digits.target_names)
         self.spec = Spec(2, self.channels, names, mean, std, (self.size, self.size), "stretch")
@@ -64,33 +63,32 @@ class Digits(DataModule):
         return Splits(val=0.15, test=0.15).complete({"train": items}, seed=0)
 
     def load(self, item: Item) -> Sample:
-        picture = self.pictures[item.target].unsqueeze(0)
-        picture = resize_image(picture, resize_geometry(8, 8, self.spec.size, "stretch"), self.spec.size)
-        return picture.expand(self.channels, -1, -1).contiguous(), self.labels[item.target]
+        image = self.images[item.target].unsqueeze(0)
+        image = resize_image(image, resize_geometry(8, 8, self.spec.size, "stretch"), self.spec.size)
+        return image.expand(self.channels, -1, -1).contiguous(), self.labels[item.target]
 
 
-class Drawn(DataModule):
-    """Items drawn from (split, index) alone.
+@dataclass(kw_only=True, eq=False, repr=False)
+class SyntheticDataModule(ItemDataModule):
+    """Items that are drawn from (split, index) alone, the same for every seed.
 
     Args:
-        count: Training items; validation and test have a fifth of it each.
-        batch_size: Items a batch.
-        seed: Of shuffle and changes; what is drawn is always the same.
-        augment: Changes to training items.
+        count: Number of training items; validation and test have a fifth of it each.
 
     Raises:
         InputError: If `count` is below 10.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, augment: Callable[..., Sample]) -> None:
-        super().__init__(batch_size, 0, True, seed, augment)
-        if count < 10:
-            raise InputError(f"data.count must be at least 10, got {count}")
-        self.count = count
+    count: int = 240
+    num_workers: int | None = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("data.count", self.count, 10)
 
     @abstractmethod
     def make_spec(self) -> Spec:
-        """What the drawn data says of itself."""
+        """Returns what the data says of itself."""
 
     def read(self) -> dict[str, list[Item]]:
         self.spec = self.make_spec()
@@ -100,52 +98,44 @@ class Drawn(DataModule):
         }
 
 
-class Scenes(Drawn):
-    """Circles, squares and triangles of any colour on a noisy ground, overlapping at the edges at most.
+@dataclass(kw_only=True, eq=False, repr=False)
+class Scenes(SyntheticDataModule):
+    """Circles, squares and triangles of any color on a noisy background, which overlap at most at their edges.
 
     Args:
         target: ``boxes`` for detection, ``mask`` for segmentation, or ``labels`` for which shapes are there (multi-label).
-        count: Training images; validation and test have a fifth of it each.
-        size: Side of the pictures in pixels.
-        channels: 3 (RGB) or 1 (grey).
-        batch_size: Images a batch.
-        seed: Of shuffle and changes.
-        augment: Changes to training images.
+        size: Side of the images in pixels.
+        channels: 3 (RGB) or 1 (gray).
 
     Raises:
         InputError: If `size` is below 48, or `target` or `channels` is unknown.
     """
 
-    def __init__(
-        self,
-        target: str = "boxes",
-        count: int = 240,
-        size: int = 96,
-        channels: int = 3,
-        batch_size: int = 8,
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-    ) -> None:
-        super().__init__(count, batch_size, seed, augment)
-        if size < 48 or channels not in (1, 3) or target not in ("boxes", "mask", "labels"):
-            raise InputError(
-                f"data: size at least 48, channels 1 or 3, target boxes, mask or labels; got {size}, {channels}, {target}"
-            )
-        self.kind, self.size, self.channels = target, size, channels
+    target: Literal["boxes", "mask", "labels"] = "boxes"
+    size: int = 96
+    channels: int = 3
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("data.size", self.size, 48)
+        require_channels(self.channels)
+        if self.target not in ("boxes", "mask", "labels"):
+            raise InputError("config.unknown_value", f"data.target must be boxes, mask or labels, got {self.target}")
 
     def make_spec(self) -> Spec:
         mean, std = normalization_stats(self.channels)
-        names = ("background", *SHAPES) if self.kind == "mask" else SHAPES
-        return Spec(2, self.channels, names, mean, std, (self.size, self.size), "inside", target=self.kind)
+        names = ("background", *SHAPES) if self.target == "mask" else SHAPES
+        return Spec(2, self.channels, names, mean, std, (self.size, self.size), "inside", target=self.target)
 
     def load(self, item: Item) -> Sample:
         picture, mask, boxes, labels = draw_scene(np.random.default_rng((7, *item.target)), self.size)
         image = torch.from_numpy(picture).permute(2, 0, 1).contiguous()
         if self.channels == 1:
             image = image.float().mean(0, keepdim=True).to(torch.uint8)
-        if self.kind == "mask":
+        if self.target == "mask":
             return image, torch.from_numpy(mask)
-        if self.kind == "labels":
+        if self.target == "labels":
             return image, torch.tensor([int(i in labels) for i in range(len(SHAPES))])
         return image, {
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -153,8 +143,13 @@ class Scenes(Drawn):
         }
 
 
+def require_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        raise InputError("config.out_of_range", f"data.channels must be 1 or 3, got {channels}")
+
+
 def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, list, list[int]]:
-    """A picture uint8 (size, size, 3), its mask uint8 (0 the ground, then `SHAPES`), boxes in pixels and labels."""
+    """Returns an image uint8 (size, size, 3), its mask uint8 (0 the background, then `SHAPES`), boxes in pixels and labels."""
     ground = Image.new("RGB", (size, size), tuple(int(v) for v in rng.integers(0, 256, 3)))
     mask = Image.new("L", (size, size), 0)
     brush, stencil = ImageDraw.Draw(ground), ImageDraw.Draw(mask)
@@ -185,31 +180,21 @@ def outline(label: int, x: float, y: float, radius: float, turn: float) -> list[
     return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
 
 
-class Tones(Drawn):
-    """One second of sound at 8 kHz in noise: its pitch rises, falls, stays, or its loudness pulses, or its pitch trembles.
+@dataclass(kw_only=True, eq=False, repr=False)
+class Tones(SyntheticDataModule):
+    """One second of sound at 8 kHz in noise: its pitch rises, falls or stays, its loudness pulses, or its pitch trembles.
 
     Pitch, loudness, phase and overtones are drawn from the same ranges for every class; only the course of time tells them apart.
 
     Args:
-        count: Training clips; validation and test have a fifth of it each.
-        noise: Noise as a share of the tone's loudness (RMS).
-        batch_size: Clips a batch.
-        seed: Of shuffle and changes.
-        augment: Changes to training clips.
+        noise: Noise as a fraction of the tone's loudness (RMS).
     """
 
-    ndim = 1
+    count: int = 600
+    noise: float = 0.3
+    augment: RandomTransform | Callable[[Tensor, Any, Generator], Sample] = AudioAugment()
 
-    def __init__(
-        self,
-        count: int = 600,
-        noise: float = 0.3,
-        batch_size: int = 32,
-        seed: int = 0,
-        augment: Callable[..., Sample] = AudioAugment(),
-    ) -> None:
-        super().__init__(count, batch_size, seed, augment)
-        self.noise = noise
+    ndim = 1
 
     def make_spec(self) -> Spec:
         return Spec(1, 1, TONES, size=(RATE,), resize="pad", sample_rate=RATE)

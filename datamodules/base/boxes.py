@@ -50,12 +50,19 @@ class Objects:
     outlines: tuple[Any, ...] = ()
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BoxDataModule(ImageDataModule):
-    """Images with boxes. Boxes without area are dropped, counted and said; those that lap over the edge are cut at it."""
+    """Images with boxes. Boxes without area are dropped, and boxes that reach beyond their image are clipped; a note counts both."""
+
+    batch_size: int = 4
 
     resize = "inside"
-    kind = "boxes"
-    smallest: float | None = None
+    target = "boxes"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.smallest: float | None = None
+        self.dropped, self.clipped = Counter[str](), Counter[str]()
 
     def make_items(
         self, pairs: dict[str, list[tuple[Path, Objects]]], names: list[str], groups: dict[Path, str] | None = None
@@ -68,32 +75,31 @@ class BoxDataModule(ImageDataModule):
             groups: Groups by image, where the format knows any.
         """
         if not names:
-            raise InputError(f"{self.root} has no object in its training images: there is nothing to detect")
-        headers = self.look([path for members in pairs.values() for path, _ in members])
+            raise InputError(f"{self.root_dir} has no object in its training images: there is nothing to detect")
+        headers = self.read_headers([path for members in pairs.values() for path, _ in members])
         self.smallest = share_of_smallest(pairs.get("train", []), headers)
         self.spec = self.make_spec(names, headers)
-        self.dropped, self.cut = Counter[str](), Counter[str]()
         found: dict[str, list[Item]] = {split: [] for split in pairs}
         for split, members in pairs.items():
             for path, objects in members:
-                target = self.attempt(self.target, objects, path, names)
+                target = self.attempt(self.make_target, objects, path, names)
                 if target is not None:
                     stratum = tuple(sorted(set(objects.names)))
                     found[split].append(Item(str(path), target, (groups or {}).get(path, ""), stratum))
         self.note_dropped()
-        return self.divide(found)
+        return self.complete_splits(found)
 
     def note_dropped(self) -> None:
         for counts, what in (
             (self.dropped, "without area (or turned inside out) dropped"),
-            (self.cut, "lapping over the edge of their image cut there"),
+            (self.clipped, "lapping over the edge of their image cut there"),
         ):
             if counts:
                 where = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())[:5])
                 more = f" and {len(counts) - 5} more images" if len(counts) > 5 else ""
                 self.notes.append(f"boxes {what}: {counts.total()}, in {where}{more}")
 
-    def target(self, objects: Objects, path: Path, names: list[str]) -> Any:
+    def make_target(self, objects: Objects, path: Path, names: list[str]) -> Any:
         """Boxes and labels of one image in its upright pixels."""
         unknown = sorted(set(objects.names) - set(names))
         if unknown:
@@ -122,7 +128,7 @@ class BoxDataModule(ImageDataModule):
         cut = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
         keep = ((cut[:, 2:] - cut[:, :2]) > 0).all(1)
         if lapping := int(((boxes - cut).abs() > 0.5)[keep].any(1).sum()):  # less is rounding
-            self.cut[path.name] += lapping
+            self.clipped[path.name] += lapping
         if not keep.all():
             self.dropped[path.name] += int((~keep).sum())
         return cut, keep

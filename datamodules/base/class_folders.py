@@ -29,7 +29,7 @@ def read_class_folders(
     Raises:
         InputError: If there is no file, one class only, or a class that training does not know.
     """
-    root = data.root
+    root = data.root_dir
     folders = split_folders(root) or {"train": root}
     classes = {split: classes_in(folder, suffixes) for split, folder in folders.items()}
     if "train" not in classes and not data.checkpoint_spec:

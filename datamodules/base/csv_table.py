@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from datamodules.base.datamodule import DataModule
+from datamodules.base.validation import ValidatedDataModule
 from datamodules.splits.splits import Item, split_name
 from foundation.storage.paths import is_file, outside
 from foundation.structures import InputError
@@ -92,7 +92,7 @@ class Table:
         return (self.rows[line].get(self.columns["group"]) or "").strip()
 
 
-def read_classes(data: DataModule, table: Table) -> tuple[list[str], dict[str, list[Item]]]:
+def read_classes(data: ValidatedDataModule, table: Table) -> tuple[list[str], dict[str, list[Item]]]:
     """Class names in label order and the items by split, from a table with one class a row."""
 
     def row(line: int) -> tuple[int, str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
@@ -14,21 +14,43 @@ from datamodules.cache.cache import CachedItems
 from datamodules.loading.sampler import SampleIndex
 from datamodules.splits.splits import Item
 from datamodules.transforms.base import RandomTransform
-from foundation.structures import InputError, Sample
+from foundation.structures import InputError, Sample, Spec
 from foundation.targets.base import TargetKind
 from foundation.targets.kinds import TARGETS
 
-if TYPE_CHECKING:
-    from datamodules.base.datamodule import DataModule
-
 LoadedItem = tuple[Tensor, Any, str, int, Sequence[float] | None]
-"""Signal, target, name, a seed for what is drawn at random of this item in a step, and what is still to be made of it (see `RandomTransform`)."""
+"""Input, target, name, seed of what a step draws at random of this item, and the parameters of `RandomTransform.transform`."""
+
+Augmentation = RandomTransform | Callable[[Tensor, Any, Generator], Sample]
+"""Changes a training item; a function takes input, target and the generator that all random choices come from."""
+
+
+class ItemSource(Protocol):
+    """What a dataset needs of its data module."""
+
+    spec: Spec
+    seed: int
+    on_error: Any
+
+    @property
+    def augment(self) -> Augmentation: ...
+
+    @property
+    def no_augment_epochs(self) -> int: ...
+
+    def load(self, item: Item) -> Sample: ...
 
 
 class ItemDataset(Dataset):
-    """Items of one split as a Dataset over `SampleIndex`s, so that a choice depends on (seed, epoch, index) in any worker."""
+    """The items of one split as a Dataset over `SampleIndex`es, so that random choices depend on (seed, epoch, index) in every worker.
 
-    def __init__(self, data: DataModule, items: Sequence[Item], random: bool) -> None:
+    Args:
+        data: Loads and augments the items.
+        items: The items.
+        random: Whether they are augmented.
+    """
+
+    def __init__(self, data: ItemSource, items: Sequence[Item], random: bool) -> None:
         self.data, self.items, self.random = data, items, random
         self.cached = CachedItems(len(items))
         self.shapes: dict[int, tuple[int, ...]] = {}
@@ -41,17 +63,63 @@ class ItemDataset(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
+    def name(self, index: int) -> str:
+        return self.items[index].name
+
     def sample(self, index: int) -> Sample:
+        """Returns an item without augmentation."""
         cached = self.cached.get(index)
         return self.data.load(self.items[index]) if cached is None else cached
 
-    def known_shapes(self) -> list[tuple[int, ...]] | None:
-        """The axes of every item as it was when opened, None unless there are two; of one that could not be opened those of the first."""
+    def __getitem__(self, index: SampleIndex) -> LoadedItem:
+        return self.get(index, Generator())
+
+    def get(self, index: SampleIndex, generator: Generator) -> LoadedItem:
+        """Returns an item, augmented; `generator` is seeded here, and passed in because making one takes longer than seeding it."""
+        epoch, number = index
+        signal, target = self.sample(number)
+        params, augment = None, self.data.augment
+        if self.random and epoch >= self.data.no_augment_epochs:
+            generator.manual_seed(seed_of(self.data.seed, epoch, number))
+            if not isinstance(augment, RandomTransform):
+                signal, target = augment(signal, target, generator)
+            elif augment.batched:
+                signal, target, params = augment.make_params(signal, target, generator, self.kind)
+            else:
+                signal, target = augment(signal, target, generator, self.kind)
+        return signal, target, self.name(number), seed_of(self.data.seed, epoch, number, 1), params
+
+    def __getitems__(self, indices: Sequence[SampleIndex]) -> list[LoadedItem | InputError]:
+        """Returns a whole batch, as a DataLoader asks for it, with an error in place of every item that can't be read any more.
+
+        With ``data.on_error=skip`` the next readable training item replaces it, so that batches keep their size.
+        """
+        loaded: list[LoadedItem | InputError] = []
+        generator, replaces = Generator(), self.random and self.data.on_error == "skip"
+        for epoch, number in indices:
+            for candidate in range(number, number + len(self)) if replaces else (number,):
+                try:
+                    loaded.append(self.get((epoch, candidate % len(self)), generator))
+                    break
+                except InputError as error:
+                    loaded.append(error)
+        return loaded
+
+    def image_shapes(self) -> list[tuple[int, ...]] | None:
+        """Returns height and width of every item as opened (of an unreadable item, those of the first); None if items have other axes."""
         first = next(iter(self.shapes.values()), ())
         return [self.shapes.get(index, first) for index in range(len(self))] if len(first) == 2 else None
 
+    def batch_bytes(self, batch_size: int) -> int:
+        """Returns the approximate bytes of a batch, from a few items if their sizes differ."""
+        count = 1 if self.data.spec.size else 4
+        numbers = {len(self) * i // count for i in range(count)} if len(self) else set()
+        items = self.__getitems__([(0, number) for number in numbers])
+        sizes = [size_of((item[0], item[1]), self.kind) for item in items if not isinstance(item, InputError)]
+        return max(sizes, default=0) * min(batch_size, len(self))
+
     def fingerprint(self) -> str:
-        """A fingerprint: of the items' names below the data's root and, unless files may break, after a colon of their sizes in bytes."""
+        """Returns a digest of the items' names below the root and, after a colon, of their sizes, unless files may become unreadable."""
         root, names, sizes = str(getattr(self.data, "root", "")), hashlib.sha256(), hashlib.sha256()
         for item in self.items:
             names.update(f"{item.name.removeprefix(root)}\n".encode())
@@ -59,60 +127,23 @@ class ItemDataset(Dataset):
                 sizes.update(f"{os.path.getsize(item.name) if os.path.isfile(item.name) else 0}\n".encode())
         return f"{names.hexdigest()}:{sizes.hexdigest() if self.data.on_error == 'stop' else ''}"
 
-    def name(self, index: int) -> str:
-        return self.items[index].name
-
-    def __getitem__(self, draw: SampleIndex) -> LoadedItem:
-        return self.find(draw, Generator())
-
-    def find(self, draw: SampleIndex, generator: Generator) -> LoadedItem:
-        """An item as it is at a draw; `generator` is seeded here, and handed in because a new one costs more than a number."""
-        epoch, index = draw
-        signal, target = self.sample(index)
-        row, change = None, self.data.augment
-        if self.random and epoch >= self.data.no_augment_epochs:
-            generator.manual_seed(seed_of(self.data.seed, epoch, index))
-            if isinstance(change, RandomTransform) and change.batched:
-                signal, target, row = change.make_params(signal, target, generator, self.kind)
-            elif isinstance(change, RandomTransform):
-                signal, target = change(signal, target, generator, self.kind)
-            else:
-                signal, target = change(signal, target, generator)
-        return signal, target, self.name(index), seed_of(self.data.seed, epoch, index, 1), row
-
-    def __getitems__(self, draws: Sequence[SampleIndex]) -> list[LoadedItem | InputError]:
-        """What a DataLoader asks for: a whole batch, with an error in place of what can't be read any more.
-
-        While training, the next item that can be read stands in where ``data.on_error=skip``, so that steps keep their size.
-        """
-        found: list[LoadedItem | InputError] = []
-        generator, replaces = Generator(), self.random and self.data.on_error == "skip"
-        for epoch, index in draws:
-            for stand_in in range(index, index + len(self)) if replaces else (index,):
-                try:
-                    found.append(self.find((epoch, stand_in % len(self)), generator))
-                    break
-                except InputError as error:
-                    found.append(error)
-        return found
-
-    def remove(self, wrong: set[int]) -> None:
-        """Forget the items at these indices."""
-        left = [index for index in range(len(self.items)) if index not in wrong]
+    def remove(self, indices: Collection[int]) -> None:
+        """Removes the items at these indices."""
+        left = [index for index in range(len(self.items)) if index not in indices]
         self.cached.select(left)
-        self.shapes = {place: self.shapes[index] for place, index in enumerate(left) if index in self.shapes}
+        self.shapes = {new: self.shapes[old] for new, old in enumerate(left) if old in self.shapes}
         self.items = [self.items[index] for index in left]
 
 
 def seed_of(*numbers: int) -> int:
-    """A generator's seed of 63 bits; a tuple of ints hashes alike everywhere."""
+    """Returns a generator's seed of 63 bits; the hash of a tuple of ints is not randomized."""
     return hash(numbers) & 0x7FFFFFFFFFFFFFFF
 
 
-def try_load(job: tuple[str, ItemDataset, int]) -> Sample | InputError:
-    _, items, index = job
+def try_load(load: Callable[[Item], Sample], item: Item) -> Sample | InputError:
+    """Returns an item without augmentation, or why it can't be read."""
     try:
-        return items.data.load(items.items[index])
+        return load(item)
     except InputError as error:
         return error
 

@@ -1,40 +1,57 @@
-"""What the readers of files share: the root, and how splits are made."""
+"""What the readers of files share: the root, the cache, and how splits are made."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from datamodules.base.datamodule import DataModule
+from datamodules.base.items import ItemDataModule
 from datamodules.base.recognition import FormatMatch, Tree
+from datamodules.cache.cache import parse_mode
 from datamodules.splits.splits import AS_PUBLISHED, Item, Splits
 from foundation.storage.paths import links_outside
 from foundation.structures import InputError
 
 
-class FileDataModule(DataModule):
-    """Data whose items are files below `root`.
+@dataclass(kw_only=True, eq=False, repr=False)
+class FileDataModule(ItemDataModule):
+    """Data whose items are files in a folder.
 
     Args:
         root: The folder of the data.
         splits: How the splits that the data lacks are made.
-        loading: What `Data` takes besides.
+        cache: Where decoded items are cached: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
+        balanced: Whether training draws every class equally often, rare ones repeatedly; for one class per item.
 
     Attributes:
-        published: The splits that the data has by itself; there after `prepare`.
+        root_dir: `root` as a path.
+        published: The splits that the data comes with; set by `read`.
 
     Raises:
-        InputError: If `root` is no folder.
+        InputError: If `root` is no folder, or an argument is out of range.
     """
+
+    root: str = field(kw_only=False)
+    splits: Splits = Splits()
+    cache: Literal["auto", "ram", "disk", "off"] | bool = "auto"
+    balanced: bool = False
 
     can_pack = True
 
-    def __init__(self, root: str, splits: Splits, **loading: Any) -> None:
-        super().__init__(**loading)
-        self.root = Path(root).expanduser()
-        if not self.root.is_dir():
-            raise InputError(f"data.root={root}: there is no such folder: give the folder that holds the data")
-        self.division = splits
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.root_dir = Path(self.root).expanduser()
+        if not self.root_dir.is_dir():
+            raise InputError(
+                "data.missing_root",
+                f"data.root={self.root}: there is no such folder: name the folder that holds the data",
+            )
+        if self.balanced and self.target != "label":
+            raise InputError(
+                "data.balanced_labels", "data.balanced needs one class per item, this data has several or none"
+            )
+        self.cache_mode = parse_mode(self.cache)
         self.published: tuple[str, ...] = ()
 
     @classmethod
@@ -45,11 +62,11 @@ class FileDataModule(DataModule):
     def files(self, item: Item) -> tuple[Path, ...]:
         return (Path(item.name),)
 
-    def divide(self, found: dict[str, list[Item]]) -> dict[str, list[Item]]:
-        """`found` with the splits that it lacks; foreign data is judged as it is."""
-        self.published = tuple(found) if set(found) != {"train"} and self.division.published else ()
-        if led := links_outside(self.root, (Path(item.name) for items in found.values() for item in items)):
+    def complete_splits(self, found: dict[str, list[Item]]) -> dict[str, list[Item]]:
+        """Returns `found` with the splits that it lacks; other data than a checkpoint's is evaluated as it is."""
+        self.published = tuple(found) if set(found) != {"train"} and self.splits.published else ()
+        if links := links_outside(self.root_dir, (Path(item.name) for items in found.values() for item in items)):
             self.notes.append(
-                f"{len(led)} items are links to files outside {self.root}, such as {led[0]}: they are followed"
+                f"{len(links)} items are links to files outside {self.root_dir}, such as {links[0]}: they are followed"
             )
-        return (AS_PUBLISHED if self.other_data else self.division).complete(found, self.seed, str(self.root))
+        return (AS_PUBLISHED if self.other_data else self.splits).complete(found, self.seed, str(self.root_dir))

@@ -1,4 +1,4 @@
-"""Data is opened and checked before training starts, and what is wrong with it is said at once."""
+"""Reads and opens all items before training starts, so that every error in the data is raised at once."""
 
 from __future__ import annotations
 
@@ -13,164 +13,186 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from datamodules.base.box_statistics import measure
+from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import ItemDataset, size_of, try_load
 from datamodules.cache.cache import Cache, Mode
 from datamodules.cache.directory import item_key
 from datamodules.splits.splits import Item
-from foundation.structures import InputError, Spec
+from foundation.structures import InputError, Sample, Spec
 from foundation.targets.kinds import TARGETS
 
-SHOWN = 5
+MAX_SHOWN = 5
 SAMPLED = 8
-"""About so many items are opened to learn how large all of them are."""
+"""Approximate number of items that are opened to estimate the size of all."""
+
+LOADED_AS = ("ndim", "channels", "class_names", "size", "resize", "sample_rate", "window", "target")
+"""Fields of the Spec that decide what `load` returns."""
 
 log = logging.getLogger("resmet")
 T = TypeVar("T")
 
 
-class Checked(LightningDataModule):
-    """What all kinds of data share of checking.
+class ValidatedDataModule(DataModule):
+    """Data whose items are all of one kind, opened once and cached before training starts.
 
     Attributes:
-        splits: The items by split.
-        skipped: What is wrong with every item that was left out.
-        lost: The part of `skipped` that could be read when the run began.
-        whole: Whether no item has to be decoded again.
-        cached: Which items are kept where, in words.
-        left_out: The names of the items that were left out when they were opened.
-        stay_out: Those of a run that is gone on with; others that can't be opened now keep their place, so that every item keeps its
-            number. None leaves out what can't be opened.
-        known: What the data of a run that is gone on with said of itself.
+        on_error: ``stop`` or ``skip`` if an item can't be used.
+        cache_mode: Where decoded items are cached.
+        in_memory: Whether no item has to be decoded again.
+        cache_report: Which items are cached where, in words.
+        excluded_names: The names of the items that were excluded when they were opened.
+        exclude: Those of the run that is resumed. Others that can't be opened now keep their place, so that every item keeps its number.
+            None excludes what can't be opened.
+        resumed_spec: What the data of the run that is resumed said of itself.
+        checkpoint_spec: The Spec of the checkpoint that the data is read for.
+        unreadable: The part of `skipped` that became unreadable after the start of the run.
     """
 
-    spec: Spec
     datasets: dict[str, ItemDataset]
-    skipped: list[str]
-    unreadable: list[str]
-    on_error: str
-    cache: Mode
-    cached: str
-    whole: bool
-    checkpoint_spec: Spec | None
-    exclude: set[str] | None
-    resumed_spec: Spec | None
-    excluded_names: list[str]
+    on_error: Any = "stop"
+    cache_mode: Mode = "ram"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_memory, self.cache_report = False, ""
+        self.excluded_names: list[str] = []
+        self.exclude: set[str] | None = None
+        self.resumed_spec: Spec | None = None
+        self.checkpoint_spec: Spec | None = None
+        self.unreadable: list[str] = []
 
     @abstractmethod
     def read(self) -> Mapping[str, Sequence[Item]]:
-        """Items by split (``train``, ``val`` and, where there is one, ``test``); sets `spec`."""
+        """Returns the items by split (``train``, ``val`` and, if there is one, ``test``) and sets `spec`."""
 
-    def require(self, splits: Sequence[str], there: Sequence[str]) -> None:
-        """Refuse data in which one of `splits` is empty, or training has a single item; `there` are those that are not."""
-        for name in splits:
-            if not self.datasets.get(name):
-                raise InputError(
-                    f"there is no item to use as {name} (there is {', '.join(there) or 'none at all'}): "
-                    f"give more data, or choose another split (evaluate.py split=val){self.first_skipped()}"
-                )
-        if "train" in self.datasets and len(self.datasets["train"]) < 2:
-            raise InputError(
-                f"1 item is too few to train on ({self.datasets['train'].items[0].name}): give at least 2{self.first_skipped()}"
-            )
+    @abstractmethod
+    def load(self, item: Item) -> Sample:
+        """Opens one item. Raises InputError naming the file if it can't be used."""
 
-    def first_skipped(self) -> str:
-        return f". {len(self.skipped)} items were left out, such as: {self.skipped[0]}" if self.skipped else ""
+    def files(self, item: Item) -> tuple[Path, ...]:
+        """Returns the files that `load` opens for an item; none if it is no file, and is cached in memory only."""
+        return ()
 
-    def read_splits(self) -> Mapping[str, Sequence[Item]]:
-        """What `read` finds; whatever is wrong with single items is said for all of them at once."""
+    def settings(self) -> list[Any]:
+        """Returns what `load` depends on besides the item and its files."""
+        return [getattr(self.spec, name) for name in LOADED_AS]
+
+    def exclude_items(self, names: set[str], spec: Spec | None) -> None:
+        """Excludes the items that an earlier part of the run excluded, and no others. Call it before `setup`."""
+        self.exclude, self.resumed_spec = names, spec
+
+    def attempt(self, function: Callable[..., T], *arguments: Any) -> T | None:
+        """Returns the result of reading one item, or None if that fails, with the error in `skipped`."""
         try:
-            found = self.read()
-        except InputError:
-            self.refuse_skipped()  # the likely cause
-            raise
-        self.refuse_skipped()
-        return found
-
-    def refuse_skipped(self) -> None:
-        """Stop where items can't be used and are not to be left out."""
-        if self.skipped and self.on_error == "stop":
-            more = f"\n... and {len(self.skipped) - SHOWN} more" if len(self.skipped) > SHOWN else ""
-            several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
-            raise InputError(
-                f"{several}{chr(10).join(self.skipped[:SHOWN])}{more}\n(data.on_error=skip leaves out what can't be used)"
-            )
-
-    def attempt(self, what: Callable[..., T], *arguments: Any) -> T | None:
-        """The result of reading one item; None where that fails."""
-        try:
-            return what(*arguments)
+            return function(*arguments)
         except InputError as error:
             self.skipped.append(str(error))
             return None
 
-    def check(self) -> None:
-        """Open every item that is not known already, on all cores; keep what fits and count the training items' classes."""
-        wrong: dict[str, dict[int, str]] = {name: {} for name in self.datasets}
-        counts, objects = self.open_all(wrong)
-        self.skipped += [message for found in wrong.values() for message in found.values()]
-        self.refuse_skipped()
-        for name, found in wrong.items():
-            items = self.datasets[name]
-            gone = (
-                set(found) if self.exclude is None else {i for i in range(len(items)) if items.name(i) in self.exclude}
-            )
-            self.excluded_names += [items.items[index].name for index in sorted(gone)]
-            items.remove(gone)
-        if not self.checkpoint_spec:
-            crowd, sides = (
-                (self.resumed_spec.objects_per_image, self.resumed_spec.box_side_quantiles)
-                if self.resumed_spec
-                else measure(objects)
-            )
-            self.spec = replace(
-                self.spec, counts=tuple(counts.tolist()), objects_per_image=crowd, box_side_quantiles=sides
-            )
-            # a file that broke since has no say in what the run is used to
-            if self.resumed_spec and (self.on_error == "skip" or self.exclude):
-                measured = {name: getattr(self.resumed_spec, name) for name in ("counts", "mean", "std", "window")}
-                self.spec = replace(self.spec, **measured)
-            if len(self.datasets.get("train", ())) and not sum(self.spec.counts):
+    def read_splits(self) -> Mapping[str, Sequence[Item]]:
+        """Returns what `read` does; all errors of single items are raised as one."""
+        try:
+            found = self.read()
+        except InputError:
+            self.raise_skipped()  # the likely cause
+            raise
+        self.raise_skipped()
+        return found
+
+    def raise_skipped(self) -> None:
+        """Raises the errors of single items, unless ``on_error=skip``."""
+        if self.skipped and self.on_error == "stop":
+            more = f"\n... and {len(self.skipped) - MAX_SHOWN} more" if len(self.skipped) > MAX_SHOWN else ""
+            several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
+            first = "\n".join(self.skipped[:MAX_SHOWN])
+            hint = "(data.on_error=skip excludes what can't be used)"
+            raise InputError("data.unusable_items", f"{several}{first}{more}\n{hint}")
+
+    def require_items(self, splits: Sequence[str], there: Sequence[str]) -> None:
+        """Raises InputError if one of `splits` is empty, or training has a single item; `there` are the splits that have items."""
+        skipped = f". {len(self.skipped)} items were skipped, such as: {self.skipped[0]}" if self.skipped else ""
+        for name in splits:
+            if not self.datasets.get(name):
+                message = f"there is no item to use as {name} (splits with items: {', '.join(there) or 'none'})"
                 raise InputError(
-                    f"the training items hold none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
+                    "data.empty_split", f"{message}: add data, or choose another split (evaluate.py split=val){skipped}"
                 )
+        if "train" in self.datasets and len(self.datasets["train"]) < 2:
+            name = self.datasets["train"].name(0)
+            raise InputError(
+                "data.too_few_items", f"1 item is too few to train on ({name}): add at least one more{skipped}"
+            )
 
-    def open_all(self, wrong: dict[str, dict[int, str]]) -> tuple[Tensor, list[Any]]:
-        """Decode what was not kept before and keep it; says in `wrong` what can't be opened.
+    def validate(self) -> None:
+        """Opens every item that is not cached, on all cores; caches what fits and counts the training items' classes."""
+        errors: dict[str, dict[int, str]] = {name: {} for name in self.datasets}
+        counts, boxes = self.open_items(errors)
+        self.skipped += [message for own in errors.values() for message in own.values()]
+        self.raise_skipped()
+        for name, own in errors.items():
+            self.remove_items(self.datasets[name], set(own))
+        if self.checkpoint_spec:
+            return
+        self.spec = self.measured_spec(counts, boxes)
+        if len(self.datasets.get("train", ())) and not sum(self.spec.counts):
+            raise InputError(
+                "data.no_objects",
+                f"the training items have none of the classes {list(self.spec.class_names)}: nothing can be learned from them",
+            )
 
-        Returns how much of every class the training items hold, and their boxes where they have any.
+    def remove_items(self, items: ItemDataset, unusable: set[int]) -> None:
+        """Removes the items that can't be used, or those that the run that is resumed has excluded."""
+        if self.exclude is not None:
+            unusable = {index for index in range(len(items)) if items.name(index) in self.exclude}
+        self.excluded_names += [items.items[index].name for index in sorted(unusable)]
+        items.remove(unusable)
+
+    def measured_spec(self, counts: Tensor, boxes: list[Any]) -> Spec:
+        """Returns the Spec with the classes and boxes that were counted; what a resumed run has measured stays."""
+        before = self.resumed_spec
+        most, sides = (before.objects_per_image, before.box_side_quantiles) if before else measure(boxes)
+        spec = replace(self.spec, counts=tuple(counts.tolist()), objects_per_image=most, box_side_quantiles=sides)
+        if before and (self.on_error == "skip" or self.exclude):  # whatever became unreadable since
+            return replace(spec, counts=before.counts, mean=before.mean, std=before.std, window=before.window)
+        return spec
+
+    def open_items(self, errors: dict[str, dict[int, str]]) -> tuple[Tensor, list[Any]]:
+        """Decodes and caches what is not cached; adds to `errors` what can't be opened.
+
+        Returns the counts of the training items' classes, and their targets if those have boxes.
         """
         keys = {name: [self.key(item) for item in items.items] for name, items in self.datasets.items()}
-        cache = Cache(
-            self.cache,
-            {name: items.cached for name, items in self.datasets.items()},
-            keys,
-            [type(self).__name__, *self.settings()],
-            self.spec.target,
-        )
-        cache.choose(self.estimate(cache.missing()))
-        jobs = [(name, self.datasets[name], index) for name, index in cache.missing()]
-        counts, objects = self.recall()
-        with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for (name, items, index), result in zip(jobs, pool.map(try_load, jobs), strict=True):
-                if isinstance(result, InputError):
-                    wrong[name][index] = str(result)
-                    continue
-                held = items.kind.counts(result[1], len(counts))
-                items.shapes[index] = tuple(result[0].shape[1:])
-                if name == "train":
-                    counts += held
-                    objects += [result[1]] if items.kind.has_boxes else []
-                cache.store(name, index, result, held, size_of(result, items.kind))
-        self.whole, self.cached = cache.is_complete(), cache.describe()
-        return counts, objects
+        cached = {name: items.cached for name, items in self.datasets.items()}
+        settings = [type(self).__name__, *self.settings()]
+        cache = Cache(self.cache_mode, cached, keys, settings, self.spec.target)
+        cache.choose(self.estimate_size(cache.missing()))
+        jobs = cache.missing()
+        counts, boxes = self.measure_cached()
+        kind = TARGETS[self.spec.target]
 
-    def recall(self) -> tuple[Tensor, list[Any]]:
-        """What `open_all` returns, of the items that were decoded before."""
-        counts, objects = torch.zeros(self.spec.num_classes, dtype=torch.int64), []
+        def open_item(job: tuple[str, int]) -> Sample | InputError:
+            return try_load(self.load, self.datasets[job[0]].items[job[1]])
+
+        with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for (name, index), result in zip(jobs, pool.map(open_item, jobs), strict=True):
+                if isinstance(result, InputError):
+                    errors[name][index] = str(result)
+                    continue
+                own = kind.counts(result[1], len(counts))
+                self.datasets[name].shapes[index] = tuple(result[0].shape[1:])
+                if name == "train":
+                    counts += own
+                    boxes += [result[1]] if kind.has_boxes else []
+                cache.store(name, index, result, own, size_of(result, kind))
+        self.in_memory, self.cache_report = cache.is_complete(), cache.describe()
+        return counts, boxes
+
+    def measure_cached(self) -> tuple[Tensor, list[Any]]:
+        """Returns what `open_items` does, of the items that are on the disk already."""
+        counts, boxes = torch.zeros(self.spec.num_classes, dtype=torch.int64), []
         for name, items in self.datasets.items():
             for index, (file, key) in list(items.cached.disk.items()):
                 items.shapes[index] = file.shape(key)
@@ -179,52 +201,36 @@ class Checked(LightningDataModule):
                 for label, number in file.counts(key).items():
                     counts[label] += number
                 if items.kind.has_boxes:
-                    objects.append(items.cached.target(index) or items.sample(index)[1])
-        return counts, objects
+                    boxes.append(items.cached.target(index) or items.sample(index)[1])
+        return counts, boxes
 
-    def estimate(self, missing: list[tuple[str, int]]) -> int:
-        """About how many bytes the `missing` items will take, from some of them."""
-        some = missing[:: max(1, len(missing) // SAMPLED)] if self.cache in ("auto", "disk") else []
-        found = [try_load((name, self.datasets[name], index)) for name, index in some if self.key_file(name, index)]
+    def estimate_size(self, missing: list[tuple[str, int]]) -> int:
+        """Returns the approximate bytes of the `missing` items, from some of them that are made of files."""
+        some = missing[:: max(1, len(missing) // SAMPLED)] if self.cache_mode in ("auto", "disk") else []
+        items = [self.datasets[name].items[index] for name, index in some]
+        samples = [try_load(self.load, item) for item in items if self.files(item)]
         kind = TARGETS[self.spec.target]
-        sizes = [size_of(sample, kind) for sample in found if not isinstance(sample, InputError)]
+        sizes = [size_of(sample, kind) for sample in samples if not isinstance(sample, InputError)]
         return sum(sizes) * len(missing) // max(1, len(sizes))
 
-    def key_file(self, name: str, index: int) -> bool:
-        """Whether an item is made of files."""
-        return bool(self.files(self.datasets[name].items[index]))
-
-    def files(self, item: Item) -> tuple[Path, ...]:
-        """The files that `load` opens for an item; none where it is no file, and is kept in memory only."""
-        return ()
-
-    def settings(self) -> list[Any]:
-        """What `load` depends on besides the item and its files."""
-        spec = self.spec
-        return [
-            spec.ndim,
-            spec.channels,
-            spec.class_names,
-            spec.size,
-            spec.resize,
-            spec.sample_rate,
-            spec.window,
-            spec.target,
-        ]
-
     def key(self, item: Item) -> str | None:
-        """What an item goes by in the cache on the disk."""
-        files = self.files(item) if self.cache in ("auto", "disk") else ()
+        """Returns the key of an item in the cache on the disk."""
+        files = self.files(item) if self.cache_mode in ("auto", "disk") else ()
         return item_key(files, item.target) if files else None
 
     def report_unreadable(self, messages: list[str]) -> None:
-        """Take note of items that could be read when the run began and can't be any more."""
+        """Stops at items that became unreadable during the run, or lists them.
+
+        Raises:
+            InputError: Unless ``on_error=skip``.
+        """
         if self.on_error == "stop":
             raise InputError(
-                f"{messages[0]} (the run stops at it: mend it and go on with resume=RUN, or do without by resume=RUN data.on_error=skip)"
+                "data.unreadable_item",
+                f"{messages[0]} (repair it and resume with resume=RUN, or exclude it with resume=RUN data.on_error=skip)",
             )
         for message in messages:
             if message not in self.skipped:
-                log.warning(f"left out: {message}")
+                log.warning(f"skipped: {message}")
                 self.skipped.append(message)
                 self.unreadable.append(message)

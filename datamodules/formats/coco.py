@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base.boxes import BoxDataModule, Objects, names_in, stored_frame
-from datamodules.base.dataset import Sample
 from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.coco_masks import rasterize
 from datamodules.decoding.exif import exif_transpose
 from datamodules.decoding.image import read_header
 from datamodules.decoding.resize import resize_image
-from datamodules.splits.splits import Item, Splits, split_name
-from datamodules.transforms.augment import Augment
+from datamodules.splits.splits import Item, split_name
 from foundation.storage import safe_load
 from foundation.storage.paths import is_file, outside
-from foundation.structures import InputError
+from foundation.structures import InputError, Sample
 
 PLACES = ("", "images", "{split}", "images/{split}", "{split}/images", "{stem}", "images/{stem}")
 """Where images lie, relative to the root or to the JSON file; the stem is the JSON's without ``instances_``: train2017."""
@@ -29,58 +27,20 @@ FAR = 1e9
 """Pixels; no box reaches as far, and neither NaN nor infinity is less."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Coco(BoxDataModule):
     """``annotations/instances_train.json`` and its sisters, or the like in `root` or in its split folders.
 
     Boxes are x, y, width, height in pixels there. Crowds are no single objects: they are left out of boxes and kept in masks.
 
     Args:
-        root: The folder of the data.
-        target: ``boxes``, or ``mask`` for the class of every pixel; of objects that overlap the smaller one is on top.
-        size: Longest side in pixels; None takes what the boxes need, at most 800, and leaves images as they are for masks.
-        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
-        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
-        splits: How the splits that the data lacks are made.
-        batch_size: Images a batch.
-        workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
-        seed: Of splits, shuffle and changes.
-        augment: Changes to training images and their boxes or masks.
-        on_error: ``stop`` or ``skip`` where an item can't be used.
+        target: ``boxes``, or ``mask`` for the class of every pixel; of overlapping objects the smaller one is on top.
 
     Raises:
         InputError: If a JSON file or an image is missing, or an annotation can't be right.
     """
 
-    def __init__(
-        self,
-        root: str,
-        target: Literal["boxes", "mask"] = "boxes",
-        size: int | None = None,
-        channels: int | None = None,
-        window: list[float] | None = None,
-        splits: Splits = Splits(),
-        batch_size: int = 4,
-        num_workers: int | None = None,
-        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-        on_error: Literal["stop", "skip"] = "stop",
-    ) -> None:
-        super().__init__(
-            root,
-            size,
-            channels,
-            window,
-            splits,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            cache=cache,
-            seed=seed,
-            augment=augment,
-            on_error=on_error,
-        )
-        self.kind = target
+    target: Literal["boxes", "mask"] = "boxes"
 
     @classmethod
     def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
@@ -90,7 +50,7 @@ class Coco(BoxDataModule):
         )
 
     def read(self) -> dict[str, list[Item]]:
-        files = find_json(self.root)
+        files = find_json(self.root_dir)
         pairs, listed = {}, []
         for split, file in files.items():
             content = read_json(file)
@@ -103,8 +63,10 @@ class Coco(BoxDataModule):
                 f"categories without any object are left out: {', '.join(sorted(set(listed) - used)[:5])}"
             )
         if self.checkpoint_spec:
-            names = [name for name in self.checkpoint_spec.class_names if name != "background" or self.kind == "boxes"]
-        return self.make_items(pairs, ["background", *names] if self.kind == "mask" and names else names)
+            names = [
+                name for name in self.checkpoint_spec.class_names if name != "background" or self.target == "boxes"
+            ]
+        return self.make_items(pairs, ["background", *names] if self.target == "mask" and names else names)
 
     def pairs(self, split: str, file: Path, content: dict[str, Any]) -> list[tuple[Path, Objects]]:
         """Every image of a JSON file with its objects."""
@@ -124,7 +86,7 @@ class Coco(BoxDataModule):
 
         def pair(image: dict[str, Any]) -> tuple[Path, Objects]:
             path = self.locate(file, folders, str(image["file_name"]))
-            return path, objects_of(file, image, by_image[image["id"]], categories, crowds=self.kind == "mask")
+            return path, objects_of(file, image, by_image[image["id"]], categories, crowds=self.target == "mask")
 
         return [made for image in content["images"] if (made := self.attempt(pair, image))]
 
@@ -132,33 +94,37 @@ class Coco(BoxDataModule):
         """The folders in which images may lie."""
         words = {"split": split, "stem": file.stem.removeprefix("instances_")}
         return list(
-            dict.fromkeys(base / place.format(**words) for base in (file.parent, self.root) for place in PLACES)
+            dict.fromkeys(
+                base / resize_geometry.format(**words)
+                for base in (file.parent, self.root_dir)
+                for resize_geometry in PLACES
+            )
         )
 
     def locate(self, file: Path, folders: list[Path], name: str) -> Path:
         found = next((folder / name for folder in folders if is_file(folder / name)), None)
         if found is None:
             raise InputError(
-                f"{file} names the image {name}, but it is in none of {self.root}, its images and split folders: add it"
+                f"{file} names the image {name}, but it is in none of {self.root_dir}, its images and split folders: add it"
             )
-        if outside(self.root, found):
-            raise InputError(f"{file} names the image {name}, which leads out of {self.root}: move it into it")
+        if outside(self.root_dir, found):
+            raise InputError(f"{file} names the image {name}, which leads out of {self.root_dir}: move it into it")
         return found
 
-    def target(self, objects: Objects, path: Path, names: list[str]) -> Any:
+    def make_target(self, objects: Objects, path: Path, names: list[str]) -> Any:
         same_size(objects, path)
-        if self.kind == "boxes":
-            return super().target(objects, path, names)
+        if self.target == "boxes":
+            return super().make_target(objects, path, names)
         unknown = sorted(set(objects.names) - set(names))
         if unknown:
             raise InputError(f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}")
         return objects
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
-        return super().default_size(shapes) if self.kind == "boxes" else None
+        return super().default_size(shapes) if self.target == "boxes" else None
 
     def load(self, item: Item) -> Sample:
-        if self.kind == "boxes":
+        if self.target == "boxes":
             return super().load(item)
         image, placement = self.open(Path(item.name))
         header = read_header(Path(item.name))

@@ -4,21 +4,18 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
-from datamodules.base.dataset import Sample
 from datamodules.base.files import FileDataModule
 from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.image import normalization_stats
 from datamodules.decoding.resize import resize_geometry, resize_image
-from datamodules.splits.splits import Item, Splits
-from datamodules.transforms.augment import Augment
-from foundation.structures import InputError, Spec
+from datamodules.splits.splits import Item
+from foundation.structures import InputError, Sample, Spec, require_range
 
 RATIO = 1032
 """How much gzip's method can shrink anything. Source: Deutsch, 1996 (RFC 1951): 258 bytes by two bits, at most."""
@@ -26,54 +23,26 @@ RATIO = 1032
 PREFIXES = {"train": "train", "test": "t10k"}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Idx(FileDataModule):
     """``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` and the same for ``t10k``, packed (.gz) or not.
 
     Args:
-        root: The folder of the data.
         size: Side in pixels; None keeps the images' own.
         class_names: Names of the labels 0, 1, ... in order; None takes the numbers.
-        splits: How the splits that the data lacks are made.
-        batch_size: Images a batch.
-        workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
-        seed: Of splits, shuffle and changes.
-        augment: Changes to training images.
-        on_error: ``stop`` or ``skip`` where an item can't be used.
-        balanced: Draw every class equally often while training.
 
     Raises:
         InputError: If a file is missing, cut short or no IDX file, or images and labels differ in number.
     """
 
-    def __init__(
-        self,
-        root: str,
-        size: int | None = None,
-        class_names: list[str] | None = None,
-        splits: Splits = Splits(),
-        batch_size: int = 64,
-        num_workers: int | None = None,
-        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-        on_error: Literal["stop", "skip"] = "stop",
-        balanced: bool = False,
-    ) -> None:
-        super().__init__(
-            root,
-            splits,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            cache=cache,
-            seed=seed,
-            augment=augment,
-            on_error=on_error,
-            balanced=balanced,
-        )
-        if size is not None and size < 1:
-            raise InputError(f"data.size must be at least 1 pixel, got {size}")
-        self.size, self.class_names = size, class_names
+    size: int | None = None
+    class_names: list[str] | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None:
+            require_range("data.size", self.size, 1)
         self.images: dict[str, np.ndarray] = {}
 
     @classmethod
@@ -87,7 +56,7 @@ class Idx(FileDataModule):
     def read(self) -> dict[str, list[Item]]:
         found = {}
         for split, prefix in PREFIXES.items():
-            if split == "train" or find_idx(self.root, f"{prefix}-images"):
+            if split == "train" or find_idx(self.root_dir, f"{prefix}-images"):
                 images, labels = self.pair(prefix)
                 self.images[prefix] = images
                 found[split] = [
@@ -100,13 +69,15 @@ class Idx(FileDataModule):
             self.notes.append(f"images are stored with {shape[2]}x{shape[1]} pixels and are stretched to {side}x{side}")
         mean, std = normalization_stats(1)
         self.spec = self.checkpoint_spec or Spec(2, 1, tuple(names), mean, std, (side, side), "stretch")
-        return self.divide(found)
+        return self.complete_splits(found)
 
     def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 (N, H, W) and their labels (N,)."""
-        files = [find_idx(self.root, f"{prefix}-{what}") for what in ("images", "labels")]
+        files = [find_idx(self.root_dir, f"{prefix}-{what}") for what in ("images", "labels")]
         if None in files:
-            raise InputError(f"{self.root} lacks {prefix}-images-idx3-ubyte or {prefix}-labels-idx1-ubyte (.gz or not)")
+            raise InputError(
+                f"{self.root_dir} lacks {prefix}-images-idx3-ubyte or {prefix}-labels-idx1-ubyte (.gz or not)"
+            )
         images, labels = (read_idx(file) for file in files if file)
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise InputError(
@@ -121,7 +92,7 @@ class Idx(FileDataModule):
         names = self.class_names or [str(i) for i in range(max(labels, default=0) + 1)]
         if max(labels, default=0) >= len(names):
             raise InputError(
-                f"{self.root}: there is a label {max(labels)}, but data.class_names has {len(names)} names"
+                f"{self.root_dir}: there is a label {max(labels)}, but data.class_names has {len(names)} names"
             )
         return names
 

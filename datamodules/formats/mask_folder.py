@@ -2,31 +2,31 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.exif import exif_transpose
 from datamodules.decoding.image import SUFFIXES, read_header
 from datamodules.decoding.mask import read_mask
 from datamodules.decoding.resize import resize_image
-from datamodules.splits.splits import Item, Splits, split_folders
-from datamodules.transforms.augment import Augment
+from datamodules.splits.splits import Item, split_folders
 from foundation.storage.paths import find_files
-from foundation.structures import IGNORE, InputError, pluralize
+from foundation.structures import IGNORE, InputError, Sample, pluralize
 
 IMAGES = ("images", "image", "imgs", "img")
 MASKS = ("masks", "mask", "labels", "label", "annotations", "gt")
 ENDING = re.compile(r"[_-](mask|masks|label|labels|gt|seg)$")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class MaskFolder(ImageDataModule):
     """``root/train/images/1.png`` with ``root/train/masks/1.png``, or ``images/`` and ``masks/`` in `root` itself.
 
@@ -35,62 +35,28 @@ class MaskFolder(ImageDataModule):
     the highest value that one of them has there.
 
     Args:
-        root: The folder of the data.
-        values: {mask value: class name}; the name ``background`` is the class of no interest and takes label 0, ``ignore``
-            leaves pixels out of loss and score. This says the polarity: ``{0: membrane, 255: background}``. A value is a number
-            (grey or palette index) or a colour, ``255-0-0`` or ``"#ff0000"``. None takes masks of 0 and another value only, 0
-            as the background.
-        size: Side in pixels that images and masks are stretched to; None leaves them as they are.
-        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
-        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
-        splits: How the splits that the data lacks are made.
-        batch_size: Images a batch.
-        workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
-        seed: Of splits, shuffle and changes.
-        augment: Changes to training images and their masks.
-        on_error: ``stop`` or ``skip`` where an item can\'t be used.
+        values: {mask value: class name}. The name ``background`` is the class of no interest and gets label 0, ``ignore`` excludes pixels
+            from loss and metrics. This sets the polarity: ``{0: membrane, 255: background}``. A value is a number (gray or palette
+            index) or a color, ``255-0-0`` or ``"#ff0000"``. None takes masks of 0 and one other value only, 0 as the background.
 
     Raises:
         InputError: If an image has no mask or a mask no image, sizes differ, or a mask holds a value with no class.
     """
 
     resize = "stretch"
-    kind = "mask"
+    target = "mask"
 
-    def __init__(
-        self,
-        root: str,
-        values: Mapping[int | str, str] | None = None,
-        size: int | None = None,
-        channels: int | None = None,
-        window: list[float] | None = None,
-        splits: Splits = Splits(),
-        batch_size: int = 4,
-        num_workers: int | None = None,
-        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-        on_error: Literal["stop", "skip"] = "stop",
-    ) -> None:
-        super().__init__(
-            root,
-            size,
-            channels,
-            window,
-            splits,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            cache=cache,
-            seed=seed,
-            augment=augment,
-            on_error=on_error,
-        )
-        self.values = None if values is None else {pixel(value): str(name) for value, name in values.items()}
-        self.colours = any(is_colour(value) for value in values or ())
-        if self.colours and not all(is_colour(value) for value in values or ()):
+    values: Mapping[int | str, str] | None = None
+    batch_size: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.values or {}
+        self.names_by_pixel = {pixel(value): str(name) for value, name in given.items()}
+        self.colors = any(is_colour(value) for value in given)
+        if self.colors and not all(is_colour(value) for value in given):
             raise InputError(
-                f"data.values mixes numbers and colours: {list(values or ())}; a mask has one or the other"
+                "data.mixed_values", f"data.values mixes numbers and colors: {list(given)}; a mask has one or the other"
             )
 
     @classmethod
@@ -108,14 +74,14 @@ class MaskFolder(ImageDataModule):
         return FormatMatch(reason, 0.8)
 
     def read(self) -> dict[str, list[Item]]:
-        folders = split_folders(self.root) or {"train": self.root}
+        folders = split_folders(self.root_dir) or {"train": self.root_dir}
         pairs = {split: self.pairs(folder) for split, folder in folders.items()}
         everything = [couple for members in pairs.values() for couple in members]
         if not everything:
             raise InputError(
-                f"{self.root} holds no images: expected {self.root}/train/images and {self.root}/train/masks"
+                f"{self.root_dir} holds no images: expected {self.root_dir}/train/images and {self.root_dir}/train/masks"
             )
-        values = self.values or self.guess([mask for _, masks in everything for mask in masks])
+        values = self.names_by_pixel or self.guess([mask for _, masks in everything for mask in masks])
         names = ordered(values.values())
         if len(names) < 2:
             raise InputError(
@@ -126,9 +92,9 @@ class MaskFolder(ImageDataModule):
                 f"data.values names {names}, the checkpoint knows {list(self.checkpoint_spec.class_names)}: name them alike"
             )
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
-        self.spec = self.make_spec(names, self.look([image for image, _ in everything]))
+        self.spec = self.make_spec(names, self.read_headers([image for image, _ in everything]))
         found = {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
-        return self.divide(found)
+        return self.complete_splits(found)
 
     def pairs(self, folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
         """Images and their masks: one of the same name, or all in the folder that an image has for itself."""
@@ -161,15 +127,15 @@ class MaskFolder(ImageDataModule):
                 f"mask value 0 is taken as background and {other} as object; say data.values='{{0: object, {other}: background}}' if it is the other way round"
             )
             return {0: "background", other: "object"}
-        self.refuse_skipped()
+        self.raise_skipped()
         example = ", ".join(f"{v}: {f'class{i}' if v else 'background'}" for i, v in enumerate(sorted(found)[:6]))
         if len(found) < 2:
             raise InputError(
-                f"{self.root}: all masks hold the value {', '.join(map(str, found))} alone, so there is no object to learn: "
+                f"{self.root_dir}: all masks hold the value {', '.join(map(str, found))} alone, so there is no object to learn: "
                 "look whether these are the right files, and drawn at all"
             )
         raise InputError(
-            f"{self.root}: the masks hold the values {sorted(found)[:12]}{lossy(masks)}: say what they mean, data.values='{{{example}}}'"
+            f"{self.root_dir}: the masks hold the values {sorted(found)[:12]}{lossy(masks)}: say what they mean, data.values='{{{example}}}'"
         )
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
@@ -179,7 +145,7 @@ class MaskFolder(ImageDataModule):
         return (Path(item.name), *item.target)
 
     def settings(self) -> list[Any]:
-        return [*super().settings(), self.labels, self.colours]
+        return [*super().settings(), self.labels, self.colors]
 
     def load(self, item: Item) -> Sample:
         image, placement = self.open(Path(item.name))
@@ -202,7 +168,7 @@ class MaskFolder(ImageDataModule):
 
     def raw(self, path: Path, file: Path, height: int, width: int) -> Tensor:
         """A mask file's values, int32 (height, width), upright like its image."""
-        raw = read_mask(file, self.colours)
+        raw = read_mask(file, self.colors)
         if raw.shape == (height, width):
             return raw
         header = read_header(path)
@@ -214,7 +180,7 @@ class MaskFolder(ImageDataModule):
 
     def word(self, value: int) -> int | str:
         """A mask's value as a person writes it."""
-        return "-".join(str(value >> shift & 255) for shift in (16, 8, 0)) if self.colours else value
+        return "-".join(str(value >> shift & 255) for shift in (16, 8, 0)) if self.colors else value
 
 
 def lossy(files: Sequence[Path]) -> str:

@@ -15,15 +15,17 @@ Why not a library:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 
-from datamodules.base.datamodule import DataModule, world_position
-from datamodules.base.dataset import ItemDataset, Sample
+from datamodules.base.dataset import ItemDataset
+from datamodules.base.items import ItemDataModule
+from datamodules.loading.sampler import rank_and_world_size
 from datamodules.shards.cache import ShardCache
 from datamodules.shards.codec import check_sample, decode, read_name
 from datamodules.shards.download import read_small
@@ -33,7 +35,7 @@ from datamodules.shards.sampler import ShardBatchSampler
 from datamodules.splits.splits import Item
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.hardware import user_cache_dir
-from foundation.structures import InputError, Spec, first_line
+from foundation.structures import InputError, Sample, Spec, first_line, require_range
 from foundation.targets.kinds import TARGETS
 
 LARGEST_MANIFEST = 256 << 20
@@ -41,7 +43,7 @@ LARGEST_MANIFEST = 256 << 20
 
 
 class ShardedItems(Sequence[Item]):
-    """The items of some shards, none of them made before it is asked for."""
+    """The items of some shards, each made when it is used."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self.shards = list(shards)
@@ -66,14 +68,14 @@ class ShardedItems(Sequence[Item]):
         return Item(f"{shard.name}[{place}]", (shard, place))
 
 
-class NamedItems(ItemDataset):
-    """Items that go by the names that they were packed with."""
+class PackedItems(ItemDataset):
+    """Items under the names that they were packed with."""
 
     data: Sharded
     items: Any  # ShardedItems
 
     def fingerprint(self) -> str:
-        """The shards' own checksums."""
+        """Returns a digest of the shards' checksums."""
         return sha256("".join(shard.sha256 for shard in self.items.shards).encode()).hexdigest()
 
     def name(self, index: int) -> str:
@@ -82,66 +84,54 @@ class NamedItems(ItemDataset):
         return read_name(self.data.shards.open(shard).members(place)) or item.name
 
 
-class Sharded(DataModule):
-    """What pack.py made: a manifest and shards, as they lie in a folder or below an address.
+@dataclass(kw_only=True, eq=False, repr=False)
+class Sharded(ItemDataModule):
+    """What pack.py wrote: a manifest and shards, in a folder or below an address.
 
-    Nothing but the manifest is read at the start; a shard is fetched, and its checksum compared, when an item of it is first
-    asked for. With ``on_error=skip`` every shard is fetched and compared once before training, and those that are broken are left out.
+    Nothing but the manifest is read at the start; a shard is fetched, and its checksum compared, when one of its items is first used. With
+    ``on_error=skip`` every shard is fetched and compared once before training, and damaged ones are excluded.
 
     Args:
         root: The folder, or its address: http://, https://, s3://, gs:// or another object store that fsspec opens.
-        cache_dir: Where shards from afar are kept; None is ``resmet/shards`` in the user's folder for caches.
-        cache_gb: Gigabytes that they may take together; those unused for longest leave.
-        shuffle_shards: Shards whose items are mixed with each other while training; more mix better, and must be at hand together.
-        retries: How often a download that failed is tried again.
-        timeout: Seconds without an answer after which a connection is given up.
-        batch_size: Items a batch.
-        workers: Processes that load; None is one a core, at most 8.
-        seed: Of shuffle and changes.
-        augment: Changes to training items.
-        on_error: ``stop`` at the first broken shard, or ``skip`` those that are broken at the start.
+        cache_dir: Where remote shards are cached; None is ``resmet/shards`` in the user's cache folder.
+        cache_gb: Gigabytes that they may take together; the least recently used are deleted.
+        shuffle_shards: Shards whose items are shuffled together; more of them shuffle better, and must be cached at the same time.
+        retries: How often a failed download is tried again.
+        timeout: Seconds without an answer after which a connection is closed.
 
     Raises:
-        InputError: If there is no manifest at `root`, it can't be right, or an argument is out of range.
+        InputError: If there is no valid manifest at `root`, or an argument is out of range.
     """
 
-    def __init__(
-        self,
-        root: str,
-        cache_dir: str | None = None,
-        cache_gb: float = 20.0,
-        shuffle_shards: int = 8,
-        retries: int = 5,
-        timeout: float = 30.0,
-        batch_size: int = 32,
-        num_workers: int | None = None,
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-        on_error: Literal["stop", "skip"] = "stop",
-    ) -> None:
-        super().__init__(batch_size, num_workers, False, seed, augment, on_error)
-        for name, value, least in (("shuffle_shards", shuffle_shards, 1), ("retries", retries, 0)):
-            if value < least:
-                raise InputError("config.out_of_range", f"data.{name} must be at least {least}, got {value}")
-        for name, number in (("cache_gb", cache_gb), ("timeout", timeout)):
-            if not 0 < number < float("inf"):
-                raise InputError("config.out_of_range", f"data.{name} must be above 0, got {number}")
-        source = find_source(root, timeout)
-        self.manifest = read_manifest(read_small(source, FILE, LARGEST_MANIFEST, retries), f"{root}/{FILE}")
-        self.root, self.shuffle_shards = root, shuffle_shards
-        folder = Path(cache_dir).expanduser() if cache_dir else user_cache_dir() / "shards"
-        self.shards = ShardCache(source, folder, int(cache_gb * 1e9), 2 * shuffle_shards, retries)
-        self.fits(cache_gb)
-        self.kind, self.ndim = self.manifest.spec.target, self.manifest.spec.ndim
-        self.target_kind = TARGETS[self.kind]
+    root: str = field(kw_only=False)
+    cache_dir: str | None = None
+    cache_gb: float = 20.0
+    shuffle_shards: int = 8
+    retries: int = 5
+    timeout: float = 30.0
 
-    def fits(self, cache_gb: float) -> None:
-        """Refuse a cache that can't hold the shards in use."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("data.shuffle_shards", self.shuffle_shards, 1)
+        require_range("data.retries", self.retries, 0)
+        for name, number in (("cache_gb", self.cache_gb), ("timeout", self.timeout)):
+            require_range(f"data.{name}", number, 0, above=True)
+        source = find_source(self.root, self.timeout)
+        manifest = read_small(source, FILE, LARGEST_MANIFEST, self.retries)
+        self.manifest = read_manifest(manifest, f"{self.root}/{FILE}")
+        folder = Path(self.cache_dir).expanduser() if self.cache_dir else user_cache_dir() / "shards"
+        self.shards = ShardCache(source, folder, int(self.cache_gb * 1e9), 2 * self.shuffle_shards, self.retries)
+        self.check_cache_size()
+        self.target, self.ndim = self.manifest.spec.target, self.manifest.spec.ndim
+        self.target_kind = TARGETS[self.target]
+
+    def check_cache_size(self) -> None:
+        """Raises InputError if the cache can't hold two shards."""
         largest = max((shard.bytes for shards in self.manifest.splits.values() for shard in shards), default=0)
         if not isinstance(self.shards.source, Path) and 2 * largest > self.shards.limit:
             raise InputError(
                 "shards.cache_too_small",
-                f"data.cache_gb={cache_gb} is too little: a shard of {self.root} has {largest / 1e9:.3g} GB, and two must fit",
+                f"data.cache_gb={self.cache_gb} is too little: a shard of {self.root} has {largest / 1e9:.3g} GB, and two must fit",
             )
 
     def use_spec(self, spec: Spec, other_data: bool = False) -> None:
@@ -155,11 +145,8 @@ class Sharded(DataModule):
                     "pack the data as the checkpoint's was",
                 )
 
-    def prepare(
-        self, splits: Sequence[str] = ("train", "val", "test"), required: Sequence[str] = ("train", "val")
-    ) -> None:
-        super().prepare(splits, required)
-        self.datasets = {name: NamedItems(self, items.items, items.random) for name, items in self.datasets.items()}
+    def make_dataset(self, items: Sequence[Item], random: bool) -> ItemDataset:
+        return PackedItems(self, items, random)
 
     def read(self) -> Mapping[str, Sequence[Item]]:
         self.spec = self.checkpoint_spec or self.manifest.spec
@@ -171,33 +158,29 @@ class Sharded(DataModule):
         return {split: ShardedItems(self.usable(shards)) for split, shards in self.manifest.splits.items()}
 
     def usable(self, shards: list[Shard]) -> list[Shard]:
-        """The shards that may be used: each of a local folder has its size, and where broken ones are left out, each is right."""
-        look = self.whole_shard if self.on_error == "skip" else self.there
-        return [shard for shard in shards if self.attempt(look, shard)]
+        """Returns the shards that can be used; local ones must have the right size, and with ``on_error=skip`` all the right checksum."""
+        check = self.check_shard if self.on_error == "skip" else self.check_local
+        return [shard for shard in shards if self.attempt(check, shard)]
 
-    def there(self, shard: Shard) -> bool:
+    def check_local(self, shard: Shard) -> bool:
         if isinstance(self.shards.source, Path):
             self.shards.local(self.shards.source, shard)
         return True
 
-    def whole_shard(self, shard: Shard) -> bool:
+    def check_shard(self, shard: Shard) -> bool:
         try:
             self.shards.open(shard)
             return True
         except InputError as error:
             raise InputError(error.code, f"{error} (its {shard.items} items)") from error
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The manifest is trusted; each shard is checked when it is first used."""
-        self.whole = False
-        if (
-            "train" in self.datasets
-            and len(self.datasets["train"])
-            and not self.checkpoint_spec
-            and not sum(self.spec.counts)
-        ):
+        self.in_memory = False
+        if len(self.datasets.get("train", ())) and not self.checkpoint_spec and not sum(self.spec.counts):
             raise InputError(
-                f"the training items of {self.root} hold none of the classes: nothing can be learned from them"
+                "data.no_objects",
+                f"the training items of {self.root} have none of the classes: nothing can be learned from them",
             )
 
     def load(self, item: Item) -> Sample:
@@ -214,13 +197,9 @@ class Sharded(DataModule):
             ) from error
 
     def batch_sampler(self, split: str) -> ShardBatchSampler:
-        rank, world = world_position()
-        items = self.datasets[split].items
-        counts = [shard.items for shard in items.shards]  # type: ignore[attr-defined]
+        rank, world = rank_and_world_size()
+        counts = [shard.items for shard in self.datasets[split].items.shards]  # type: ignore[attr-defined]
+        size = self.current_batch_size
         if split != "train":
-            return ShardBatchSampler(counts, self.shuffle_shards, self.batch_size, None, rank, world)
-        if len(items) < world:
-            raise InputError(
-                f"{self.root} has {len(items)} training items for {world} processes: give more items, or fewer processes"
-            )
-        return ShardBatchSampler(counts, self.shuffle_shards, self.batch_size, self.seed, rank, world, self.length)
+            return ShardBatchSampler(counts, self.shuffle_shards, size, None, rank, world)
+        return ShardBatchSampler(counts, self.shuffle_shards, size, self.seed, rank, world, self.epoch_length)

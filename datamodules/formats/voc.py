@@ -2,23 +2,21 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from xml.etree import ElementTree
 
 from datamodules.base.boxes import BoxDataModule, Objects, names_in
-from datamodules.base.dataset import Sample
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.image import SUFFIXES
-from datamodules.splits.splits import Item, Splits, split_name
-from datamodules.transforms.augment import Augment
+from datamodules.splits.splits import Item, split_name
 from foundation.storage.paths import outside
 from foundation.structures import InputError, first_line, pluralize
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Voc(BoxDataModule):
     """``Annotations/*.xml``, ``JPEGImages/*`` and ``ImageSets/Main/{train,val,test}.txt`` in `root` or one folder below it.
 
@@ -29,52 +27,13 @@ class Voc(BoxDataModule):
     over the edge are cut at it.
 
     Args:
-        root: The folder of the data.
-        difficult: Keep the objects that are marked so; VOC's own evaluation leaves them out.
-        size: Longest side in pixels; None takes what the boxes need, at most 800.
-        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
-        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
-        splits: How the splits that the data lacks are made.
-        batch_size: Images a batch.
-        workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
-        seed: Of splits, shuffle and changes.
-        augment: Changes to training images and their boxes.
-        on_error: ``stop`` or ``skip`` where an item can\'t be used.
+        difficult: Whether to use the objects that are marked as difficult; VOC's own evaluation ignores them.
 
     Raises:
         InputError: If a folder, image or XML file is missing or can't be read, or a box or class can't be right.
     """
 
-    def __init__(
-        self,
-        root: str,
-        difficult: bool = True,
-        size: int | None = None,
-        channels: int | None = None,
-        window: list[float] | None = None,
-        splits: Splits = Splits(),
-        batch_size: int = 4,
-        num_workers: int | None = None,
-        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-        on_error: Literal["stop", "skip"] = "stop",
-    ) -> None:
-        super().__init__(
-            root,
-            size,
-            channels,
-            window,
-            splits,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            cache=cache,
-            seed=seed,
-            augment=augment,
-            on_error=on_error,
-        )
-        self.difficult = difficult
+    difficult: bool = True
 
     @classmethod
     def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
@@ -92,7 +51,7 @@ class Voc(BoxDataModule):
         return None
 
     def read(self) -> dict[str, list[Item]]:
-        base = find_base(self.root)
+        base = find_base(self.root_dir)
         lists = read_lists(base)
         folder = folder_of(base, IMAGES)
         images = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}

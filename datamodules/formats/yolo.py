@@ -1,15 +1,14 @@
 """YOLO's text files: a data.yaml, and a line an object with its class and its box in shares of the image."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from datamodules.base.boxes import Box, BoxDataModule, Objects, names_in
-from datamodules.base.dataset import Sample
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.image import SUFFIXES, read_header
-from datamodules.splits.splits import Item, Splits
-from datamodules.transforms.augment import Augment
+from datamodules.splits.splits import Item
 from foundation.storage import safe_load
 from foundation.storage.paths import find_files, outside
 from foundation.structures import InputError, pluralize
@@ -17,56 +16,16 @@ from foundation.structures import InputError, pluralize
 TOLERANCE = 0.01  # of the image: what rounding may put a box over the edge
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Yolo(BoxDataModule):
     """``images/train`` with ``labels/train``, or ``train/images`` with ``train/labels``, as ``data.yaml`` says.
 
     A line is ``class x y width height``, the box's centre and sides as shares of the upright image, or a polygon ``class x1 y1
     x2 y2 ...``, of which the box around it is taken. An image without a text file holds no object.
 
-    Args:
-        root: The folder of the data, with a ``data.yaml`` (any name ending in .yaml, if it is the only one).
-        size: Longest side in pixels; None takes what the boxes need, at most 800.
-        channels: 1 (grey), 3 (RGB) or as many as the files have; None takes 1 where all images are grey.
-        window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
-        splits: How the splits that the data lacks are made.
-        batch_size: Images a batch.
-        workers: Processes that load; None decides by whether everything fits in memory.
-        cache: Where decoded images are kept: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
-        seed: Of splits, shuffle and changes.
-        augment: Changes to training images and their boxes.
-        on_error: ``stop`` or ``skip`` where an item can't be used.
-
     Raises:
         InputError: If data.yaml, a folder or an image is missing, or a line can't be right.
     """
-
-    def __init__(
-        self,
-        root: str,
-        size: int | None = None,
-        channels: int | None = None,
-        window: list[float] | None = None,
-        splits: Splits = Splits(),
-        batch_size: int = 4,
-        num_workers: int | None = None,
-        cache: Literal["auto", "ram", "disk", "off"] | bool = "auto",
-        seed: int = 0,
-        augment: Callable[..., Sample] = Augment(),
-        on_error: Literal["stop", "skip"] = "stop",
-    ) -> None:
-        super().__init__(
-            root,
-            size,
-            channels,
-            window,
-            splits,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            cache=cache,
-            seed=seed,
-            augment=augment,
-            on_error=on_error,
-        )
 
     @classmethod
     def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
@@ -79,7 +38,7 @@ class Yolo(BoxDataModule):
         )
 
     def read(self) -> dict[str, list[Item]]:
-        file, content = read_yaml(self.root)
+        file, content = read_yaml(self.root_dir)
         names = class_names(file, content)
         images = {
             split: [p for entry in entries(content.get(key)) for p in self.images(file, content, entry)]
@@ -92,7 +51,7 @@ class Yolo(BoxDataModule):
         pairs = {split: list(self.pairs(paths, names)) for split, paths in images.items()}
         self.note_bare()
         if not self.checkpoint_spec and not names_in(o for _, o in pairs.get("train", [])):
-            raise InputError(f"{self.root} has no object in its training images: there is nothing to detect")
+            raise InputError(f"{self.root_dir} has no object in its training images: there is nothing to detect")
         return self.make_items(pairs, list(self.checkpoint_spec.class_names) if self.checkpoint_spec else names)
 
     def images(self, file: Path, content: dict, entry: str) -> list[Path]:
@@ -115,11 +74,13 @@ class Yolo(BoxDataModule):
             if part not in ("/", ".", "..")
         ]
         for start in range(len(parts)):
-            for folder in (file.parent, self.root):
+            for folder in (file.parent, self.root_dir):
                 path = folder.joinpath(*parts[start:])
-                if exists(path) and not outside(self.root, path):
+                if exists(path) and not outside(self.root_dir, path):
                     return path
-        raise InputError(f"{file} names {entry}, but there is no such file or folder below {self.root}: mend the path")
+        raise InputError(
+            f"{file} names {entry}, but there is no such file or folder below {self.root_dir}: mend the path"
+        )
 
     def pairs(self, paths: list[Path], names: list[str]) -> Iterator[tuple[Path, Objects]]:
         """Images with what their text files say."""

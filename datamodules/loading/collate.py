@@ -1,4 +1,4 @@
-"""From items to a batch."""
+"""Collates items into a batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from foundation.structures import InputError
 from foundation.targets.base import TargetKind, stack_padded
 
 UNREADABLE = "unreadable"
-"""Under this key a batch brings what is wrong with items that it lacks."""
+"""Key of a batch: the errors of the items that it lacks, as text."""
 
-CHANGES = "changes"
-"""Under this key a batch brings what is still to be made of its items, a row of numbers each, float64 (N, K)."""
+PARAMS = "params"
+"""Key of a batch: the parameters of the transform that is still to be applied, one row per item, float64 (N, K)."""
 
 
 def collate(samples: Sequence[tuple | InputError], kind: TargetKind | None = None) -> Any:
@@ -59,7 +59,7 @@ def join(samples: Sequence[tuple], kind: TargetKind | None) -> Any:
     if more:
         batch["seeds"] = list(more[0])
     if len(more) > 1 and more[1][0] is not None:
-        batch[CHANGES] = torch.tensor(more[1], dtype=torch.float64)
+        batch[PARAMS] = torch.tensor(more[1], dtype=torch.float64)
     if kind is not None:
         batch["target"] = kind.collate(targets, largest)
     return batch

@@ -1,4 +1,4 @@
-"""Who loads: how many processes, how far ahead, and whether their batches fit through shared memory."""
+"""Chooses num_workers and prefetch_factor, and checks that shared memory is large enough for the batches."""
 
 from __future__ import annotations
 
@@ -6,121 +6,100 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datamodules.base.dataset import ItemDataset, size_of
 from foundation.hardware import cores
-from foundation.structures import InputError, pluralize
+from foundation.structures import pluralize
 
-MOST = 8
-"""Processes that load by default: more seldom help, and each takes memory of its own."""
+MAX_WORKERS = 8
+"""Workers that are used by default at most: more seldom help, and each takes memory of its own."""
 
-FEW = 2
-HEAVY = 1 << 22
-"""Bytes of a batch from which stacking it costs a GPU's program more than fetching it from another process."""
+STACKING_WORKERS = 2
+LARGE_BATCH = 1 << 22
+"""Bytes of a batch from which stacking it takes a GPU's process longer than receiving it from a worker."""
 
-SHARED = Path("/dev/shm")
-PORTION = 0.8
-"""Of the free shared memory, what batches may take; other programs want some, too."""
+SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY_SHARE = 0.8
+"""Share of the free shared memory that batches may take; the rest is for other programs."""
 
-FILES = 8
-"""Open files that a batch on its way and a worker's pipes take, each, at most."""
+FILES_PER_BATCH = 8
+"""Largest number of file descriptors that a batch in transfer takes, and that the pipes of a worker take."""
 
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How batches are loaded.
+    """Options of a DataLoader.
 
     Attributes:
-        workers: Processes that load; 0 loads here.
-        ahead: Batches that each of them is ahead.
-        pin: Whether batches are put where a GPU copies from without a stop.
-        stays: Whether the workers wait for the next epoch.
-        batch: Bytes of a batch, about.
+        num_workers: Worker processes; 0 loads in the process of the run.
+        prefetch_factor: Batches that each worker loads in advance.
+        pin_memory: Whether batches are copied into page-locked memory, from which a GPU copies asynchronously.
+        persistent_workers: Whether the workers stay alive between epochs.
+        batch_bytes: Approximate bytes of a batch; 0 if unknown.
     """
 
     num_workers: int = 0
-    ahead: int = 2
-    pin: bool = False
-    stays: bool = True
-    batch: int = 0
-
-    @property
-    def starved(self) -> bool:
-        """Whether shared memory has no room for another batch."""
-        free = free_shared()
-        return bool(self.num_workers) and free is not None and free < self.batch
+    prefetch_factor: int = 2
+    pin_memory: bool = False
+    persistent_workers: bool = True
+    batch_bytes: int = 0
 
 
-def default_num_workers(whole: bool, by_batch: bool, gpu: bool, batch: int, concurrent_loaders: int) -> int:
-    """Processes that load where none were asked for.
+def default_num_workers(in_memory: bool, batched: bool, gpu: bool, batch_bytes: int, concurrent_loaders: int) -> int:
+    """Returns the number of workers to use if none is configured.
 
-    Items in memory that are changed by batch cost microseconds each: another process would take longer to hand them over. On a CPU the
-    step takes all cores, so that nobody is idle to load ahead; what has to be decoded is done by as many processes as there are cores,
-    since one can't use several. A GPU leaves the cores idle: they do what is left to do item by item, and stack large batches.
+    Items in memory that are transformed by the batch take microseconds each: transferring them from a worker would take longer. On a CPU
+    the step uses all cores, so that workers would not load in advance; decoding uses as many workers as there are cores, since one
+    process can't use several. A GPU leaves the cores idle: workers do what is done per item, and stack large batches.
 
     Args:
-        whole: Whether all items are in memory.
-        by_batch: Whether items are changed by batch.
-        gpu: Whether the step runs on one.
-        batch: Bytes of a batch.
-        sharers: Loaders on this machine that are at work at the same time.
+        in_memory: Whether no item has to be decoded.
+        batched: Whether random transforms are applied to whole batches.
+        gpu: Whether the step runs on a GPU.
+        batch_bytes: Approximate bytes of a batch.
+        concurrent_loaders: DataLoaders that work on this machine at the same time.
     """
-    share = max(1, min(MOST, cores() // concurrent_loaders))
-    if not whole:
+    share = max(1, min(MAX_WORKERS, cores() // concurrent_loaders))
+    if not in_memory or (gpu and not batched):
         return share
-    if gpu and not by_batch:
-        return share
-    return min(FEW, share) if gpu and batch > HEAVY else 0
+    return min(STACKING_WORKERS, share) if gpu and batch_bytes > LARGE_BATCH else 0
 
 
-def batch_bytes(items: ItemDataset, batch_size: int) -> int:
-    """About what a batch takes, by a few items where they are of many sizes."""
-    count = 1 if items.data.spec.size else 4
-    places = {len(items) * i // count for i in range(count)} if len(items) else set()
-    sizes = []
-    for place in places:
-        try:
-            sizes.append(size_of(items[0, place][:2], items.kind))
-        except InputError:  # it is left out, or stops the run, when its turn comes
-            continue
-    return max(sizes, default=0) * min(batch_size, len(items))
-
-
-def free_shared() -> int | None:
-    """Bytes of shared memory that can be had; None where no folder limits it."""
+def free_shared_memory() -> int | None:
+    """Returns the free bytes of shared memory, or None if no file system limits it."""
     try:
-        found = os.statvfs(SHARED)
-        return found.f_bavail * found.f_frsize
+        status = os.statvfs(SHARED_MEMORY)
+        return status.f_bavail * status.f_frsize
     except OSError:
         return None
 
 
-def fit_shared_memory(crew: LoaderOptions, concurrent_loaders: int) -> tuple[LoaderOptions, str]:
-    """As much of a crew as shared memory holds batches for, and what is to be said of it.
+def fit_shared_memory(options: LoaderOptions, concurrent_loaders: int) -> tuple[LoaderOptions, str]:
+    """Reduces workers and prefetching to what shared memory has room for; returns a note, "" if nothing is reduced.
 
-    Batches come through /dev/shm, of which a container has 64 MB unless more is asked for; a worker that finds it full dies of a bus
-    error, or its batch never comes. `sharers` loaders use it at the same time; validation's come when training's are empty.
+    Batches are transferred through /dev/shm, which has 64 MB in a container by default. A worker that finds it full dies of a bus error,
+    or its batch never arrives. `concurrent_loaders` use it at the same time; validation's load when training's are idle.
     """
-    free = free_shared()
-    if free is None or not crew.batch:
-        return crew, ""
-    room = int(free * PORTION / concurrent_loaders) // crew.batch - 1  # without the batch in use
-    if crew.num_workers * crew.ahead <= room:
-        return crew, ""
-    fits = replace(crew, num_workers=max(0, min(crew.num_workers, room)), ahead=1)
-    instead = f"{pluralize(fits.num_workers, 'worker')}, a batch ahead each" if fits.num_workers else "no worker"
-    return fits, (
-        f"{SHARED} has {free / 1e6:.0f} MB free, too little for {pluralize(crew.num_workers, 'worker')} with batches of "
-        f"{crew.batch / 1e6:.1f} MB: {instead} (docker run --shm-size=8g gives more)"
+    free = free_shared_memory()
+    if free is None or not options.batch_bytes:
+        return options, ""
+    room = int(free * SHARED_MEMORY_SHARE / concurrent_loaders) // options.batch_bytes - 1  # one batch is in use
+    if options.num_workers * options.prefetch_factor <= room:
+        return options, ""
+    reduced = replace(options, num_workers=max(0, min(options.num_workers, room)), prefetch_factor=1)
+    workers = pluralize(reduced.num_workers, "worker")
+    return reduced, (
+        f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, too little for {pluralize(options.num_workers, 'worker')} with batches of "
+        f"{options.batch_bytes / 1e6:.1f} MB: using {f'{workers} with prefetch_factor=1' if reduced.num_workers else 'no worker'} "
+        "(docker run --shm-size=8g gives more)"
     )
 
 
-def raise_file_limit(crew: LoaderOptions) -> None:
-    """Let this process open as many files as its workers' batches need, where the system lets it."""
+def raise_file_limit(options: LoaderOptions) -> None:
+    """Raises this process's limit of open files to what the workers' batches need, if the system allows it."""
     try:
         import resource
     except ImportError:  # not a Unix
         return
-    need = 256 + FILES * crew.num_workers * (crew.ahead + 1)
+    need = 256 + FILES_PER_BATCH * options.num_workers * (options.prefetch_factor + 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < need:
         most = need if hard == resource.RLIM_INFINITY else min(need, hard)

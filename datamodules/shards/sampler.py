@@ -10,7 +10,7 @@ from datamodules.loading.sampler import BatchSampler, SampleIndex
 
 
 class ShardBatchSampler(BatchSampler):
-    """BatchSampler that need few shards at a time.
+    """Batches that need few shards at a time.
 
     In every round the shards are shuffled and laid end to end; each process takes one contiguous part of that line, all equally long (or one
     item longer). So the processes have separate shards, except for those that a cut falls into: at most one at either end of a part, none
@@ -43,10 +43,10 @@ class ShardBatchSampler(BatchSampler):
         self.counts, self.shuffle_shards = np.asarray(counts, np.int64), shuffle_shards
         self.starts = np.cumsum(self.counts) - self.counts
 
-    def share(self, number: int, i: int) -> list[SampleIndex]:
-        """Returns this process's part of the `i`-th batch of the `number`-th round over all items."""
-        own, steps = self.order(number), self.round_length()
-        return [(number, int(index)) for index in own[len(own) * i // steps : len(own) * (i + 1) // steps]]
+    def rank_batch(self, number: int, step: int) -> list[SampleIndex]:
+        """Returns this process's part of a batch of the `number`-th pass over all items."""
+        own, steps = self.order(number), self.steps_per_pass()
+        return [(number, int(index)) for index in own[len(own) * step // steps : len(own) * (step + 1) // steps]]
 
     def bounds(self) -> tuple[int, int]:
         """Returns where this process's part starts and ends, in items along the line."""

@@ -67,7 +67,7 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
     """
     check_options(shard_mb, image_format)
     folder = claim_folder(out)
-    data.prepare()
+    data.setup("fit")
     if data.spec.target not in TARGETS:
         raise InputError(
             "shards.joint_data", "joint data can't be packed: pack each part, and use the packed parts in data=joint"

@@ -180,7 +180,9 @@ def scaled(sizes: Sizes, scale: float) -> Sizes:
 
 def max_scale(data: DataModule, world_size: int) -> float:
     """Returns the largest scale that leaves an epoch of the smallest part `MIN_STEPS` steps; at least 1."""
-    each = [len(part.datasets["train"]) / (MIN_STEPS * world_size * part.batch_size) for part in data.parts.values()]
+    each = [
+        len(part.datasets["train"]) / (MIN_STEPS * world_size * part.current_batch_size) for part in data.parts.values()
+    ]
     return max(1.0, min(each))
 
 

@@ -81,11 +81,11 @@ class BottleneckReport(Callback):
 def faster_data(data: DataModule) -> list[str]:
     """Returns the options for faster loading that are not in use yet."""
     parts = list(data.parts.values())
-    decoded = all(part.whole for part in parts)
+    decoded = all(part.in_memory for part in parts)
     workers = [loader.num_workers for part in parts for loader in part.loaders]
     options = {
-        "data.cache=auto": any(part.cache == "off" for part in parts),
-        "data.cache=disk": not decoded and all(part.cache in ("auto", "ram") for part in parts),
+        "data.cache=auto": any(part.cache_mode == "off" for part in parts),
+        "data.cache=disk": not decoded and all(part.cache_mode in ("auto", "ram") for part in parts),
         f"data.num_workers={cores()}": any(number < cores() > 1 for number in workers),
         "shards (pack.py)": not decoded and any(part.can_pack for part in parts),
     }

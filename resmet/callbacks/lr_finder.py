@@ -91,7 +91,7 @@ class LRFinder(Callback):
             test = self.run(DryRun(trainer, task, self.seed, at_end=False))
         lr = trainer.strategy.broadcast(self.report(test, task.recipe.lr) if trainer.is_global_zero else None)
         if lr is not None:
-            task.use_recipe(task.recipe.with_lr(lr, self.data.batch_size * trainer.world_size))
+            task.use_recipe(task.recipe.with_lr(lr, self.data.current_batch_size * trainer.world_size))
 
     def run(self, dry_run: DryRun) -> RangeTest:
         """Trains the copy at learning rates that rise by a constant factor, in the proportions of its parameter groups."""

@@ -121,5 +121,5 @@ def count_batches(data: DataModule, split: str, limit: int | float, processes: i
     A whole number limits them; a float, which for Lightning is a fraction, does not.
     """
     parts = [part for part in data.parts.values() if split in part.datasets]
-    batches = max((-(-len(part.datasets[split]) // (part.batch_size * processes)) for part in parts), default=0)
+    batches = max((-(-len(part.datasets[split]) // (part.current_batch_size * processes)) for part in parts), default=0)
     return min(batches, limit) if isinstance(limit, int) else batches

@@ -9,7 +9,7 @@ from resmet.data_checks.run.arguments import to_overrides
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from datamodules.base.datamodule import DataModule
+    from datamodules.base.items import ItemDataModule
 
 
 def run(cfg: "DictConfig") -> None:
@@ -28,12 +28,14 @@ def run(cfg: "DictConfig") -> None:
     examine(options, partial(make_reader, cfg))
 
 
-def make_reader(cfg: "DictConfig", format: str, settings: dict[str, Any]) -> "DataModule":
+def make_reader(cfg: "DictConfig", format: str, settings: dict[str, Any]) -> "ItemDataModule":
     """Builds the reader of a format, with the keys that were typed and with `settings`."""
     from hydra import compose
     from omegaconf import OmegaConf
 
+    from datamodules.base.items import ItemDataModule
     from foundation.overrides import format_value
+    from foundation.structures import InputError
     from resmet.assembly import assemble_data
 
     if not cfg.get("data"):  # the format was recognized, not typed
@@ -42,7 +44,12 @@ def make_reader(cfg: "DictConfig", format: str, settings: dict[str, Any]) -> "Da
     cfg = cfg.copy()
     for key, value in settings.items():
         OmegaConf.update(cfg, f"data.{key}", value, merge=True)
-    return assemble_data(cfg)
+    data = assemble_data(cfg)
+    if not isinstance(data, ItemDataModule):
+        raise InputError(
+            "doctor.joint_data", "doctor.py reads one data set at a time: check the parts of joint data one by one"
+        )
+    return data
 
 
 def main() -> NoReturn:

@@ -24,7 +24,7 @@ def run(cfg: "DictConfig") -> None:
     if not cfg.get("data") and (root := chosen.data.get("root")):
         data.notes.append(f"the data is what the checkpoint names, {root}: say data=... data.root=... for other data")
     data.use_spec(task.spec, other_data=bool(cfg.get("data")))
-    data.prepare([cfg.split], required=[cfg.split])
+    data.setup_splits([cfg.split], [cfg.split])
     trainer = build(cfg.trainer)
     trainer = replace(trainer, precision=evaluation_precision(trainer.precision, task.config))
     folder = new_run_dir(cfg.run_dir, "evaluate")

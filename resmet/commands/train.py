@@ -40,7 +40,7 @@ def run(cfg: "DictConfig") -> None:
     data = assemble_data(cfg)
     if resume:
         restore_exclusions(folder, data)
-    data.prepare()
+    data.setup("fit")
     data.check_world_size(world_size)
     task = assemble_task(cfg, data.spec)
     if cfg.get("compile"):  # absent from the config of an older run

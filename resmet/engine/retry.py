@@ -142,7 +142,7 @@ class FitWithRetry:
         Raises:
             RunError: Naming what else helps, if the batch size was set by the user or training is past its first epoch.
         """
-        size, cause = self.data.batch_size, str(error).strip().splitlines()[0][:160]
+        size, cause = self.data.current_batch_size, str(error).strip().splitlines()[0][:160]
         if not self.may_halve or trainer.current_epoch > 0 or self.initial is None or not halve(self.state):
             text = (
                 f"out of memory at data.batch_size={size} ({cause}): lower data.batch_size and raise trainer.accumulate_grad_batches by the "
@@ -150,7 +150,7 @@ class FitWithRetry:
             )
             raise RunError("run.out_of_memory", text) from error
         log.warning(
-            f"out of memory at data.batch_size={size}: starting again with {self.data.batch_size}, accumulated to {size}"
+            f"out of memory at data.batch_size={size}: starting again with {self.data.current_batch_size}, accumulated to {size}"
         )
         self.start_again()
         return self.rebuild()

@@ -71,10 +71,10 @@ class TrainingModule(LightningModule):
                 "set recipe.optimizer.fused=false, or trainer.precision=bf16-mixed",
             )
         trainer: Any = self.trainer
-        size = getattr(trainer.datamodule, "batch_size", 1)
+        size = getattr(trainer.datamodule, "current_batch_size", 1)
         batch = size * trainer.world_size * trainer.accumulate_grad_batches
         steps = self.run_state.total_steps or int(trainer.estimated_stepping_batches)
-        requested = getattr(trainer.datamodule, "requested_batch_size", size)
+        requested = getattr(trainer.datamodule, "batch_size", size)
         return self.recipe(self, steps, self.epochs, batch, requested)
 
     @property

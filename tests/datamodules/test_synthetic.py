@@ -9,11 +9,11 @@ from datamodules.synthetic import Digits, Scenes, Tones
 def make(kind: str):
     data = {
         "digits": Digits,
-        "boxes": lambda: Scenes("boxes", 50),
-        "mask": lambda: Scenes("mask", 50),
-        "tones": lambda: Tones(50),
+        "boxes": lambda: Scenes(target="boxes", count=50),
+        "mask": lambda: Scenes(target="mask", count=50),
+        "tones": lambda: Tones(count=50),
     }[kind]()
-    data.prepare()
+    data.setup("fit")
     return data
 
 

@@ -28,7 +28,7 @@ def config(kind: str, net: str = "resnet", weights: object = "none") -> DictConf
 def assemble(cfg: DictConfig) -> tuple[Task, object]:
     seed_all(0)
     data = assemble_data(cfg)
-    data.prepare()
+    data.setup("fit")
     return assemble_task(cfg, data.spec), data
 
 

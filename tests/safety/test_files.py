@@ -78,7 +78,7 @@ def test_a_table_names_files_below_its_root(name: str, secret: Path, tmp_path: P
         Table(root, None, {}, ["path", "label"]).path(0)
     for kind in (ImageCsv, AudioCsv):
         with pytest.raises(InputError, match=r"leads out of|there is no file"):
-            kind(str(root)).prepare()
+            kind(str(root)).setup("fit")
 
 
 @pytest.mark.parametrize("name", OUT + NONE)
@@ -93,7 +93,7 @@ def test_so_does_coco(name: str, secret: Path, tmp_path: Path) -> None:
     content = {"images": [image], "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
     (root / "train.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"leads out of|is in none of"):
-        Coco(str(root)).prepare()
+        Coco(str(root)).setup("fit")
 
 
 @pytest.mark.parametrize("name", OUT + NONE[:-1])
@@ -108,7 +108,7 @@ def test_so_does_yolo(name: str, key: str, secret: Path, tmp_path: Path) -> None
     entry = {"train": {"train": name}, "path": {"path": name, "train": "../secret.png"}, "list": {"train": "list.txt"}}
     (root / "data.yaml").write_text(json.dumps({"names": ["a"], **entry[key]}))
     with pytest.raises(InputError, match="there is no such file or folder below"):
-        Yolo(str(root)).prepare()
+        Yolo(str(root)).setup("fit")
 
 
 @pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "link", "x" * 5000, "x\0"])
@@ -126,7 +126,7 @@ def test_links_in_a_layout_of_folders_are_followed_and_said(mask_folder: Path, t
     (mask_folder / "images" / "0.png").rename(tmp_path / "0.png")
     (mask_folder / "images" / "0.png").symlink_to(tmp_path / "0.png")
     data = MaskFolder(str(mask_folder))
-    data.prepare()
+    data.setup("fit")
     assert any("1 items are links to files outside" in note for note in data.notes)
     (mask_folder / "images" / "loop.png").symlink_to("loop.png")
     assert links_outside(mask_folder, [mask_folder / "images" / "1.png", Path("train[0]")]) == []

@@ -51,7 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def make(kind: str, world_size: int) -> tuple[DataModule, Task]:
     data = DATA[kind](batch_size=GLOBAL_BATCH_SIZE // world_size)
-    data.prepare()
+    data.setup("fit")
     task = make_task(kind, data, **OPTIONS.get(kind, {}))
     # SGD at a low rate: Adam divides by the gradient norm, which turns a rounding into a step where the gradient is near zero
     task.recipe = Recipe(optimizer=partial(SGD, lr=0.001, momentum=0.9), lr_scaling="none")

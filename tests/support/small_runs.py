@@ -54,8 +54,8 @@ def digits(count: int = 40, **options: Any) -> Digits:
 
 def joint(**options: Any) -> JointDataModule:
     """Two parts of different length: the shorter one starts again within an epoch."""
-    boxes = Scenes("boxes", 13, 64, **{"batch_size": 3} | options)
-    return JointDataModule({"a": boxes, "b": Scenes("mask", 12, 64, **{"batch_size": 4} | options)})
+    boxes = Scenes(target="boxes", count=13, size=64, **{"batch_size": 3} | options)
+    return JointDataModule({"a": boxes, "b": Scenes(target="mask", count=12, size=64, **{"batch_size": 4} | options)})
 
 
 DATA: dict[str, Callable[..., DataModule]] = {
@@ -145,7 +145,7 @@ def train_small(
     data.num_workers = num_workers
     if resume:
         restore_exclusions(folder, data)
-    data.prepare()
+    data.setup("fit")
     task = make(data) if make else make_task(kind if isinstance(kind, str) else "classification", data)
     task.use_recipe(recipe or task.recipe)
     task.run_state = RunState(clock or Clock())

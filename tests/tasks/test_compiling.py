@@ -18,9 +18,9 @@ from tasks.segmentation import Segmentation
 
 KINDS = {
     "classification": (Classification, Digits, 2),
-    "detection": (Detection, lambda: Scenes("boxes", 20), 2),
-    "segmentation": (Segmentation, lambda: Scenes("mask", 20), 2),
-    "audio": (Audio, lambda: Tones(20), 2),
+    "detection": (Detection, lambda: Scenes(target="boxes", count=20), 2),
+    "segmentation": (Segmentation, lambda: Scenes(target="mask", count=20), 2),
+    "audio": (Audio, lambda: Tones(count=20), 2),
 }
 
 
@@ -38,7 +38,7 @@ def test_a_compiled_task_has_the_same_losses(kind: str) -> None:
         return graph.forward
 
     data = drawn()
-    data.prepare()
+    data.setup("fit")
     task = make(ResNet(18, width=8, ndim=data.spec.ndim, in_channels=data.spec.channels), data.spec).train()
     batch = next(iter(data.dataloader("train")))
     names = list(task.state_dict())

@@ -32,12 +32,12 @@ def make(kind: type, spec: Spec):
 def house(kind: str, count: int = 20):
     data = {
         "classification": lambda: Digits(),
-        "detection": lambda: Scenes("boxes", count),
-        "segmentation": lambda: Scenes("mask", count),
-        "audio": lambda: Tones(200),
-        "multilabel": lambda: Scenes("labels", count),
+        "detection": lambda: Scenes(target="boxes", count=count),
+        "segmentation": lambda: Scenes(target="mask", count=count),
+        "audio": lambda: Tones(count=200),
+        "multilabel": lambda: Scenes(target="labels", count=count),
     }[kind]()
-    data.prepare()
+    data.setup("fit")
     return data
 
 
@@ -173,9 +173,13 @@ def test_detection_shifts_labels_past_the_background() -> None:
 
 
 def test_joint_has_one_backbone() -> None:
-    parts = {"digits": Digits(channels=3), "shapes": Scenes("boxes", 20), "regions": Scenes("mask", 20)}
+    parts = {
+        "digits": Digits(channels=3),
+        "shapes": Scenes(target="boxes", count=20),
+        "regions": Scenes(target="mask", count=20),
+    }
     data = JointDataModule(parts)
-    data.prepare()
+    data.setup("fit")
     spec, backbone = data.spec, ResNet(18, width=8)
     tasks = {"digits": Classification, "shapes": Detection, "regions": Segmentation}
     joint = Joint(backbone, spec, tasks, {"shapes": 0.5})

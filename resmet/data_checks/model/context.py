@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from datamodules.base.datamodule import DataModule
 from datamodules.base.files import FileDataModule
+from datamodules.base.items import ItemDataModule
 from datamodules.splits.splits import Item
 from foundation.structures import InputError
 from foundation.targets.base import TargetKind
@@ -38,7 +38,7 @@ class CheckContext:
     root: Path
     tree: tuple[str, ...]
     guess: Guess
-    data: DataModule | None = None
+    data: ItemDataModule | None = None
     splits: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     facts: Mapping[str, Facts] = field(default_factory=dict)
     read_error: InputError | None = None
@@ -51,7 +51,7 @@ class CheckContext:
     @property
     def kind(self) -> TargetKind | None:
         """The kind of target; None if nothing was read."""
-        return TARGETS[self.data.kind] if self.data else None
+        return TARGETS[self.data.target] if self.data else None
 
     @property
     def published(self) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from datamodules.base.datamodule import DataModule
+from datamodules.base.items import ItemDataModule
 from datamodules.base.recognition import FormatMatch
 
 NO_MATCH = FormatMatch("", 0.0)
@@ -22,7 +22,7 @@ class Guess:
     """
 
     format: str = ""
-    reader: type[DataModule] | None = None
+    reader: type[ItemDataModule] | None = None
     match: FormatMatch = NO_MATCH
 
     def takes(self, key: str) -> bool:

@@ -44,7 +44,7 @@ def find_task(context: CheckContext) -> str:
     fitting = {
         name: len(task.axes)
         for name, task in tasks.items()
-        if context.data.kind in task.targets and context.data.ndim in task.axes
+        if context.data.target in task.targets and context.data.ndim in task.axes
     }
     return min(fitting, key=lambda name: fitting[name], default="")
 
@@ -54,7 +54,7 @@ def remedies(options: DoctorOptions, context: CheckContext) -> Iterator[str]:
     window = narrow_window(context) if context.modality == "image" else ()
     if window and not options.sets("window"):
         yield f"data.window={format_value(list(window))}"
-    if context.data and context.data.kind == "label" and is_heavily_imbalanced(context):
+    if context.data and context.data.target == "label" and is_heavily_imbalanced(context):
         yield "task.class_weights=balanced"
     if context.unusable and not options.sets("on_error"):
         yield "data.on_error=skip"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from datamodules.base.datamodule import DataModule
+from datamodules.base.items import ItemDataModule
 from datamodules.decoding.mask import read_mask
 from datamodules.splits.splits import Item
 from foundation.hardware import cores
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of items done, and of all."""
 
 
-def inspect_items(data: DataModule, items: Iterable[Item], progress: Progress) -> dict[str, Facts]:
+def inspect_items(data: ItemDataModule, items: Iterable[Item], progress: Progress) -> dict[str, Facts]:
     """Returns {name: facts} of all items.
 
     Args:
@@ -32,7 +32,7 @@ def inspect_items(data: DataModule, items: Iterable[Item], progress: Progress) -
         progress: Called after every chunk of items.
     """
     unique = list({item.name: item for item in items}.values())
-    object_masks = data.kind == "mask" and any(len(data.files(item)) > 2 for item in unique)
+    object_masks = data.target == "mask" and any(len(data.files(item)) > 2 for item in unique)
     chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
     facts: dict[str, Facts] = {}
     with ThreadPoolExecutor(cores()) as pool:
@@ -42,11 +42,11 @@ def inspect_items(data: DataModule, items: Iterable[Item], progress: Progress) -
     return facts
 
 
-def inspect_chunk(data: DataModule, object_masks: bool, items: list[Item]) -> dict[str, Facts]:
+def inspect_chunk(data: ItemDataModule, object_masks: bool, items: list[Item]) -> dict[str, Facts]:
     return {item.name: inspect_item(data, item, object_masks) for item in items}
 
 
-def inspect_item(data: DataModule, item: Item, object_masks: bool) -> Facts:
+def inspect_item(data: ItemDataModule, item: Item, object_masks: bool) -> Facts:
     """Opens one item and measures it; ``error`` is the only key if it can't be used.
 
     Args:
@@ -58,7 +58,7 @@ def inspect_item(data: DataModule, item: Item, object_masks: bool) -> Facts:
         signal, target = data.load(item)
     except InputError as error:
         return {"error": str(error)}
-    counts = TARGETS[data.kind].counts(target, data.spec.num_classes)
+    counts = TARGETS[data.target].counts(target, data.spec.num_classes)
     facts: Facts = {
         "class_counts": Counter({label: number for label, number in enumerate(counts.tolist()) if number}),
         "digest": digest(signal),

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from datamodules.base.datamodule import DataModule
+from datamodules.base.items import ItemDataModule
 from datamodules.base.recognition import Tree
 from foundation.structures import InputError, pluralize
 from resmet.data_checks.checks.mask_values import infer_values
@@ -26,7 +26,7 @@ from resmet.data_checks.scan.file_types import modality_of
 from resmet.data_checks.scan.formats import choose, readers, recognize
 from resmet.data_checks.scan.video_clips import VideoClips
 
-MakeReader = Callable[[str, dict[str, Any]], DataModule]
+MakeReader = Callable[[str, dict[str, Any]], ItemDataModule]
 """Builds the reader of a format with settings."""
 
 
@@ -71,7 +71,7 @@ def scan(options: DoctorOptions, make_reader: MakeReader) -> Scan:
 
 def open_reader(
     options: DoctorOptions, tree: Tree, guess: Guess, settings: dict[str, Any], make_reader: MakeReader
-) -> DataModule:
+) -> ItemDataModule:
     """Builds the reader of a guess; it skips items that can't be used, and lists them.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import av
@@ -11,11 +12,10 @@ from av.error import FFmpegError
 
 from datamodules.base.class_folders import recognize_class_folders
 from datamodules.base.csv_columns import read_columns, recognize_table
-from datamodules.base.datamodule import DataModule
-from datamodules.base.dataset import Sample
+from datamodules.base.items import ItemDataModule
 from datamodules.base.recognition import FormatMatch, PathTable, Tree
 from datamodules.splits.splits import Item, split_name
-from foundation.structures import InputError, Spec
+from foundation.structures import InputError, Sample, Spec
 from resmet.data_checks.scan.file_types import SUFFIXES, modality_of
 
 CONTAINERS = {
@@ -25,7 +25,8 @@ CONTAINERS = {
 """FFmpeg's options that allow self-contained files only: a playlist named .mp4 could open other files, or URLs."""
 
 
-class VideoClips(DataModule):
+@dataclass(kw_only=True, eq=False, repr=False)
+class VideoClips(ItemDataModule):
     """The middle frames of clips that a table names, or that lie in a folder per class.
 
     Args:
@@ -36,9 +37,9 @@ class VideoClips(DataModule):
 
     ndim = 3
 
-    def __init__(self, root: Path, tree: Tree, table: PathTable | None) -> None:
-        super().__init__(1, 0, False, 0, lambda signal, target, generator: (signal, target))
-        self.root, self.tree, self.table = root, tree, table
+    root: Path = field(kw_only=False)
+    tree: Tree = field(kw_only=False)
+    table: PathTable | None = field(kw_only=False)
 
     @classmethod
     def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:

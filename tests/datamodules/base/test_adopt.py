@@ -10,17 +10,17 @@ from datamodules.predict_files import Files
 
 def test_data_without_splits_is_judged_whole(image_folder: Path) -> None:
     own = ImageFolder(str(image_folder))
-    own.prepare()
+    own.setup("fit")
     other = ImageFolder(str(image_folder / "train"))
     other.use_spec(own.spec, other_data=True)
-    other.prepare(["test"], required=["test"])
+    other.setup_splits(["test"], ["test"])
     assert len(other.datasets["test"]) == 12
     assert not other.datasets["test"].random
 
 
 def test_files_of_another_kind_are_counted_and_broken_ones_named(image_folder: Path) -> None:
     own = ImageFolder(str(image_folder))
-    own.prepare()
+    own.setup("fit")
     source = image_folder / "test"
     (source / "notes.txt").write_text("x")
     (source / "bad.png").write_text("x")

@@ -66,12 +66,12 @@ def cells(tmp_path: Path) -> Callable[..., Path]:
 )
 def test_small_objects_keep_enough_pixels(cells: Callable, size: tuple[int, int], small: int, side: int) -> None:
     data = Voc(str(cells(size, small)))
-    data.prepare()
+    data.setup("fit")
     assert data.spec.size == (side, side)
     assert data.spec.objects_per_image == 3
     assert data.spec.box_side_quantiles[0] == pytest.approx(small * side / max(size), rel=0.01)
     asked = Voc(str(data.root), size=320)
-    asked.prepare()
+    asked.setup("fit")
     assert asked.spec.size == (320, 320)
 
 
@@ -79,14 +79,14 @@ def test_small_objects_keep_enough_pixels(cells: Callable, size: tuple[int, int]
 def test_a_run_that_is_gone_on_with_keeps_its_size(cells: Callable) -> None:
     root = cells((640, 480), 40)
     data = Voc(str(root), on_error="skip")
-    data.prepare()
+    data.setup("fit")
     (root / "Annotations" / "3.xml").write_text("broken")
     again = Voc(str(root), on_error="skip")
     again.resumed_spec, again.exclude = (
         replace(data.spec, size=(448, 448), objects_per_image=9, box_side_quantiles=(1.0, 2.0, 3.0)),
         set(),
     )
-    again.prepare()
+    again.setup("fit")
     assert (again.spec.size, again.spec.objects_per_image, again.spec.box_side_quantiles) == (
         (448, 448),
         9,
@@ -95,9 +95,9 @@ def test_a_run_that_is_gone_on_with_keeps_its_size(cells: Callable) -> None:
 
 
 def test_drawn_scenes_are_measured_and_other_targets_are_not() -> None:
-    scenes, masks = Scenes("boxes", 20), Scenes("mask", 20)
-    scenes.prepare()
-    masks.prepare()
+    scenes, masks = Scenes(target="boxes", count=20), Scenes(target="mask", count=20)
+    scenes.setup("fit")
+    masks.setup("fit")
     assert 1 <= scenes.spec.objects_per_image <= 5
     assert (
         8

@@ -47,11 +47,11 @@ def everything(data: DataModule) -> list[tuple[str, Any]]:
 
 
 def shapes(data: DataModule) -> list[Any]:
-    return [items.known_shapes() for items in data.datasets.values()]
+    return [items.image_shapes() for items in data.datasets.values()]
 
 
 def prepared(data: DataModule) -> DataModule:
-    data.prepare(required=["train"])
+    data.setup_splits(["train", "val", "test"], ["train"])
     return data
 
 
@@ -76,7 +76,9 @@ def undecodable(data: DataModule) -> DataModule:
 
 KINDS: dict[str, Callable[..., DataModule]] = {
     "image_folder": lambda root, cache: ImageFolder(str(root), size=24, cache=cache),
-    "mask_folder": lambda root, cache: MaskFolder(str(root), {0: "background", 255: "thing"}, size=24, cache=cache),
+    "mask_folder": lambda root, cache: MaskFolder(
+        str(root), values={0: "background", 255: "thing"}, size=24, cache=cache
+    ),
     "voc": lambda root, cache: Voc(str(root), size=32, cache=cache),
     "audio_csv": lambda root, cache: AudioCsv(str(root), cache=cache),
     "deep": lambda root, cache: ImageFolder(str(root), cache=cache),
@@ -96,7 +98,7 @@ def test_what_is_kept_equals_what_is_decoded(kind: str, request: pytest.FixtureR
         assert alike(everything(decoded), everything(data))
         assert data.spec == decoded.spec
         assert shapes(data) == shapes(decoded)
-        assert data.whole
+        assert data.in_memory
     assert "cached in memory" in in_memory.describe()
     assert f"cached in {home}" in first.describe()
     assert " of them new" in first.describe()
@@ -128,7 +130,7 @@ def test_other_sizes_values_and_boxes_are_other_items(image_folder: Path, mask_f
     prepared(ImageFolder(str(image_folder), size=24, cache="disk"))
     assert prepared(ImageFolder(str(image_folder), size=16, cache="disk")).datasets["train"].sample(0)[0].shape[1] == 16
     prepared(KINDS["mask_folder"](mask_folder, "disk"))
-    turned = prepared(MaskFolder(str(mask_folder), {255: "background", 0: "thing"}, size=24, cache="disk"))
+    turned = prepared(MaskFolder(str(mask_folder), values={255: "background", 0: "thing"}, size=24, cache="disk"))
     assert turned.datasets["train"].sample(0)[1][0, 0] == 1
     prepared(Voc(str(voc), size=32, cache="disk"))
     file = voc / "Annotations" / "0.xml"
@@ -173,7 +175,7 @@ FILL = """
 import sys
 from datamodules.formats.image_folder import ImageFolder
 data = ImageFolder(sys.argv[1], size=24, cache="disk")
-data.prepare()
+data.setup("fit")
 print(sum(int(items.sample(i)[0].sum()) for items in data.datasets.values() for i in range(len(items))), data.cached)
 """
 
@@ -238,7 +240,7 @@ def test_budgets(
     assert (sum(len(k.ram) for k in cached), sum(len(k.disk) for k in cached)) == (in_ram, filed)
     rest = 16 - in_ram - filed
     assert (f"{rest} items do not fit into a quarter of the free" in data.describe()) == bool(rest)
-    assert data.whole == (not rest)
+    assert data.in_memory == (not rest)
     assert alike(everything(prepared(ImageFolder(str(image_folder), size=24, cache="off"))), everything(data))
 
 
@@ -266,14 +268,14 @@ def test_the_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyP
 
 def test_house_data_are_kept_in_memory(home: Path) -> None:
     data = prepared(Digits())
-    assert data.whole
+    assert data.in_memory
     assert "1,797 items cached in memory" in data.describe()
     assert not home.exists()
 
 
 @pytest.mark.parametrize(("said", "mode"), [(True, "auto"), (False, "off"), ("disk", "disk")])
 def test_older_configs_say_true_or_false(said: Any, mode: str, image_folder: Path) -> None:
-    assert ImageFolder(str(image_folder), cache=said).cache == mode
+    assert ImageFolder(str(image_folder), cache=said).cache_mode == mode
 
 
 def test_a_mode_that_there_is_not(image_folder: Path, run: Any) -> None:

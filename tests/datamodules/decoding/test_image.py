@@ -68,11 +68,11 @@ def test_the_window_of_a_set_is_what_occurs(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         Image.fromarray(np.full((12, 12), 200 + 500 * (i % 2) + i, np.uint16)).save(folder / f"{i}.png")
     data = ImageFolder(str(tmp_path))
-    data.prepare()
+    data.setup("fit")
     assert data.spec.window == (200.0, 707.0)
     assert any("more than 8 bits; values 200 to 707" in note for note in data.notes)
     given = ImageFolder(str(tmp_path), window=[0, 4095])
-    given.prepare()
+    given.setup("fit")
     assert given.spec.window == (0.0, 4095.0)
     with pytest.raises(InputError, match=r"data\.window is the lowest and the highest value"):
         ImageFolder(str(tmp_path), window=[5, 5])
@@ -100,12 +100,12 @@ def test_a_set_of_many_channels_trains_with_them(tmp_path: Path, how: dict) -> N
         folder.mkdir(exist_ok=True)
         tifffile.imwrite(folder / f"{i}.tif", np.full((5, 16, 16), 20 * i, np.uint8), photometric="minisblack", **how)
     data = ImageFolder(str(tmp_path), channels=5)
-    data.prepare()
+    data.setup("fit")
     assert data.spec.channels == 5
     assert next(iter(data.train_dataloader()))["input"].shape[1:] == (5, 16, 16)
     Image.fromarray(COLOUR).save(tmp_path / "a" / "odd.png")
     with pytest.raises(InputError, match=r"images have \[3, 5\] channels|odd\.png has 3 channels, 5 are expected"):
-        ImageFolder(str(tmp_path), channels=None if how else 5).prepare()
+        ImageFolder(str(tmp_path), channels=None if how else 5).setup("fit")
 
 
 def test_of_several_pages_the_first(tmp_path: Path) -> None:
@@ -202,5 +202,5 @@ def test_pages_that_could_be_channels_are_told(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "ab"[i % 2] / f"{i}.tif", pages, photometric="minisblack")
     for channels, told in ((None, True), (5, False)):
         data = ImageFolder(str(tmp_path), channels=channels)
-        data.prepare()
+        data.setup("fit")
         assert ("(data.channels=5 reads them as channels)" in str(data.notes)) == told

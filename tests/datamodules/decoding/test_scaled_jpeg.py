@@ -98,7 +98,7 @@ def test_boxes_stay_on_their_rectangle(tmp_path: Path, orientation: int) -> None
         path = photo(tmp_path / "JPEGImages" / f"{i}.jpg", (2003, 1501), orientation)
         write_voc_annotation(tmp_path, str(i), [("box", 500, 375, 1001, 750)], (2003, 1501))
     data = Voc(str(tmp_path), size=200)
-    data.prepare(required=["train"])
+    data.setup_splits(["train", "val", "test"], ["train"])
     image, target = data.datasets["train"].sample(0)
     assert image.shape[2] == 200
     assert decode(path, 3, ((200, 200), "inside"))[0].shape[1] < 2003

@@ -19,7 +19,7 @@ def tone(hertz: float, rate: int, seconds: float = 0.3) -> np.ndarray:
 
 def prepared(root: Path, **arguments: object) -> AudioFolder:
     data = AudioFolder(str(root), **arguments)
-    data.prepare()
+    data.setup("fit")
     return data
 
 

@@ -56,7 +56,7 @@ def write(
 
 def prepared(root: Path, **arguments: object) -> Coco:
     data = Coco(str(root), **arguments)
-    data.prepare()
+    data.setup("fit")
     return data
 
 
@@ -168,7 +168,7 @@ def test_no_coco_file(tmp_path: Path) -> None:
 def test_real_boxes_are_those_of_voc(real: Path, tmp_path: Path) -> None:
     """bccd's VOC files written as COCO are read as the same boxes."""
     voc = Voc(str(real / "bccd"))
-    voc.prepare(["val"], required=["val"])
+    voc.setup_splits(["val"], ["val"])
     images, annotations = [], []
     for i, item in enumerate(voc.datasets["val"].items):
         images.append({"id": i, "file_name": Path(item.name).name, "width": 640, "height": 480})

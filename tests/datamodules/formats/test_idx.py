@@ -24,7 +24,7 @@ def write(
 
 def prepared(root: Path, **arguments: object) -> Idx:
     data = Idx(str(root), **arguments)
-    data.prepare()
+    data.setup("fit")
     return data
 
 

@@ -19,7 +19,7 @@ def table(root: Path, header: str, rows: list[str]) -> Path:
 
 def prepared(root: Path, **arguments: object) -> ImageCsv:
     data = ImageCsv(str(root), **arguments)
-    data.prepare()
+    data.setup("fit")
     return data
 
 
@@ -75,7 +75,7 @@ def test_a_column_a_class(tmp_path: Path) -> None:
             "no entry speaker: allowed are path, label, split, group",
         ),
         ("path,label", "files/0.png,2", {"label_columns": ["label"]}, "label is 'b': it must be 0 or 1"),
-        ("path,label", "files/0.png,a", {"separator": "|", "balanced": True}, "balanced needs one class an image"),
+        ("path,label", "files/0.png,a", {"separator": "|", "balanced": True}, "balanced needs one class per item"),
         ("path,label", "files/0.png,a", {"table": "../table.csv"}, "there is no such file"),
     ],
 )
@@ -101,7 +101,7 @@ def test_bad_rows_and_files_are_left_out_when_asked(tmp_path: Path) -> None:
     data = prepared(root, on_error="skip")
     assert sum(len(items) for items in data.datasets.values()) == 11
     assert len(data.skipped) == 6
-    assert any("6 items can't be used, left out" in note for note in data.notes)
+    assert any("6 items can't be used and are skipped" in note for note in data.notes)
     assert next(iter(data.train_dataloader()))["target"].max() == 1
 
 
@@ -110,5 +110,5 @@ def test_everything_left_out_is_refused(tmp_path: Path) -> None:
     root = table(tmp_path, "path,label", rows)
     for path in (root / "files").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(InputError, match="no item to use as train .* 12 items were left out, such as"):
+    with pytest.raises(InputError, match="no item to use as train .* 12 items were skipped, such as"):
         prepared(root, on_error="skip")

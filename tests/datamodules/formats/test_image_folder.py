@@ -14,7 +14,7 @@ from foundation.structures import InputError
 
 def prepared(root: Path, **more: object) -> ImageFolder:
     data = ImageFolder(str(root), **more)
-    data.prepare()
+    data.setup("fit")
     return data
 
 
@@ -133,19 +133,19 @@ def test_evaluation_takes_the_checkpoints_classes(image_folder: Path) -> None:
     spec = prepared(image_folder).spec
     data = ImageFolder(str(image_folder))
     data.use_spec(spec)
-    data.prepare(["test"])
+    data.setup_splits(["test"], ["test"])
     assert set(data.datasets) == {"test"}
     assert data.spec is spec
     (image_folder / "test" / "dark").rename(image_folder / "test" / "other")
     data = ImageFolder(str(image_folder))
     data.use_spec(spec)
     with pytest.raises(InputError, match="does not know"):
-        data.prepare(["test"])
+        data.setup_splits(["test"], ["test"])
 
 
 def test_an_empty_class_folder_is_said(image_folder: Path) -> None:
     (image_folder / "train" / "none").mkdir()
     data = ImageFolder(str(image_folder))
-    data.prepare()
+    data.setup("fit")
     assert data.spec.class_names == ("dark", "light")
     assert data.notes[0] == f"no images lie in {image_folder / 'train' / 'none'}: left out"

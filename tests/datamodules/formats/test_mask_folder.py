@@ -14,7 +14,7 @@ from foundation.structures import IGNORE, InputError
 
 def prepared(root: Path, **more: object) -> MaskFolder:
     data = MaskFolder(str(root), **more)
-    data.prepare()
+    data.setup("fit")
     return data
 
 
@@ -143,7 +143,7 @@ def test_colours_as_classes(tmp_path: Path) -> None:
             assert (mask == 0).sum() == 1200 - 100 - 200
     with pytest.raises(InputError, match="holds the values .'0-128-255'., which have no class"):
         prepared(tmp_path, values={"0-0-0": "background", "255-0-0": "road"})
-    with pytest.raises(InputError, match="mixes numbers and colours"):
+    with pytest.raises(InputError, match="mixes numbers and colors"):
         prepared(tmp_path, values={0: "background", "255-0-0": "road"})
     with pytest.raises(InputError, match="neither a number nor a colour"):
         prepared(tmp_path, values={"0-0": "background", "255-0-0": "road"})

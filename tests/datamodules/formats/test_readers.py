@@ -69,7 +69,7 @@ def test_every_format_gives_the_same_boxes_inside_the_image(objects: list, size:
         found: list[DataModule] = [kind(folder, size=size) for kind in (Voc, Yolo, Coco)]
         samples = []
         for data in found:
-            data.prepare()
+            data.setup("fit")
             samples.append(data.datasets["train"].sample(0))
         for image, target in samples:
             boxes = target["boxes"]
@@ -97,7 +97,7 @@ def test_masks_stay_on_what_they_mark(left: int, top: int, size: int | None, ori
             for i in range(6):
                 Image.fromarray(array).save(Path(folder) / kind / f"{i}.png", exif=exif)
         data = MaskFolder(folder, size=size)
-        data.prepare()
+        data.setup("fit")
         image, mask = data.datasets["train"].sample(0)
     assert image.shape[1:] == mask.shape
     assert set(mask.unique().tolist()) == {0, 1}

@@ -39,7 +39,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepared(root: Path | str, **arguments: Any) -> Sharded:
     data = Sharded(str(root), num_workers=0, **arguments)
-    data.prepare()
+    data.setup("fit")
     return data
 
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_of_other_data_is_refused(digits: Path) -> None:
     spec = prepared(digits).spec
     data = Sharded(str(digits))
     data.use_spec(spec, other_data=True)
-    data.prepare(["test"], ["test"])
+    data.setup_splits(["test"], ["test"])
     assert data.spec == spec
     with refused("shards.spec_mismatch"):
         Sharded(str(digits)).use_spec(Spec(2, 1, spec.class_names, size=(32, 32), resize="stretch"))
@@ -480,7 +480,7 @@ def test_boxes_and_masks_are_judged(tmp_path: Path) -> None:
     from datamodules.shards.codec import check_sample
 
     boxes = Scenes(count=10)
-    boxes.prepare()
+    boxes.setup("fit")
     signal, target = next(sample for i in range(10) if len((sample := boxes.datasets["train"].sample(i))[1]["labels"]))
     check_sample((signal, target), boxes.spec, TARGETS["boxes"])
     wrong = [
@@ -492,8 +492,8 @@ def test_boxes_and_masks_are_judged(tmp_path: Path) -> None:
     for other in wrong:
         with pytest.raises(ValueError, match="target"):
             check_sample((signal, other), boxes.spec, TARGETS["boxes"])
-    masks = Scenes("mask", count=10, size=48)
-    masks.prepare()
+    masks = Scenes(target="mask", count=10, size=48)
+    masks.setup("fit")
     signal, mask = masks.datasets["train"].sample(0)
     check_sample((signal, mask), masks.spec, TARGETS["mask"])
     with pytest.raises(ValueError, match="target"):

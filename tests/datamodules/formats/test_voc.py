@@ -14,7 +14,7 @@ from foundation.structures import InputError
 
 def prepared(root: Path, **more: object) -> Voc:
     data = Voc(str(root), **more)
-    data.prepare()
+    data.setup("fit")
     return data
 
 

@@ -30,7 +30,7 @@ def draw(root: Path, layout: str = "images/{split}", yaml: str | None = None) ->
 
 def prepared(root: Path, **arguments: object) -> Yolo:
     data = Yolo(str(root), **arguments)
-    data.prepare()
+    data.setup("fit")
     return data
 
 
@@ -125,8 +125,8 @@ def test_no_yaml(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_same_pictures_as_voc(real: Path) -> None:
     voc, yolo = Voc(str(real / "bccd")), Yolo(str(real / "bccd_yolo"))
-    voc.prepare()
-    yolo.prepare()
+    voc.setup("fit")
+    yolo.setup("fit")
     known = {Path(item.name).name: item.target for items in voc.datasets.values() for item in items.items}
     assert voc.spec.class_names == yolo.spec.class_names
     for items in yolo.datasets.values():

@@ -187,12 +187,12 @@ def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
         write_voc_annotation(tmp_path, str(i), [("a", 5, 5, 30, 30)], size)
     (tmp_path / "JPEGImages" / "0.png").write_bytes(b"none")
     data = Voc(str(tmp_path), batch_size=2, on_error="skip", splits=Splits(val=0.2, test=0.0))
-    data.prepare()
+    data.setup("fit")
     items, batches = data.datasets["train"], data.batch_sampler("train")
-    assert items.known_shapes() == [tuple(items.sample(i)[0].shape[1:]) for i in range(len(items))]
-    mixed = [len({items.known_shapes()[index] for _, index in batch}) for batch in batches]
+    assert items.image_shapes() == [tuple(items.sample(i)[0].shape[1:]) for i in range(len(items))]
+    mixed = [len({items.image_shapes()[index] for _, index in batch}) for batch in batches]
     assert sum(count > 1 for count in mixed) <= 3
-    assert data.batch_sampler("val").kinds is None
-    square = Scenes("boxes", 20)
-    square.prepare()
-    assert square.batch_sampler("train").kinds is None
+    assert data.batch_sampler("val").shape_ranks is None
+    square = Scenes(target="boxes", count=20)
+    square.setup("fit")
+    assert square.batch_sampler("train").shape_ranks is None

@@ -42,8 +42,8 @@ def several_labels(tmp_path: Path) -> ImageCsv:
 FORMATS: dict[str, Callable[[pytest.FixtureRequest, Path], DataModule]] = {
     "digits": lambda request, _: Digits(),
     "boxes": lambda request, _: Scenes(count=20),
-    "mask": lambda request, _: Scenes("mask", count=20, size=64),
-    "labels": lambda request, _: Scenes("labels", count=20, channels=1),
+    "mask": lambda request, _: Scenes(target="mask", count=20, size=64),
+    "labels": lambda request, _: Scenes(target="labels", count=20, channels=1),
     "tones": lambda request, _: Tones(count=20),
     "voc": lambda request, _: Voc(str(request.getfixturevalue("voc"))),
     "mask_folder": lambda request, _: MaskFolder(str(request.getfixturevalue("mask_folder"))),
@@ -72,9 +72,9 @@ def test_item_for_item(name: str, image_format: str, request: pytest.FixtureRequ
     source = FORMATS[name](request, tmp_path)
     pack(source, str(tmp_path / "out"), 0.1, 0, image_format)
     data = reader(tmp_path / "out", source.ndim)
-    data.prepare()
+    data.setup("fit")
     assert data.spec == source.spec
-    assert (data.kind, data.ndim) == (source.kind, source.ndim)
+    assert (data.target, data.ndim) == (source.target, source.ndim)
     assert set(data.datasets) == set(source.datasets)
     for split, items in source.datasets.items():
         packed = data.datasets[split]
@@ -91,7 +91,7 @@ def test_the_training_items_are_shuffled_and_groups_are_kept(tmp_path: Path) -> 
     manifest = pack(several_labels(tmp_path), str(tmp_path / "out"), 0.001, 0)
     assert len(manifest.splits["train"]) > 3
     data = reader(tmp_path / "out")
-    data.prepare()
+    data.setup("fit")
     names = [data.datasets["train"].name(i) for i in range(len(data.datasets["train"]))]
     assert names != sorted(names)
     assert b'\\"group\\": \\"p' in (tmp_path / "out" / "train-000000.tar").read_bytes()
@@ -213,7 +213,7 @@ def test_the_digits_stay_what_they_are(tmp_path: Path) -> None:
 
     pack(Digits(size=8), str(tmp_path / "out"), 5, 0)
     data = reader(tmp_path / "out")
-    data.prepare()
+    data.setup("fit")
     total = sum(float(data.datasets[s].sample(i)[0].sum()) for s in data.datasets for i in range(len(data.datasets[s])))
     wanted = (load_digits().images * (255 / 16)).round().sum()
     assert np.isclose(total, wanted)

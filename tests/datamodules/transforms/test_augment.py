@@ -191,9 +191,9 @@ def test_policies_are_for_labelled_pictures(change: Augment, target: str, channe
 
 
 def test_unsuited_data_is_refused_before_training() -> None:
-    data = Scenes("boxes", 10, 48, augment=Augment(auto_augment="randaugment"))
+    data = Scenes(target="boxes", count=10, size=48, augment=Augment(auto_augment="randaugment"))
     with refused("data.augment_mismatch"):
-        data.prepare()
+        data.setup("fit")
 
 
 @pytest.mark.parametrize(

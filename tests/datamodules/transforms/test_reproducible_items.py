@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 from datamodules.base.datamodule import DataModule
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.joint import JointDataModule
-from datamodules.loading.collate import CHANGES, collate
+from datamodules.loading.collate import PARAMS, collate
 from datamodules.synthetic import Digits, Scenes, Tones
 from datamodules.transforms.augment import AudioAugment, Augment
 from foundation.structures import IGNORE
@@ -56,10 +56,10 @@ KINDS: dict[str, Callable[..., DataModule]] = {
     "policies": partial(
         Digits, channels=3, augment=Augment(horizontal_flip=0.5, auto_augment="trivialaugment", random_erasing=0.5)
     ),
-    "masks": partial(Scenes, "mask", 40, 96, augment=ALL),
-    "boxes": partial(Scenes, "boxes", 40, 96, augment=ALL),
-    "any number of labels": partial(Scenes, "labels", 40, 96, augment=ALL),
-    "sound": partial(Tones, 40, augment=SOUND),
+    "masks": partial(Scenes, target="mask", count=40, size=96, augment=ALL),
+    "boxes": partial(Scenes, target="boxes", count=40, size=96, augment=ALL),
+    "any number of labels": partial(Scenes, target="labels", count=40, size=96, augment=ALL),
+    "sound": partial(Tones, count=40, augment=SOUND),
 }
 
 
@@ -72,7 +72,7 @@ def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
         whole = data.read()
         data.read = lambda whole=whole: {split: items[:40] for split, items in whole.items()}  # type: ignore[method-assign]
         data.num_workers = num_workers
-        data.prepare()
+        data.setup("fit")
         found.append(by_name(made(data, epoch=3)))
         data.teardown("")
     assert len(found[0]) == 40
@@ -92,10 +92,10 @@ from datamodules.synthetic import Scenes, Tones
 torch.set_num_threads(int(sys.argv[1]))
 said = hashlib.sha256()
 for data in (
-    Scenes("mask", 24, 128, batch_size=24, augment=Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)),
-    Tones(24, augment=AudioAugment(0.3, 6.0, 0.2, 0.3)),
+    Scenes(target="mask", count=24, size=128, batch_size=24, augment=Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)),
+    Tones(count=24, augment=AudioAugment(0.3, 6.0, 0.2, 0.3)),
 ):
-    data.prepare()
+    data.setup("fit")
     for batch in data.dataloader("train"):
         batch = data.on_after_batch_transfer(batch, 0)
         said.update(batch["input"].numpy().tobytes() + batch["target"].numpy().tobytes())
@@ -125,8 +125,8 @@ def test_no_number_of_threads_changes_an_item() -> None:
 
 def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
     """Calling a change is drawing and making it."""
-    data = Scenes("mask", 10, 64, augment=ALL)
-    data.prepare()
+    data = Scenes(target="mask", count=10, size=64, augment=ALL)
+    data.setup("fit")
     items = data.datasets["train"]
     batch = data.on_after_batch_transfer(collate(items.__getitems__([(1, i) for i in range(10)]), TARGETS["mask"]), 0)
     data.augment, drawn = (
@@ -134,7 +134,7 @@ def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
         batch,
     )  # no RandomTransform: every item is changed where it is loaded
     again = collate(items.__getitems__([(1, i) for i in range(10)]), TARGETS["mask"])
-    assert CHANGES not in again
+    assert PARAMS not in again
     assert torch.equal(drawn["input"], again["input"])
     assert torch.equal(drawn["target"], again["target"])
 
@@ -148,7 +148,7 @@ def test_padding_stays_and_says_nothing() -> None:
             image, mask, row = ALL.make_params(image, mask, Generator().manual_seed(seed), TARGETS["mask"])
             found.append((image, mask, "", 0, row))
         joined = collate(found, TARGETS["mask"])
-        ALL.transform(joined, joined.pop(CHANGES), TARGETS["mask"])
+        ALL.transform(joined, joined.pop(PARAMS), TARGETS["mask"])
         return joined
 
     company = batch((30, 40), (50, 20), (50, 20), (9, 9))
@@ -217,8 +217,8 @@ def test_gaps_have_the_pictures_own_mean() -> None:
 
 
 def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
-    data = Scenes("mask", 20, 64, augment=ALL)
-    data.prepare()
+    data = Scenes(target="mask", count=20, size=64, augment=ALL)
+    data.setup("fit")
     before = [tuple(part.clone() for part in data.datasets["train"].sample(i)) for i in range(20)]
     for epoch in range(2):
         list(made(data, epoch=epoch))
@@ -233,12 +233,12 @@ def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
 @pytest.mark.parametrize("joint", [False, True])
 def test_training_items_are_judged_as_they_are(joint: bool) -> None:
     """`evaluate.py split=train` hands a trainer the loader alone, so that nothing may be left to be made."""
-    part: DataModule = Scenes("boxes", 12, 64, augment=ALL)
+    part: DataModule = Scenes(target="boxes", count=12, size=64, augment=ALL)
     data = JointDataModule({"part": part}) if joint else part
-    data.prepare()
+    data.setup("fit")
     data.disable_augmentation()
     for batch in part.dataloader("train"):
-        assert CHANGES not in batch
+        assert PARAMS not in batch
         for i, name in enumerate(batch["names"]):
             signal, target = part.datasets["train"].sample(int(name.split("/")[1]))
             assert torch.equal(batch["input"][i], signal)
@@ -247,19 +247,22 @@ def test_training_items_are_judged_as_they_are(joint: bool) -> None:
 
 def test_nothing_is_drawn_where_nothing_changes() -> None:
     data = Digits(augment=Augment(random_crop=20))
-    data.prepare()
+    data.setup("fit")
     data.run_state.disable_augmentation_for(1)
     assert next(iter(data.dataloader("train"))).keys() == {"input", "target", "sizes", "names", "seeds"}
     data.run_state.disable_augmentation_for(0)
     batch = next(iter(data.dataloader("train")))
-    assert CHANGES not in batch
+    assert PARAMS not in batch
     assert batch["input"].shape[2:] == (20, 20)
 
 
 def test_parts_of_joint_data_are_changed_each_in_its_own_way() -> None:
-    parts = {"boxes": Scenes("boxes", 12, 64, augment=ALL, batch_size=4), "masks": Scenes("mask", 12, 64, batch_size=4)}
+    parts = {
+        "boxes": Scenes(target="boxes", count=12, size=64, augment=ALL, batch_size=4),
+        "masks": Scenes(target="mask", count=12, size=64, batch_size=4),
+    }
     data = JointDataModule(parts)
-    data.prepare()
+    data.setup("fit")
     batch, _, _ = next(iter(data.dataloader("train")))
     before = {name: part["input"].clone() for name, part in batch.items()}
     cpu = torch.device("cpu")
@@ -273,7 +276,7 @@ def test_files_loaded_by_workers_are_changed(image_folder: Path) -> None:
     found = []
     for num_workers in (0, 2):
         data = ImageFolder(str(image_folder), batch_size=3, size=32, cache=False, num_workers=num_workers, augment=ALL)
-        data.prepare()
+        data.setup("fit")
         found.append(by_name(made(data)))
         data.teardown("")
     assert all(torch.equal(x, found[1][name][0]) for name, (x, _) in found[0].items())

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from small_runs import train_small
 from torch import Tensor
 
-from datamodules.loading.collate import CHANGES
+from datamodules.loading.collate import PARAMS
 from datamodules.transforms.augment import Augment
 from resmet.callbacks.lr_finder import LRFinder
 from tasks.optim.freezing import FreezeSchedule
@@ -26,7 +26,7 @@ class Seen(Callback):
         self.steps.append({})
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        assert CHANGES not in batch
+        assert PARAMS not in batch
         self.steps[-1] |= {name: x.clone() for name, x in zip(batch["names"], batch["input"], strict=True)}
 
 

@@ -90,7 +90,7 @@ class Machine(Clock):
 
 def search(kind: str, folder: Path) -> BatchSizeSearch:
     data = DATA[kind]()
-    data.prepare()
+    data.setup("fit")
     trainer = TrainerConfig(1, "cpu", precision="32-true").build(folder)
     return BatchSizeSearch(trainer, make_task(kind, data), data)
 
@@ -147,7 +147,7 @@ def test_an_item_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("kind", DATA)
 def test_the_items_of_a_batch_make_one_of_any_size(kind: str) -> None:
     data = DATA[kind]()
-    data.prepare()
+    data.setup("fit")
     batch = first_batch(data)
     for part in batch.values() if kind == "joint" else [batch]:
         for size in (1, 7):
@@ -157,7 +157,7 @@ def test_the_items_of_a_batch_make_one_of_any_size(kind: str) -> None:
 
 def test_an_epoch_keeps_its_steps() -> None:
     data = DATA["classification"]()
-    data.prepare()
+    data.setup("fit")
     assert max_scale(data, 1) == 1  # 40 items in batches of 8
     data.run_state.resize_batches({"": 2})
     assert max_scale(data, 1) == 2.5
@@ -166,7 +166,7 @@ def test_an_epoch_keeps_its_steps() -> None:
 
 def test_the_search_leaves_random_state_and_weights_alone(tmp_path: Path) -> None:
     data = DATA["classification"]()
-    data.prepare()
+    data.setup("fit")
     task = make_task("classification", data)
     before = {name: value.clone() for name, value in task.state_dict().items()}
     trainer = TrainerConfig(1, "cpu", precision="32-true").build(tmp_path)
@@ -199,5 +199,5 @@ def test_out_of_memory_after_the_search_halves_the_batch(monkeypatch: pytest.Mon
 
 def prepared() -> Any:
     data = DATA["classification"]()
-    data.prepare()
+    data.setup("fit")
     return data

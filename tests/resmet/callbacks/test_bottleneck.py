@@ -41,7 +41,7 @@ def test_what_takes_the_time_is_reported_once(
 
 
 def data(*parts: dict[str, Any]) -> Any:
-    usual = {"cache": "auto", "loaders": [SimpleNamespace(num_workers=64)], "whole": True, "can_pack": False}
+    usual = {"cache_mode": "auto", "loaders": [SimpleNamespace(num_workers=64)], "in_memory": True, "can_pack": False}
     return SimpleNamespace(parts={str(i): SimpleNamespace(**usual | part) for i, part in enumerate(parts)})
 
 
@@ -49,11 +49,11 @@ def data(*parts: dict[str, Any]) -> Any:
     ("parts", "options"),
     [
         ([{}], []),
-        ([{"cache": "off", "whole": False}], ["data.cache=auto"]),
-        ([{"whole": False}], ["data.cache=disk"]),
-        ([{"whole": False, "can_pack": True}], ["data.cache=disk", "pack"]),
-        ([{"cache": "disk", "whole": False}], []),
-        ([{}, {"cache": "off"}], ["data.cache=auto"]),
+        ([{"cache_mode": "off", "in_memory": False}], ["data.cache=auto"]),
+        ([{"in_memory": False}], ["data.cache=disk"]),
+        ([{"in_memory": False, "can_pack": True}], ["data.cache=disk", "pack"]),
+        ([{"cache_mode": "disk", "in_memory": False}], []),
+        ([{}, {"cache_mode": "off"}], ["data.cache=auto"]),
     ],
 )
 def test_only_options_that_are_not_in_use_help_the_data(parts: list[dict], options: list[str]) -> None:

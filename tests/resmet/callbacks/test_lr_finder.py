@@ -137,8 +137,10 @@ def test_the_suggestion_is_used_and_the_test_leaves_no_trace(tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("freeze", [FreezeSchedule(), FreezeSchedule(frozen=1.0)])
 def test_joint_and_frozen_tasks_can_be_tested(freeze: FreezeSchedule, tmp_path: Path) -> None:
-    data = JointDataModule({"a": Scenes("labels", 12, 48), "b": Scenes("mask", 12, 48)})
-    data.prepare()
+    data = JointDataModule(
+        {"a": Scenes(target="labels", count=12, size=48), "b": Scenes(target="mask", count=12, size=48)}
+    )
+    data.setup("fit")
     task = Joint(ResNet(18, width=8), data.spec, {"a": Classification, "b": Segmentation})
     task.use_recipe(Recipe(freeze=freeze, find_lr=True))
     before = {name: value.clone() for name, value in task.state_dict().items()}

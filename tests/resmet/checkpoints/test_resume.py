@@ -211,7 +211,7 @@ def test_what_early_stopping_waits_for_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", DATA)
 def test_the_figures_of_a_task_are_known_before(kind: str, whole: Any) -> None:
     data = DATA[kind]()
-    data.prepare()
+    data.setup("fit")
     columns = (whole(kind, False) / "metrics.csv").read_text().splitlines()[0].split(",")
     validated = {name.removeprefix("val/") for name in columns if name.startswith("val/")}
     assert validated == {"score", *make_task(kind, data).metric_names()}

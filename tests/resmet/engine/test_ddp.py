@@ -73,7 +73,7 @@ def test_a_joint_part_in_one_process_only(runs: Any) -> None:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     _, task = ddp_worker.make("joint", 2)
     data = ddp_worker.DATA["joint"](batch_size=4)
-    data.prepare()
+    data.setup("fit")
     part, batch = task.parts["a"], next(iter(data.parts["a"].dataloader("train")))
     losses = part.losses(task.backbone(part.normalize(batch)), batch)
     torch.stack(list(losses.values())).sum().backward()

@@ -90,8 +90,8 @@ def test_multilabel(tmp_path: Path) -> None:
 
 
 def test_labels_above_one_half_are_predicted() -> None:
-    data = Scenes("labels", 20, 64)
-    data.prepare()
+    data = Scenes(target="labels", count=20, size=64)
+    data.setup("fit")
     predictions = make_task("classification", data).eval()(next(iter(data.dataloader("test"))))
     assert all(np.array_equal((p["probabilities"] >= 0.5).nonzero().flatten(), p["labels"]) for p in predictions)
 
@@ -126,7 +126,7 @@ def test_what_needs_whole_weights_is_refused_where_they_are_shared_out() -> None
 @pytest.mark.parametrize(("make", "count"), [(DATA["detection"], 12), (joint, 12)])
 def test_more_processes_than_items_are_refused(make: Any, count: int) -> None:
     data = make()
-    data.prepare()
+    data.setup("fit")
     data.check_world_size(count)
     with pytest.raises(InputError, match=f"trainer.devices={count}"):
         data.check_world_size(count + 1)

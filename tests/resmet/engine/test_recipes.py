@@ -140,7 +140,7 @@ def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
     data = Digits(batch_size=16, augment=change)
     whole = data.read()
     data.read = lambda: {split: items[:20] for split, items in whole.items()}  # type: ignore[method-assign]
-    data.prepare()
+    data.setup("fit")
     data.run_state.disable_augmentation_for(2)
     loader = data.dataloader("train")
     counts = []
