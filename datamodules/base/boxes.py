@@ -86,18 +86,18 @@ class BoxDataModule(ImageDataModule):
                 if target is not None:
                     stratum = tuple(sorted(set(objects.names)))
                     found[split].append(Item(str(path), target, (groups or {}).get(path, ""), stratum))
-        self.note_dropped()
+        self.notes += self.dropped_notes()
         return self.complete_splits(found)
 
-    def note_dropped(self) -> None:
-        for counts, what in (
-            (self.dropped, "without area (or turned inside out) dropped"),
-            (self.clipped, "lapping over the edge of their image cut there"),
-        ):
-            if counts:
-                where = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())[:5])
-                more = f" and {len(counts) - 5} more images" if len(counts) > 5 else ""
-                self.notes.append(f"boxes {what}: {counts.total()}, in {where}{more}")
+    def dropped_notes(self) -> list[str]:
+        """Returns the notes about boxes that were dropped or clipped."""
+        changes = {"without area dropped": self.dropped, "beyond the edge of their image clipped": self.clipped}
+        notes = []
+        for what, counts in changes.items():
+            where = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())[:5])
+            more = f" and {len(counts) - 5} more images" if len(counts) > 5 else ""
+            notes += [f"boxes {what}: {counts.total()}, in {where}{more}"] if counts else []
+        return notes
 
     def make_target(self, objects: Objects, path: Path, names: list[str]) -> Any:
         """Boxes and labels of one image in its upright pixels."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from datamodules.base.boxes import BoxDataModule
 from foundation.structures import pluralize
 from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.finding import Finding
@@ -32,9 +33,15 @@ def describe(context: CheckContext) -> list[str]:
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Finds boxes that are annotated twice and boxes too small to be detected."""
+    """Finds boxes that the reader changed, boxes that are annotated twice, and boxes too small to be detected."""
     if context.kind is None or not context.kind.has_boxes:
         return
+    if isinstance(context.data, BoxDataModule):
+        remedy = "correct the annotations"
+        yield from counted("boxes.no_area", "warning", context.data.dropped, "without area, dropped", remedy)
+        yield from counted(
+            "boxes.outside_image", "warning", context.data.clipped, "beyond the image's edge, clipped", remedy
+        )
     duplicates, tiny = Counter[str](), Counter[str]()
     for _, item, _ in context.usable:
         name, boxes, labels = context.relative(item.name), item.target["boxes"].reshape(-1, 4), item.target["labels"]
@@ -42,21 +49,16 @@ def check(context: CheckContext) -> Iterator[Finding]:
             {(*box, c) for box, c in zip(boxes.tolist(), labels.tolist(), strict=True)}
         )
         tiny[name] += int((sides_of(boxes) < MIN_SIDE).any(1).sum())
-    if number := duplicates.total():
-        yield Finding(
-            "boxes.duplicates",
-            "warning",
-            f"{pluralize(number, 'box', 'boxes')} annotated twice",
-            tuple(+duplicates),
-            "remove the duplicates: each counts as an object that is never found",
-        )
-    if number := tiny.total():
-        yield Finding(
-            "boxes.tiny",
-            "note",
-            f"{pluralize(number, 'box', 'boxes')} with a side below {MIN_SIDE:g} pixels, too small to be detected at this resolution",
-            tuple(+tiny),
-        )
+    remedy = "remove the duplicates: each counts as an object that is never found"
+    yield from counted("boxes.duplicates", "warning", duplicates, "annotated twice", remedy)
+    what = f"with a side below {MIN_SIDE:g} pixels, too small to be detected at this resolution"
+    yield from counted("boxes.tiny", "note", tiny, what)
+
+
+def counted(code: str, severity: str, numbers: Counter[str], what: str, remedy: str = "") -> Iterator[Finding]:
+    """Reports boxes that are counted by image, if there are any."""
+    if number := numbers.total():
+        yield Finding(code, severity, f"{pluralize(number, 'box', 'boxes')} {what}", tuple(+numbers), remedy)
 
 
 def sides_of(boxes: Tensor) -> Tensor:

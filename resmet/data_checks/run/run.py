@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
+from datamodules.base.boxes import BoxDataModule
 from foundation.storage.atomic import write_json
 from foundation.storage.safe_load import printable
 from foundation.structures import InputError
@@ -20,47 +20,57 @@ from resmet.data_checks.run.scan import MakeReader, Scan, scan
 
 DESCRIPTIONS = (images, audio, videos, boxes, masks)
 CHECKS = (images, audio, videos, boxes, masks, orphans, labels, leakage, sequences)
-"""Every check looks whether it applies."""
-
-CHANGED = re.compile(r"dropped:|cut there:|(were|was) left out")
-"""What the notes of a reader that changed the data have in common."""
+"""Each of them does nothing for data that it does not apply to."""
 
 
 def examine(options: DoctorOptions, make_reader: MakeReader) -> None:
-    """Examines a folder, prints the report and writes the contact sheet and the JSON.
+    """Examines a folder, writes the contact sheet and the JSON, and prints the report.
 
     Raises:
-        InputError: If there is no such folder, an output can't be written, or training can't succeed on this data.
+        InputError: If there is no such folder, a file can't be written, or training can't succeed on this data.
     """
     if not options.folder.is_dir():
-        raise InputError(
-            "data.missing_folder", f"{options.root}: there is no such folder: give the folder that holds the data"
-        )
-    result = scan(options, make_reader)
-    context = result.context
-    description = [line for module in DESCRIPTIONS for line in module.describe(context)]
-    report = Report(
-        context,
-        find_task(context),
-        description,
-        by_severity([*find(context), *result.findings, *alternatives(options, result)]),
-        draw_sheet(context, options),
-        train_command(options, context, result.settings),
-    )
-    write_report(report, options)
+        message = f"{options.root}: there is no such folder: give the folder that holds the data"
+        raise InputError("data.missing_folder", message)
+    report = make_report(options, scan(options, make_reader))
+    try:
+        output = f"sheet={report.sheet}"
+        if report.sheet:
+            contact_sheet.draw(report.context, Path(report.sheet))
+        output = f"json={options.json}"
+        if options.json:
+            Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+            write_json(Path(options.json), report.to_dict())
+    except OSError as error:
+        message = f"{output} can't be written ({error.strerror}): name another file"
+        raise InputError("output.not_writable", message) from error
+    print(printable(report.text()))
     if errors := report.count("error"):
         what = "error" if errors == 1 else f"{errors} errors"
         raise InputError("data.errors_found", f"training can't succeed on this data: fix the {what} above first")
 
 
+def make_report(options: DoctorOptions, result: Scan) -> Report:
+    """Runs all checks on the result of a scan."""
+    context = result.context
+    return Report(
+        context,
+        find_task(context),
+        [line for module in DESCRIPTIONS for line in module.describe(context)],
+        by_severity([*find(context), *result.findings, *alternatives(options, result)]),
+        str(options.sheet_path) if context.usable else "",
+        train_command(options, context, result.settings),
+    )
+
+
 def find(context: CheckContext) -> list[Finding]:
-    """Runs all checks that apply."""
+    """Returns the findings of all checks, and the notes of the reader."""
     findings = list(files.check(context))
     if not context.data or not context.usable:
         return findings
     findings += [finding for module in CHECKS for finding in module.check(context)]
-    notes = [("warning" if CHANGED.search(note) else "note", note) for note in context.data.notes]
-    return findings + [Finding("reader.note", severity, note) for severity, note in notes]
+    reported = context.data.dropped_notes() if isinstance(context.data, BoxDataModule) else []
+    return findings + [Finding("reader.note", "note", note) for note in context.data.notes if note not in reported]
 
 
 def alternatives(options: DoctorOptions, result: Scan) -> list[Finding]:
@@ -74,27 +84,3 @@ def alternatives(options: DoctorOptions, result: Scan) -> list[Finding]:
         )
         for guess in result.alternatives
     ]
-
-
-def draw_sheet(context: CheckContext, options: DoctorOptions) -> str:
-    """Draws the contact sheet if there is anything to draw, and returns its path."""
-    if not context.usable:
-        return ""
-    try:
-        contact_sheet.draw(context, options.sheet_path)
-    except OSError as error:
-        message = f"sheet={options.sheet_path} can't be written ({error.strerror}): name another file"
-        raise InputError("output.not_writable", message) from error
-    return str(options.sheet_path)
-
-
-def write_report(report: Report, options: DoctorOptions) -> None:
-    """Writes the JSON if it was asked for, and prints the text."""
-    if options.json:
-        try:
-            Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-            write_json(Path(options.json), report.to_dict())
-        except OSError as error:
-            message = f"json={options.json} can't be written ({error.strerror}): name another file"
-            raise InputError("output.not_writable", message) from error
-    print(printable(report.text()))

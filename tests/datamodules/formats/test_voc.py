@@ -45,7 +45,8 @@ def test_no_lists_and_one_folder_down(voc: Path) -> None:
 def test_boxes_without_area_are_dropped_counted_and_said(voc: Path) -> None:
     write_voc_annotation(voc, "0", [("cat", 5, 5, 5, 5), ("cat", 9, 5, 3, 20), ("dog", 1, 1, 9, 9)])
     data = prepared(voc)
-    assert data.notes == ["boxes without area (or turned inside out) dropped: 2, in 0.png (2)"]
+    assert data.dropped == {"0.png": 2}
+    assert data.notes == data.dropped_notes()
     assert data.datasets["train"].sample(0)[1]["boxes"].tolist() == [[1, 1, 9, 9]]
 
 
@@ -150,9 +151,8 @@ def test_bccd(real: Path) -> None:
     found = data.read()
     assert {split: len(items) for split, items in found.items()} == {"train": 205, "val": 87, "test": 72}
     assert sum(len(item.target["boxes"]) for items in found.values() for item in items) == 4888 - 2
-    assert data.notes == [
-        "boxes without area (or turned inside out) dropped: 2, in BloodImage_00338.jpg (1), BloodImage_00343.jpg (1)"
-    ]
+    assert data.dropped == {"BloodImage_00338.jpg": 1, "BloodImage_00343.jpg": 1}
+    assert data.notes == data.dropped_notes()
 
 
 def test_pictures_of_unequal_size_are_padded(voc: Path) -> None:

@@ -49,17 +49,13 @@ def images(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.slow
 def test_a_clean_set_has_no_warning(report: Report, images: Path) -> None:
     result = report(images)
     assert result["errors"] == result["warnings"] == 0, result["findings"]
-    assert result["error"] == ""
     assert result["splits"]["train"] == {"items": 16, "classes": {"cat": 8, "dog": 8}}
     assert result["command"] == f"python train.py task=classification data=image_folder data.root={images}"
-    assert Path(result["sheet"]).is_file()
 
 
-@pytest.mark.slow
 def test_every_finding_has_the_documented_keys(report: Report, image_folder: Path) -> None:
     findings = report(image_folder)["findings"]
     assert findings
@@ -68,7 +64,6 @@ def test_every_finding_has_the_documented_keys(report: Report, image_folder: Pat
         assert finding["count"] == len(finding["where"])
 
 
-@pytest.mark.slow
 def test_unreadable_and_mislabeled_files(report: Report, images: Path) -> None:
     cut = first(images / "train" / "cat")
     cut.write_bytes(cut.read_bytes()[:300])
@@ -80,11 +75,10 @@ def test_unreadable_and_mislabeled_files(report: Report, images: Path) -> None:
     assert any(f"train/cat/{cut.name}" in place for place in unusable)
     assert where(result, "files.not_media") == ["train/dog/page.jpg"]
     assert where(result, "files.wrong_suffix") == ["train/dog/lie.jpg"]
-    assert result["error"] == "data.errors_found"
+    assert result["errors"] > 0
     assert result["command"].endswith("data.on_error=skip")
 
 
-@pytest.mark.slow
 def test_empty_files_are_reported_once_and_empty_class_folders_too(report: Report, images: Path) -> None:
     first(images / "train" / "cat").write_bytes(b"")
     (images / "train" / "bird").mkdir()
@@ -93,7 +87,6 @@ def test_empty_files_are_reported_once_and_empty_class_folders_too(report: Repor
     assert where(result, "files.empty_class_folder") == ["train/bird"]
 
 
-@pytest.mark.slow
 def test_duplicates_across_splits(report: Report, images: Path) -> None:
     same, like = sorted((images / "train" / "cat").iterdir())[:2]
     patches = np.random.default_rng(5).integers(0, 256, (5, 5, 3), dtype=np.uint8)
@@ -107,7 +100,6 @@ def test_duplicates_across_splits(report: Report, images: Path) -> None:
     assert where(result, "leakage.conflicting_labels") == [f"train/cat/{same.name} (cat) = test/dog/copy.png (dog)"]
 
 
-@pytest.mark.slow
 def test_of_several_duplicates_those_that_differ_are_shown(report: Report, images: Path) -> None:
     """Two labels, or two splits: the finding names one of each, however many of the first kind come before."""
     own = first(images / "train" / "cat")
@@ -120,7 +112,6 @@ def test_of_several_duplicates_those_that_differ_are_shown(report: Report, image
     assert where(result, "leakage.duplicates") == [f"train: train/cat/{own.name} = test: test/cat/b.png"]
 
 
-@pytest.mark.slow
 def test_imbalance_and_few_items(report: Report, tmp_path: Path) -> None:
     for name, number in (("common", 60), ("rare", 4)):
         for i in range(number):
@@ -134,7 +125,6 @@ def test_imbalance_and_few_items(report: Report, tmp_path: Path) -> None:
     assert "rare (4)" in message(result, "labels.few_items")
 
 
-@pytest.mark.slow
 def test_constant_images_alpha_and_a_class_that_val_lacks(report: Report, images: Path) -> None:
     write_image(images / "train" / "cat" / "flat.png", (40, 40), color=7)
     rgba = np.full((40, 40, 4), 255, np.uint8)
@@ -147,7 +137,6 @@ def test_constant_images_alpha_and_a_class_that_val_lacks(report: Report, images
     assert "images.opaque_alpha" in codes(result, "note")
 
 
-@pytest.mark.slow
 def test_images_of_16_bits(report: Report, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for i in range(12):
@@ -171,8 +160,7 @@ def test_boxes(report: Report, voc: Path) -> None:
     (voc / "Annotations" / "2.xml").unlink()
     write_voc_annotation(voc, "3", [])
     result = report(voc)
-    notes = [finding["what"] for finding in result["findings"] if finding["code"] == "reader.note"]
-    assert sum("0.png" in note for note in notes) == 2  # a box without area, and one that is clipped
+    assert where(result, "boxes.no_area") == where(result, "boxes.outside_image") == ["0.png"]
     assert where(result, "boxes.duplicates") == ["JPEGImages/0.png"]
     unusable = " ".join(where(result, "files.unusable_items"))
     assert all(name in unusable for name in ("1.png", "'horse'", "Annotations/2.xml"))
@@ -191,10 +179,9 @@ def test_annotations_without_an_image(report: Report, tmp_path: Path) -> None:
     result = report(root)
     assert result["format"] == "yolo"
     assert where(result, "orphans.annotation_without_image") == ["labels/train/lost.txt"]
-    assert result["error"] == ""  # training can succeed without it
+    assert result["errors"] == 0  # training can succeed without it
 
 
-@pytest.mark.slow
 def test_the_polarity_of_masks(report: Report, mask_folder: Path) -> None:
     result = report(mask_folder)
     assert "data.values={0: background, 255: object}" in result["command"]
@@ -219,7 +206,6 @@ def test_masks_of_a_single_value(report: Report, mask_folder: Path) -> None:
     assert "mask_values.constant" in codes(report(mask_folder), "error")
 
 
-@pytest.mark.slow
 def test_values_of_a_single_mask_are_no_classes(report: Report, tmp_path: Path) -> None:
     for i in range(14):
         write_image(tmp_path / "set" / "images" / f"{i}.png", (40, 30), seed=i)
@@ -233,7 +219,6 @@ def test_values_of_a_single_mask_are_no_classes(report: Report, tmp_path: Path) 
     assert where(result, "mask_values.stray") == ["masks/3.png (77)"]
 
 
-@pytest.mark.slow
 def test_lossy_and_resized_masks_make_no_classes(report: Report, tmp_path: Path) -> None:
     """They share wrong values with each other, and none with the masks that are right."""
     folder = tmp_path / "set" / "masks"
@@ -267,7 +252,6 @@ def test_a_missing_mask(report: Report, mask_folder: Path) -> None:
     assert result["command"].endswith("data.on_error=skip")
 
 
-@pytest.mark.slow
 def test_several_mask_values_and_color_masks(report: Report, mask_folder: Path) -> None:
     masks = sorted((mask_folder / "masks").iterdir())
     for path in masks:
@@ -285,7 +269,6 @@ def test_several_mask_values_and_color_masks(report: Report, mask_folder: Path) 
     assert "{0-0-0: background, 255-0-0: object}" in report(mask_folder)["command"]
 
 
-@pytest.mark.slow
 def test_audio(report: Report, audio_csv: Path) -> None:
     time = np.arange(4000) / 8000
     clips = audio_csv / "clips"
@@ -301,7 +284,6 @@ def test_audio(report: Report, audio_csv: Path) -> None:
     assert "8000 Hz (10), 16000 Hz (1)" in message(result, "audio.mixed_sample_rates")
 
 
-@pytest.mark.slow
 def test_near_duplicates_of_audio_and_speakers_in_two_splits(report: Report, tmp_path: Path) -> None:
     root, random = tmp_path / "speech", np.random.default_rng(0)
     rows = ["file;digit;speaker;split"]
@@ -320,7 +302,6 @@ def test_near_duplicates_of_audio_and_speakers_in_two_splits(report: Report, tmp
     assert "'data.columns={path: file, label: digit}'" in result["command"]
 
 
-@pytest.mark.slow
 def test_a_group_stays_in_one_split_where_splits_are_made(report: Report, tmp_path: Path) -> None:
     root = tmp_path / "patients"
     rows = ["image,diagnosis,patient"]
@@ -366,7 +347,6 @@ def test_an_image_of_many_channels_logs_nothing(
     assert not caplog.records
 
 
-@pytest.mark.slow
 def test_the_image_of_a_wrong_annotation_is_not_reported_as_unused(report: Report, tmp_path: Path) -> None:
     root = tmp_path / "coco"
     images = [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(12)]
@@ -385,7 +365,6 @@ def test_sides_of_boxes_are_described_to_a_tenth_of_a_pixel(report: Report, voc:
     assert "18 to 22 pixels" in str(report(voc)["described"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 40])
 def test_consecutive_images_across_splits(report: Report, tmp_path: Path, step: int) -> None:
     """A window that moves by little shows similar images; one that moves by its width shows different ones."""
