@@ -18,8 +18,8 @@ CONF = Path(__file__).parents[3] / "conf" / "data"
 
 def readers() -> dict[str, type[FileDataModule]]:
     """Returns {choice of ``data=``: class} of those that read a folder."""
-    files = sorted(CONF.glob("[!_]*.yaml"))
-    classes = {file.stem: get_class(read_yaml(file)["_target_"]) for file in files}
+    targets = {file.stem: read_yaml(file).get("_target_") for file in sorted(CONF.glob("[!_]*.yaml"))}
+    classes = {format: get_class(target) for format, target in targets.items() if target}
     return {format: reader for format, reader in classes.items() if issubclass(reader, FileDataModule)}
 
 
