@@ -1,4 +1,4 @@
-"""A run that is cut off anywhere and gone on with equals one that was not: the same weights and figures, bit for bit."""
+"""A run that is interrupted anywhere and resumed equals an uninterrupted one: the same weights and metrics, bit for bit."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ from tasks.optim.recipe import Recipe
 pytestmark = pytest.mark.slow
 
 FULL = {"recipe": Recipe(ema=0.9, freeze=FreezeSchedule(unfreezing=0.6)), "accumulate_grad_batches": 2}
-"""Averaged, gradually woken, accumulated."""
+"""With EMA, gradual unfreezing and accumulation."""
 
 
 def same(whole: Path, broken: Path) -> None:
@@ -143,7 +143,7 @@ def test_other_items_are_refused(image_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_broke_within_the_run_keeps_its_place(image_folder: Path, tmp_path: Path) -> None:
-    """Where the run does without bad files, one that breaks on the way is stood in for, before and after it is gone on with."""
+    """Under on_error=skip, a file that becomes unreadable during the run is replaced by another, before and after a resume."""
     (image_folder / "train" / "dark" / "1.png").write_bytes(b"bad from the start")
 
     def data() -> ImageFolder:
@@ -209,7 +209,7 @@ def test_what_early_stopping_waits_for_must_be_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", DATA)
-def test_the_figures_of_a_task_are_known_before(kind: str, whole: Any) -> None:
+def test_the_metric_names_of_a_task_are_known_before(kind: str, whole: Any) -> None:
     data = DATA[kind]()
     data.setup("fit")
     columns = (whole(kind, False) / "metrics.csv").read_text().splitlines()[0].split(",")

@@ -116,7 +116,7 @@ def test_cut_outs_are_never_kept(tmp_path: Path) -> None:
     assert watch.passes == [6] * 4
 
 
-def test_gradual_wakes_the_deepest_first(tmp_path: Path) -> None:
+def test_gradual_unfreezes_the_deepest_first(tmp_path: Path) -> None:
     watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(unfreezing=1.0)), max_epochs=5)
     tops = [sorted({name.split(".")[0] for name in moved}) for moved in watch.moved]
     assert tops == [
