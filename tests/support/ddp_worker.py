@@ -26,7 +26,7 @@ GLOBAL_BATCH_SIZE = 8
 
 
 def scenes(target: str, count: int, batch_size: int) -> Scenes:
-    return Scenes(target, count, 64, batch_size=batch_size)
+    return Scenes(target=target, count=count, size=64, batch_size=batch_size)
 
 
 def joint(batch_size: int) -> JointDataModule:
@@ -39,7 +39,7 @@ DATA: dict[str, Any] = {
     "multilabel": partial(scenes, "labels", 23),
     "detection": partial(scenes, "boxes", 23),
     "segmentation": partial(scenes, "mask", 23),
-    "audio": partial(Tones, 23),
+    "audio": partial(Tones, count=23),
     "joint": joint,
 }
 OPTIONS: dict[str, dict[str, Any]] = {

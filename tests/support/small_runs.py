@@ -60,9 +60,9 @@ def joint(**options: Any) -> JointDataModule:
 
 DATA: dict[str, Callable[..., DataModule]] = {
     "classification": digits,
-    "detection": partial(Scenes, "boxes", 12, 64, batch_size=3),
-    "segmentation": partial(Scenes, "mask", 12, 64, batch_size=3),
-    "audio": partial(Tones, 24, batch_size=8),
+    "detection": partial(Scenes, target="boxes", count=12, size=64, batch_size=3),
+    "segmentation": partial(Scenes, target="mask", count=12, size=64, batch_size=3),
+    "audio": partial(Tones, count=24, batch_size=8),
     "joint": joint,
 }
 

@@ -64,7 +64,10 @@ def test_a_found_batch_size_is_as_good_as_a_configured_one(
 @pytest.mark.slow
 def test_the_learning_rates_follow_the_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fix_scale(monkeypatch, 4.0)
-    recipe, options = Recipe(partial(SGD, lr=0.001)), {"batch_size": "auto", "max_epochs": 1, "accumulate_grad_batches": 2}
+    recipe, options = (
+        Recipe(partial(SGD, lr=0.001)),
+        {"batch_size": "auto", "max_epochs": 1, "accumulate_grad_batches": 2},
+    )
     train_small("classification", tmp_path / "run", recipe=recipe, **options)
     assert last(tmp_path / "run")["lr_schedulers"][0]["base_lrs"][0] == pytest.approx(0.001 * 4 * 2)
     assert last(tmp_path / "run")["run_state"]["batch_sizes"] == {"": 32}

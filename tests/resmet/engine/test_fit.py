@@ -50,7 +50,7 @@ def test_checkpoints_hold_plain_values_and_one_backbone(tmp_path: Path) -> None:
 def test_other_data_is_not_resumed(tmp_path: Path) -> None:
     train_small("classification", tmp_path / "run", max_epochs=1)
     with refused("checkpoint.other_data"):
-        train_small(partial(Scenes, "labels", 12, 64), tmp_path / "run", resume=True)
+        train_small(partial(Scenes, target="labels", count=12, size=64), tmp_path / "run", resume=True)
 
 
 def folder_run(root: Path, run: Path, **options: Any) -> dict:
@@ -84,7 +84,7 @@ def test_one_image_a_class_is_refused(tmp_path: Path) -> None:
 
 
 def test_multilabel(tmp_path: Path) -> None:
-    train_small(partial(Scenes, "labels", 20, 64), tmp_path, max_epochs=1)
+    train_small(partial(Scenes, target="labels", count=20, size=64), tmp_path, max_epochs=1)
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert {"accuracy", "f1", "average_precision", "score"} <= set(result["test"])
 

@@ -23,7 +23,7 @@ SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 DATA = {
     "classification": partial(digits, batch_size=15),  # 40 items: the last batch is smaller
     "cut-outs": partial(digits, batch_size=15, augment=Augment(translate=0.2, degrees=10.0, random_crop=16)),
-    "segmentation": partial(Scenes, "mask", 12, 48),
+    "segmentation": partial(Scenes, target="mask", count=12, size=48),
 }
 
 
