@@ -60,6 +60,10 @@ class DataPart(Protocol):
         """The names of the items that were excluded when they were first opened."""
 
     @property
+    def no_augment_epochs(self) -> int:
+        """The number of epochs at the start in which training items are not augmented."""
+
+    @property
     def current_batch_size(self) -> int:
         """Items per batch and rank: as configured, unless the run has chosen another number."""
 

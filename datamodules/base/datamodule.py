@@ -123,6 +123,11 @@ class DataModule(LightningDataModule, ABC):
         return sum(self.batch_sizes.values())
 
     @property
+    def no_augment_epochs(self) -> int:
+        """The number of epochs at the start in which training items are not augmented."""
+        return max(part.no_augment_epochs for part in self.parts.values())
+
+    @property
     def can_disable_augmentation(self) -> bool:
         """Whether training items may be left unchanged: a random crop is also what makes large images small enough."""
         return not any(getattr(part.augment, "random_crop", 0) for part in self.parts.values())
