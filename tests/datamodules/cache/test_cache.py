@@ -176,20 +176,19 @@ import sys
 from datamodules.formats.image_folder import ImageFolder
 data = ImageFolder(sys.argv[1], size=24, cache="disk")
 data.setup("fit")
-print(sum(int(items.sample(i)[0].sum()) for items in data.datasets.values() for i in range(len(items))), data.cached)
+print(sum(int(items.sample(i)[0].sum()) for items in data.datasets.values() for i in range(len(items))), data.cache_report)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_two_processes_may_fill_it_at_once(image_folder: Path, home: Path) -> None:
     root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}
     words = [sys.executable, "-c", FILL, str(image_folder)]
     started = [subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in started]
+    output = [process.communicate(timeout=120)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
-    assert len({line.split()[0] for line in said}) == 1
+    assert len({line.split()[0] for line in output}) == 1
     assert len(list(home.rglob("*.items"))) == 1  # the second one found what the first had decoded
     assert alike(
         everything(prepared(ImageFolder(str(image_folder), size=24, cache="off"))),
