@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = (
-    ("foundation.structures", "foundation.hardware", "foundation.overrides", "resmet.renamed"),
+    ("foundation.structures", "foundation.seeds", "foundation.hardware", "foundation.overrides", "resmet.renamed"),
     ("foundation.durations", "foundation.visualization.overlays"),
     ("foundation.contracts", "foundation.run_state", "foundation.targets", "foundation.storage", "foundation.parallel"),
     ("foundation.visualization",),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
@@ -14,6 +15,7 @@ from datamodules.cache.cache import CachedItems
 from datamodules.loading.sampler import SampleIndex
 from datamodules.splits.splits import Item
 from datamodules.transforms.base import RandomTransform
+from foundation.seeds import seeds_from
 from foundation.structures import InputError, Sample, Spec
 from foundation.targets.base import TargetKind
 from foundation.targets.kinds import TARGETS
@@ -54,6 +56,7 @@ class ItemDataset(Dataset):
         self.data, self.items, self.random = data, items, random
         self.cached = CachedItems(len(items))
         self.shapes: dict[int, tuple[int, ...]] = {}
+        self.epoch_seeds: tuple[int, np.ndarray] | None = None
 
     @property
     def kind(self) -> TargetKind:
@@ -80,14 +83,14 @@ class ItemDataset(Dataset):
         signal, target = self.sample(number)
         params, augment = None, self.data.augment
         if self.random and epoch >= self.data.no_augment_epochs:
-            generator.manual_seed(seed_of(self.data.seed, epoch, number))
+            generator.manual_seed(int(self.seeds(epoch)[number, 0]))
             if not isinstance(augment, RandomTransform):
                 signal, target = augment(signal, target, generator)
             elif augment.batched:
                 signal, target, params = augment.make_params(signal, target, generator, self.kind)
             else:
                 signal, target = augment(signal, target, generator, self.kind)
-        return signal, target, self.name(number), seed_of(self.data.seed, epoch, number, 1), params
+        return signal, target, self.name(number), int(self.seeds(epoch)[number, 1]), params
 
     def __getitems__(self, indices: Sequence[SampleIndex]) -> list[LoadedItem | InputError]:
         """Returns a whole batch, as a DataLoader asks for it, with an error in place of every item that can't be read any more.
@@ -132,12 +135,16 @@ class ItemDataset(Dataset):
         left = [index for index in range(len(self.items)) if index not in indices]
         self.cached.select(left)
         self.shapes = {new: self.shapes[old] for new, old in enumerate(left) if old in self.shapes}
-        self.items = [self.items[index] for index in left]
+        self.items, self.epoch_seeds = [self.items[index] for index in left], None
 
+    def seeds(self, epoch: int) -> np.ndarray:
+        """Returns two seeds per item, int64 (N, 2): of its augmentation, and of random choices that a step makes for it.
 
-def seed_of(*numbers: int) -> int:
-    """Returns a generator's seed of 63 bits; the hash of a tuple of ints is not randomized."""
-    return hash(numbers) & 0x7FFFFFFFFFFFFFFF
+        Computed for all items of an epoch at once: one at a time they would take longer than a small item.
+        """
+        if self.epoch_seeds is None or self.epoch_seeds[0] != epoch:
+            self.epoch_seeds = epoch, seeds_from(self.data.seed, epoch, count=2 * len(self)).reshape(-1, 2)
+        return self.epoch_seeds[1]
 
 
 def try_load(load: Callable[[Item], Sample], item: Item) -> Sample | InputError:

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from datamodules.base.datamodule import DataModule
+from foundation.seeds import seed_from
 from tasks.base import Task
 
 
@@ -35,7 +36,7 @@ class DryRun:
 
     def loss(self, batch: Any) -> Tensor:
         """Returns the loss of a training batch."""
-        torch.manual_seed(hash((self.seed, self.steps, self.trainer.global_rank)) & 0x7FFFFFFFFFFFFFFF)
+        torch.manual_seed(seed_from(self.seed, self.steps, self.trainer.global_rank))
         self.steps += 1
         batch = self.trainer.strategy.batch_to_device(batch, self.task.device)
         with self.trainer.precision_plugin.forward_context():
