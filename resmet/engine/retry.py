@@ -189,12 +189,8 @@ def halve(state: RunState) -> bool:
 
 
 def worker_died(error: BaseException) -> bool:
-    """Whether DataLoader workers died or gave no batch in time."""
-    return (
-        getattr(error, "code", "") == "data.worker_died"
-        or "DataLoader worker" in str(error)
-        or "DataLoader timed out" in str(error)
-    )
+    """Whether DataLoader workers died or gave no batch in time; an error that a worker raised is not meant."""
+    return bool(re.search(r"DataLoader (worker \(pid|timed out)", str(error)))
 
 
 def rank_lost(error: BaseException) -> bool:
