@@ -35,10 +35,11 @@ class Files:
         self.paths = [path for path in everything if path.suffix.lower() in suffixes]
         self.skipped = len(everything) - len(self.paths)
         if not root.exists():
-            raise InputError(f"source={source}: there is no such file or folder")
+            raise InputError("source.missing_file", f"source={source}: there is no such file or folder")
         if not self.paths:
             raise InputError(
-                f"source={source}: this checkpoint reads {kind} ({', '.join(sorted(suffixes))}), there are none"
+                "source.no_items",
+                f"source={source}: this checkpoint reads {kind} ({', '.join(sorted(suffixes))}), there are none",
             )
 
     def __len__(self) -> int:

@@ -38,9 +38,7 @@ class CodedError(Exception):
         message: What is wrong, which file or key, what is allowed and what to do.
     """
 
-    def __init__(self, code: str, message: str = "") -> None:
-        if not message:  # TODO: every raise gets a code
-            code, message = "unspecified", code
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)  # both, so that the error survives pickling between processes
         self.code, self.message = code, message
 

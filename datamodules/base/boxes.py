@@ -75,7 +75,9 @@ class BoxDataModule(ImageDataModule):
             groups: Groups by image, where the format knows any.
         """
         if not names:
-            raise InputError(f"{self.root_dir} has no object in its training images: there is nothing to detect")
+            raise InputError(
+                "data.no_objects", f"{self.root_dir} has no object in its training images: there is nothing to detect"
+            )
         headers = self.read_headers([path for members in pairs.values() for path, _ in members])
         self.smallest = share_of_smallest(pairs.get("train", []), headers)
         self.spec = self.make_spec(names, headers)
@@ -104,12 +106,14 @@ class BoxDataModule(ImageDataModule):
         unknown = sorted(set(objects.names) - set(names))
         if unknown:
             raise InputError(
-                f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}: rename or remove the object"
+                "data.unknown_class",
+                f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}: rename or remove the object",
             )
         boxes = torch.tensor(objects.boxes, dtype=torch.float32).reshape(-1, 4)
         if len(boxes) and 0 < boxes.max() <= 1.5:
             raise InputError(
-                f"{objects.file}: the boxes lie in 0..1, pixels are meant: multiply by the image's width and height"
+                "data.relative_boxes",
+                f"{objects.file}: the boxes lie in 0..1, pixels are meant: multiply by the image's width and height",
             )
         header = read_header(path)
         if header.orientation != 1 and stored_frame(objects, header):
@@ -123,7 +127,8 @@ class BoxDataModule(ImageDataModule):
         height, width = header.upright_size
         if len(boxes) and (boxes[:, 0] >= width).any() | (boxes[:, 1] >= height).any() | (boxes[:, 2:] <= -1).any():
             raise InputError(
-                f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend {objects.file.name} or the image"
+                "data.box_outside_image",
+                f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend {objects.file.name} or the image",
             )
         cut = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
         keep = ((cut[:, 2:] - cut[:, :2]) > 0).all(1)

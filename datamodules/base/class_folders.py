@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from datamodules.base.files import FileDataModule
@@ -19,7 +19,7 @@ Classes = dict[str, list[Path]]
 def read_class_folders(
     data: FileDataModule, suffixes: Collection[str], kind: str
 ) -> tuple[list[str], dict[str, list[Item]]]:
-    """Class names in label order and the items by split, under ``root/train/CLASS`` or ``root/CLASS``.
+    """Returns class names in label order and the items by split, under ``root/train/CLASS`` or ``root/CLASS``.
 
     Args:
         data: Whose root is read; the classes of a checkpoint that it adopted are kept.
@@ -33,27 +33,31 @@ def read_class_folders(
     folders = split_folders(root) or {"train": root}
     classes = {split: classes_in(folder, suffixes) for split, folder in folders.items()}
     if "train" not in classes and not data.checkpoint_spec:
-        raise InputError(f"{root} has the split folders {sorted(folders)} but no train folder: add one")
+        raise InputError(
+            "data.no_train_split", f"{root} has the split folders {sorted(folders)} but no train folder: add one"
+        )
     if not any(classes.values()):
-        raise InputError(f"{root} holds no {kind} in class folders: expected {root}/train/CLASS/ or {root}/CLASS/")
+        raise InputError(
+            "data.no_items", f"{root} holds no {kind} in class folders: expected {root}/train/CLASS/ or {root}/CLASS/"
+        )
     names = list(data.checkpoint_spec.class_names) if data.checkpoint_spec else sorted(classes["train"])
     if len(names) < 2:
-        raise InputError(
-            f"{root} has one class only ({', '.join(names)}): classification needs at least 2 class folders"
-        )
+        text = f"{root} has one class only ({', '.join(names)}): classification needs at least 2 class folders"
+        raise InputError("data.one_class", text)
     for split, own in classes.items():
         if unknown := sorted(set(own) - set(names)):
-            raise InputError(f"{folders[split]} has classes that training does not know: {unknown}. Known: {names}")
-    if empty := [
-        folder / name
-        for folder in folders.values()
-        for name in class_names(folder)
-        if not find_files(folder / name, suffixes)
-    ]:
-        data.notes.append(
-            f"no {kind} lie in {', '.join(map(str, empty[:5]))}{' ...' if len(empty) > 5 else ''}: left out"
-        )
+            text = f"{folders[split]} has classes that training does not know: {unknown}. Known: {names}"
+            raise InputError("data.unknown_class", text)
+    if empty := empty_classes(folders.values(), suffixes):
+        listed = f"{', '.join(map(str, empty[:5]))}{' ...' if len(empty) > 5 else ''}"
+        data.notes.append(f"class folders without {kind} are skipped: {listed}")
     return names, {split: labelled(own, names) for split, own in classes.items()}
+
+
+def empty_classes(folders: Iterable[Path], suffixes: Collection[str]) -> list[Path]:
+    """Returns the class folders below `folders` that hold no file with one of `suffixes`."""
+    classes = (folder / name for folder in folders for name in class_names(folder))
+    return [path for path in classes if not find_files(path, suffixes)]
 
 
 def classes_in(folder: Path, suffixes: Collection[str]) -> Classes:

@@ -41,7 +41,9 @@ class Table:
         suffixes: tuple[str, ...] = (),
     ) -> None:
         if unknown := sorted(set(columns) - set(COLUMNS)):
-            raise InputError(f"data.columns has no entry {unknown[0]}: allowed are {', '.join(COLUMNS)}")
+            raise InputError(
+                "data.unknown_column_role", f"data.columns has no entry {unknown[0]}: allowed are {', '.join(COLUMNS)}"
+            )
         self.root, self.folder, self.suffixes = root, root / folder, suffixes
         self.columns = COLUMNS | dict(columns)
         self.file = find_table(root, name)
@@ -49,10 +51,11 @@ class Table:
         named = [column for role, column in columns.items() if column != COLUMNS[role]]  # a default may be absent
         if missing := [column for column in dict.fromkeys([*needed, *named]) if column not in self.header]:
             raise InputError(
-                f"{self.file} has no column {missing[0]!r}; it has {self.header}: say which is which, data.columns.{ROLES}=..."
+                "data.missing_column",
+                f"{self.file} has no column {missing[0]!r}; it has {self.header}: say which is which, data.columns.{ROLES}=...",
             )
         if not self.rows:
-            raise InputError(f"{self.file} has no rows: there is nothing to train on")
+            raise InputError("data.empty_table", f"{self.file} has no rows: there is nothing to train on")
 
     def at(self, line: int) -> str:
         """Where a message about row number `line` (0 is the first) points to."""
@@ -62,7 +65,7 @@ class Table:
         """What stands in a column, which may not be empty."""
         value = (self.rows[line].get(column) or "").strip()
         if not value:
-            raise InputError(f"{self.at(line)}: {column} is empty: fill it in or remove the line")
+            raise InputError("data.empty_cell", f"{self.at(line)}: {column} is empty: fill it in or remove the line")
         return value
 
     def path(self, line: int) -> Path:
@@ -70,11 +73,15 @@ class Table:
         name = self.cell(line, self.columns["path"])
         path = self.folder / name
         if outside(self.root, path):
-            raise InputError(f"{self.at(line)}: {name} leads out of {self.root}: move the file into it")
+            raise InputError(
+                "data.path_outside_root", f"{self.at(line)}: {name} leads out of {self.root}: move the file into it"
+            )
         if not is_file(path):
             path = next((p for s in self.suffixes if is_file(p := path.with_name(path.name + s))), path)
         if not is_file(path):
-            raise InputError(f"{self.at(line)}: there is no file {path}: add it or remove the line")
+            raise InputError(
+                "data.missing_file", f"{self.at(line)}: there is no file {path}: add it or remove the line"
+            )
         return path
 
     def split(self, line: int) -> str:
@@ -84,7 +91,7 @@ class Table:
             return "train"
         split = split_name(word)
         if split is None:
-            raise InputError(f"{self.at(line)}: the split {word!r} is none of train, val, test")
+            raise InputError("data.unknown_split", f"{self.at(line)}: the split {word!r} is none of train, val, test")
         return split
 
     def group(self, line: int) -> str:
@@ -101,7 +108,10 @@ def read_classes(data: ValidatedDataModule, table: Table) -> tuple[list[str], di
 
     def item(line: int, label: str) -> Item:
         if label not in names:
-            raise InputError(f"{table.at(line)}: the label {label!r} is not one of the training classes {names}")
+            raise InputError(
+                "data.unknown_class",
+                f"{table.at(line)}: the label {label!r} is not one of the training classes {names}",
+            )
         return Item(str(table.path(line)), names.index(label), table.group(line), label)
 
     rows = [found for line in range(len(table.rows)) if (found := data.attempt(row, line))]
@@ -118,7 +128,8 @@ def read_classes(data: ValidatedDataModule, table: Table) -> tuple[list[str], di
 def refuse_one_class(table: Table, names: list[str]) -> None:
     if len(names) < 2:
         raise InputError(
-            f"{table.file} has one class only ({', '.join(names)}) to train on: classification needs at least 2"
+            "data.one_class",
+            f"{table.file} has one class only ({', '.join(names)}) to train on: classification needs at least 2",
         )
 
 
@@ -127,12 +138,14 @@ def find_table(root: Path, name: str | None) -> Path:
     if name:
         table = root / name
         if outside(root, table) or not table.is_file():
-            raise InputError(f"data.table={name}: there is no such file in {root}")
+            raise InputError("data.missing_file", f"data.table={name}: there is no such file in {root}")
         return table
     tables = sorted([*root.glob("*.csv"), *root.glob("*.tsv")])
     if len(tables) != 1:
         found = ", ".join(t.name for t in tables) or "none"
-        raise InputError(f"{root} should hold one CSV file, found {found}: say which, data.table=NAME.csv")
+        raise InputError(
+            "data.ambiguous_table", f"{root} should hold one CSV file, found {found}: say which, data.table=NAME.csv"
+        )
     return tables[0]
 
 
@@ -145,7 +158,7 @@ def read_rows(table: Path) -> tuple[list[str], list[Row]]:
             reader = csv.DictReader(file, delimiter=max(",;\t", key=first.count))
             return list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table} can't be read as a CSV table ({error}): mend it") from error
+        raise InputError("data.unreadable_table", f"{table} can't be read as a CSV table ({error}): mend it") from error
 
 
 def natural(word: str) -> tuple[int, float, str]:

@@ -75,9 +75,8 @@ class Coco(BoxDataModule):
 
         def sort(annotation: dict[str, Any]) -> None:
             if annotation["image_id"] not in by_image:
-                raise InputError(
-                    f"{file}: annotation {annotation.get('id')} is of image {annotation['image_id']}, which is not listed: list the image or remove it"
-                )
+                text = f"{file}: annotation {annotation.get('id')} is of image {annotation['image_id']}, which is not listed: list the image or remove it"
+                raise InputError("data.unlisted_image", text)
             by_image[annotation["image_id"]].append(annotation)
 
         for annotation in content["annotations"]:
@@ -104,11 +103,11 @@ class Coco(BoxDataModule):
     def locate(self, file: Path, folders: list[Path], name: str) -> Path:
         found = next((folder / name for folder in folders if is_file(folder / name)), None)
         if found is None:
-            raise InputError(
-                f"{file} names the image {name}, but it is in none of {self.root_dir}, its images and split folders: add it"
-            )
+            text = f"{file} names the image {name}, but it is in none of {self.root_dir}, its images and split folders: add it"
+            raise InputError("data.missing_file", text)
         if outside(self.root_dir, found):
-            raise InputError(f"{file} names the image {name}, which leads out of {self.root_dir}: move it into it")
+            text = f"{file} names the image {name}, which leads out of {self.root_dir}: move it into it"
+            raise InputError("data.path_outside_root", text)
         return found
 
     def make_target(self, objects: Objects, path: Path, names: list[str]) -> Any:
@@ -117,7 +116,9 @@ class Coco(BoxDataModule):
             return super().make_target(objects, path, names)
         unknown = sorted(set(objects.names) - set(names))
         if unknown:
-            raise InputError(f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}")
+            raise InputError(
+                "data.unknown_class", f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}"
+            )
         return objects
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
@@ -148,16 +149,14 @@ def objects_of(file: Path, image: dict[str, Any], annotations: list[dict], categ
     boxes = []
     for annotation in kept:
         if annotation.get("category_id") not in categories:
-            raise InputError(
-                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has category {annotation.get('category_id')}, the file lists {sorted(categories)}"
-            )
+            text = f"{file}: annotation {annotation.get('id')} of {image['file_name']} has category {annotation.get('category_id')}, the file lists {sorted(categories)}"
+            raise InputError("data.unknown_class", text)
         box = annotation.get("bbox")
         if not crowds and not (
             isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) and abs(v) < FAR for v in box)
         ):
-            raise InputError(
-                f"{file}: annotation {annotation.get('id')} of {image['file_name']} has the bbox {str(box)[:80]}: expected x, y, width, height"
-            )
+            text = f"{file}: annotation {annotation.get('id')} of {image['file_name']} has the bbox {str(box)[:80]}: expected x, y, width, height"
+            raise InputError("data.invalid_annotation", text)
         x, y, w, h = [0.0] * 4 if crowds else [float(v) for v in box or ()]
         boxes.append((x, y, x + w, y + h))
     names = [categories[a["category_id"]] for a in kept]
@@ -169,7 +168,8 @@ def side_of(file: Path, image: dict[str, Any], side: str) -> int:
     """Width or height in pixels; 0 where the file does not state it."""
     value = image.get(side) or 0
     if not isinstance(value, int | float) or not 0 <= value < 2**31:
-        raise InputError(f"{file}: {side} of {image['file_name']} is {str(value)[:40]}: a number of pixels is expected")
+        text = f"{file}: {side} of {image['file_name']} is {str(value)[:40]}: a number of pixels is expected"
+        raise InputError("data.invalid_annotation", text)
     return int(value)
 
 
@@ -179,8 +179,9 @@ def same_size(objects: Objects, path: Path) -> None:
     stated = (objects.height, objects.width)
     if all(stated) and stated not in (header.upright_size, (header.height, header.width)):
         raise InputError(
+            "data.size_mismatch",
             f"{objects.file} states {objects.width}x{objects.height} for {path.name}, the file has {header.upright_size[1]}x{header.upright_size[0]}: "
-            "scale the boxes or put the original image back"
+            "scale the boxes or put the original image back",
         )
 
 
@@ -200,11 +201,11 @@ def find_json(root: Path) -> dict[str, Path]:
             found.setdefault(split or "train", []).append(file)
     for split, same in found.items():
         if len(same) > 1:
-            raise InputError(
-                f"{root} has several JSON files for {split}: {', '.join(str(p.relative_to(root)) for p in same[:4])}: keep one"
-            )
+            text = f"{root} has several JSON files for {split}: {', '.join(str(p.relative_to(root)) for p in same[:4])}: keep one"
+            raise InputError("data.ambiguous_annotations", text)
     if "train" not in found and not found:
-        raise InputError(f"{root} has no COCO file: expected {root}/annotations/instances_train.json or the like")
+        text = f"{root} has no COCO file: expected {root}/annotations/instances_train.json or the like"
+        raise InputError("data.missing_annotations", text)
     return {split: same[0] for split, same in found.items()}
 
 
@@ -223,11 +224,12 @@ def read_json(file: Path) -> dict[str, Any]:
     ):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(has_keys(e, needed) for e in entries):
-            raise InputError(f"{file} is no COCO file: {key} must be a list, each with {' and '.join(sorted(needed))}")
+            text = f"{file} is no COCO file: {key} must be a list, each with {' and '.join(sorted(needed))}"
+            raise InputError("data.invalid_annotation", text)
     for key in ("images", "categories"):
         twice = [i for i, count in Counter(str(e["id"]) for e in content[key]).items() if count > 1]
         if twice:
-            raise InputError(f"{file}: {key} has the id {twice[0]} twice: make ids unique")
+            raise InputError("data.duplicate_id", f"{file}: {key} has the id {twice[0]} twice: make ids unique")
     return content
 
 

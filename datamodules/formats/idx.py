@@ -76,12 +76,14 @@ class Idx(FileDataModule):
         files = [find_idx(self.root_dir, f"{prefix}-{what}") for what in ("images", "labels")]
         if None in files:
             raise InputError(
-                f"{self.root_dir} lacks {prefix}-images-idx3-ubyte or {prefix}-labels-idx1-ubyte (.gz or not)"
+                "data.missing_file",
+                f"{self.root_dir} lacks {prefix}-images-idx3-ubyte or {prefix}-labels-idx1-ubyte (.gz or not)",
             )
         images, labels = (read_idx(file) for file in files if file)
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise InputError(
-                f"{files[0]} holds {images.shape}, {files[1]} {labels.shape}: as many images (N, H, W) as labels (N,) are expected"
+                "data.count_mismatch",
+                f"{files[0]} holds {images.shape}, {files[1]} {labels.shape}: as many images (N, H, W) as labels (N,) are expected",
             )
         return images, labels
 
@@ -92,7 +94,8 @@ class Idx(FileDataModule):
         names = self.class_names or [str(i) for i in range(max(labels, default=0) + 1)]
         if max(labels, default=0) >= len(names):
             raise InputError(
-                f"{self.root_dir}: there is a label {max(labels)}, but data.class_names has {len(names)} names"
+                "data.unknown_class",
+                f"{self.root_dir}: there is a label {max(labels)}, but data.class_names has {len(names)} names",
             )
         return names
 
@@ -122,17 +125,24 @@ def read_idx(path: Path) -> np.ndarray:
             head = file.read(4)
             sides = file.read(4 * head[3]) if head[:3] == b"\x00\x00\x08" and len(head) == 4 else b""
             if not sides or len(sides) < 4 * head[3]:
-                raise InputError(f"{path} is no IDX file of bytes: it starts with {head.hex() or 'nothing'}")
+                raise InputError(
+                    "data.unreadable_file", f"{path} is no IDX file of bytes: it starts with {head.hex() or 'nothing'}"
+                )
             shape = np.frombuffer(sides, ">u4").astype(int).tolist()
             promised = math.prod(shape)
             if promised > path.stat().st_size * (RATIO if path.suffix == ".gz" else 1):
-                raise InputError(f"{path}: the header promises {shape}, more than the file can hold: it is cut short")
+                raise InputError(
+                    "data.truncated_file",
+                    f"{path}: the header promises {shape}, more than the file can hold: it is cut short",
+                )
             content = file.read(promised + 1)  # one more than there should be, and no more than that
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} can't be unpacked ({error}): fetch it again") from error
+        raise InputError("data.unreadable_file", f"{path} can't be unpacked ({error}): fetch it again") from error
     if len(content) != promised:
         follow = f"{len(content)} bytes" if len(content) < promised else "more bytes"
-        raise InputError(f"{path}: the header promises {shape}, {follow} follow: it is cut short")
+        raise InputError(
+            "data.truncated_file", f"{path}: the header promises {shape}, {follow} follow: it is cut short"
+        )
     return np.frombuffer(content, np.uint8).reshape(shape).copy()
 
 

@@ -80,7 +80,8 @@ class ImageCsv(ImageDataModule):
         def item(line: int) -> Item:
             if unknown := [word for word in said[line] if word not in names]:
                 raise InputError(
-                    f"{table.at(line)}: the label {unknown[0]!r} is not one of the training classes {names}"
+                    "data.unknown_class",
+                    f"{table.at(line)}: the label {unknown[0]!r} is not one of the training classes {names}",
                 )
             target = torch.tensor([name in said[line] for name in names], dtype=torch.uint8)
             return Item(str(table.path(line)), target, table.group(line), tuple(sorted(said[line])))
@@ -101,7 +102,7 @@ class ImageCsv(ImageDataModule):
         values = {name: (row[name] or "").strip().lower() for name in self.label_columns}
         for name, value in values.items():
             if value not in YES | NO:
-                raise InputError(f"{table.at(line)}: {name} is {row[name]!r}: it must be 0 or 1")
+                raise InputError("data.invalid_label", f"{table.at(line)}: {name} is {row[name]!r}: it must be 0 or 1")
         return [name for name, value in values.items() if value in YES]
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:

@@ -78,19 +78,16 @@ class MaskFolder(ImageDataModule):
         pairs = {split: self.pairs(folder) for split, folder in folders.items()}
         everything = [couple for members in pairs.values() for couple in members]
         if not everything:
-            raise InputError(
-                f"{self.root_dir} holds no images: expected {self.root_dir}/train/images and {self.root_dir}/train/masks"
-            )
+            text = f"{self.root_dir} holds no images: expected {self.root_dir}/train/images and {self.root_dir}/train/masks"
+            raise InputError("data.no_items", text)
         values = self.names_by_pixel or self.guess([mask for _, masks in everything for mask in masks])
         names = ordered(values.values())
         if len(names) < 2:
-            raise InputError(
-                f"data.values={values} names one class only: name at least 2, one of them may be background"
-            )
+            text = f"data.values={values} names one class only: name at least 2, one of them may be background"
+            raise InputError("data.one_class", text)
         if self.checkpoint_spec and list(self.checkpoint_spec.class_names) != names:
-            raise InputError(
-                f"data.values names {names}, the checkpoint knows {list(self.checkpoint_spec.class_names)}: name them alike"
-            )
+            text = f"data.values names {names}, the checkpoint knows {list(self.checkpoint_spec.class_names)}: name them alike"
+            raise InputError("data.other_classes", text)
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
         self.spec = self.make_spec(names, self.read_headers([image for image, _ in everything]))
         found = {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
@@ -106,9 +103,13 @@ class MaskFolder(ImageDataModule):
 
         def couple(name: str) -> tuple[Path, tuple[Path, ...]]:
             if name not in masks:
-                raise InputError(f"{images[name]} has no mask of the same name: add one or remove the image")
+                raise InputError(
+                    "data.missing_mask", f"{images[name]} has no mask of the same name: add one or remove the image"
+                )
             if name not in images:
-                raise InputError(f"{masks[name]} has no image of the same name: add it or remove the mask")
+                raise InputError(
+                    "data.missing_image", f"{masks[name]} has no image of the same name: add it or remove the mask"
+                )
             return images[name], (masks[name],)
 
         return [made for name in sorted(images | masks) if (made := self.attempt(couple, name))]
@@ -131,12 +132,12 @@ class MaskFolder(ImageDataModule):
         example = ", ".join(f"{v}: {f'class{i}' if v else 'background'}" for i, v in enumerate(sorted(found)[:6]))
         if len(found) < 2:
             raise InputError(
+                "data.no_objects",
                 f"{self.root_dir}: all masks hold the value {', '.join(map(str, found))} alone, so there is no object to learn: "
-                "look whether these are the right files, and drawn at all"
+                "look whether these are the right files, and drawn at all",
             )
-        raise InputError(
-            f"{self.root_dir}: the masks hold the values {sorted(found)[:12]}{lossy(masks)}: say what they mean, data.values='{{{example}}}'"
-        )
+        text = f"{self.root_dir}: the masks hold the values {sorted(found)[:12]}{lossy(masks)}: say what they mean, data.values='{{{example}}}'"
+        raise InputError("data.unnamed_mask_values", text)
 
     def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
         return None
@@ -161,9 +162,8 @@ class MaskFolder(ImageDataModule):
         if (labels < 0).any():
             wrong = [self.word(value) for value in sorted(raw[labels < 0].unique().tolist())[:6]]
             known = [self.word(value) for value in sorted(self.labels)]
-            raise InputError(
-                f"{files[0]} holds the values {wrong}, which have no class; data.values names {known}{lossy(files)}: add them there"
-            )
+            text = f"{files[0]} holds the values {wrong}, which have no class; data.values names {known}{lossy(files)}: add them there"
+            raise InputError("data.unknown_mask_value", text)
         return labels.to(torch.uint8)
 
     def raw(self, path: Path, file: Path, height: int, width: int) -> Tensor:
@@ -173,9 +173,8 @@ class MaskFolder(ImageDataModule):
             return raw
         header = read_header(path)
         if header.orientation == 1 or tuple(raw.shape) != (header.height, header.width):
-            raise InputError(
-                f"{file} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {path.name} has {width}x{height}: make them the same size"
-            )
+            text = f"{file} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {path.name} has {width}x{height}: make them the same size"
+            raise InputError("data.size_mismatch", text)
         return exif_transpose(raw, header.orientation)  # drawn on the picture as stored
 
     def word(self, value: int) -> int | str:
@@ -207,9 +206,8 @@ def pixel(value: int | str) -> int:
             raise ValueError(text)
         return red << 16 | green << 8 | blue
     except ValueError as error:
-        raise InputError(
-            f"data.values: {value!r} is neither a number nor a colour such as 255-0-0 or '#ff0000'"
-        ) from error
+        text = f"data.values: {value!r} is neither a number nor a colour such as 255-0-0 or '#ff0000'"
+        raise InputError("data.invalid_mask_value", text) from error
 
 
 def ordered(names: object) -> list[str]:
@@ -222,9 +220,8 @@ def alone(folder: Path) -> tuple[Path, tuple[Path, ...]]:
     """The one image of a folder, with a mask an object."""
     images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
     if len(images) != 1 or not masks:
-        raise InputError(
-            f"{folder} has {len(images)} images and {len(masks)} masks: expected one image and a mask an object"
-        )
+        text = f"{folder} has {len(images)} images and {len(masks)} masks: expected one image and a mask an object"
+        raise InputError("data.count_mismatch", text)
     return next(iter(images.values())), tuple(masks[name] for name in sorted(masks))
 
 
@@ -236,9 +233,8 @@ def files_by_name(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     """{name without suffix: file} in the folder that has one of `names`."""
     found = child_folder(folder, names)
     if found is None:
-        raise InputError(
-            f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
-        )
+        text = f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
+        raise InputError("data.missing_folder", text)
     return {str(path.relative_to(found).with_suffix("")): path for path in find_files(found, SUFFIXES)}
 
 

@@ -59,7 +59,9 @@ class Voc(BoxDataModule):
         def pair(stem: str) -> tuple[Path, Objects]:
             objects = read_xml(base, stem, self.difficult)
             if stem not in images:
-                raise InputError(f"{objects.file} has no image in {folder}: add the image or remove the XML")
+                raise InputError(
+                    "data.missing_image", f"{objects.file} has no image in {folder}: add the image or remove the XML"
+                )
             return images[stem], objects
 
         pairs = {
@@ -75,7 +77,8 @@ def find_base(root: Path) -> Path:
         if folder_of(base, ANNOTATIONS).is_dir() and folder_of(base, IMAGES).is_dir():
             return base
     raise InputError(
-        f"{root} is no Pascal VOC folder: it has no Annotations and JPEGImages (or annotations and images), nor has a folder in it"
+        "data.missing_folder",
+        f"{root} is no Pascal VOC folder: it has no Annotations and JPEGImages (or annotations and images), nor has a folder in it",
     )
 
 
@@ -93,10 +96,14 @@ def read_lists(base: Path) -> dict[str, list[str]]:
         found["train"] = names_in_list(base, whole)
     lists = found or {"train": sorted(file.stem for file in folder_of(base, ANNOTATIONS).glob("*.xml"))}
     if not any(lists.values()):
-        raise InputError(f"{base} names no image: ImageSets/Main is empty, or Annotations has no XML file")
+        raise InputError(
+            "data.no_items", f"{base} names no image: ImageSets/Main is empty, or Annotations has no XML file"
+        )
     for split, names in lists.items():
         if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise InputError(f"{base}/ImageSets/Main/{split}.txt names {twice[0]} twice: remove one")
+            raise InputError(
+                "data.duplicate_item", f"{base}/ImageSets/Main/{split}.txt names {twice[0]} twice: remove one"
+            )
     return lists
 
 
@@ -118,7 +125,9 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
     """
     file = folder_of(base, ANNOTATIONS) / f"{stem}.xml"
     if outside(base, file):
-        raise InputError(f"ImageSets/Main names {stem!r}, which leads out of {base}: remove it")
+        raise InputError(
+            "data.path_outside_root", f"ImageSets/Main names {stem!r}, which leads out of {base}: remove it"
+        )
     try:
         tree = ElementTree.parse(file).getroot()
         names, boxes = [], []
@@ -134,10 +143,12 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
         width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
     except FileNotFoundError as error:
         raise InputError(
-            f"{file} is missing, though ImageSets/Main names {stem}: add it or take the name out of the list"
+            "data.missing_annotations",
+            f"{file} is missing, though ImageSets/Main names {stem}: add it or take the name out of the list",
         ) from error
     except (ElementTree.ParseError, ValueError, OverflowError, OSError) as error:
         raise InputError(
-            f"{file} can't be read as a VOC annotation ({first_line(error)}): mend or remove it"
+            "data.invalid_annotation",
+            f"{file} can't be read as a VOC annotation ({first_line(error)}): mend or remove it",
         ) from error
     return Objects(file, names, boxes, width, height)  # type: ignore[arg-type]

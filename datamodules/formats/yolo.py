@@ -47,11 +47,15 @@ class Yolo(BoxDataModule):
             if content.get(key)
         }
         if not images.get("train") and not self.checkpoint_spec:
-            raise InputError(f"{file} names no training images: expected a line such as train: images/train")
+            raise InputError(
+                "data.no_train_split", f"{file} names no training images: expected a line such as train: images/train"
+            )
         pairs = {split: list(self.pairs(paths, names)) for split, paths in images.items()}
         self.note_bare()
         if not self.checkpoint_spec and not names_in(o for _, o in pairs.get("train", [])):
-            raise InputError(f"{self.root_dir} has no object in its training images: there is nothing to detect")
+            raise InputError(
+                "data.no_objects", f"{self.root_dir} has no object in its training images: there is nothing to detect"
+            )
         return self.make_items(pairs, list(self.checkpoint_spec.class_names) if self.checkpoint_spec else names)
 
     def images(self, file: Path, content: dict, entry: str) -> list[Path]:
@@ -79,7 +83,8 @@ class Yolo(BoxDataModule):
                 if exists(path) and not outside(self.root_dir, path):
                     return path
         raise InputError(
-            f"{file} names {entry}, but there is no such file or folder below {self.root_dir}: mend the path"
+            "data.missing_file",
+            f"{file} names {entry}, but there is no such file or folder below {self.root_dir}: mend the path",
         )
 
     def pairs(self, paths: list[Path], names: list[str]) -> Iterator[tuple[Path, Objects]]:
@@ -117,13 +122,14 @@ def read_yaml(root: Path) -> tuple[Path, dict]:
     named = [path for path in found if path.stem in ("data", "dataset")]
     if len(named or found) != 1:
         raise InputError(
+            "data.ambiguous_annotations",
             f"{root} needs one data.yaml (train, val, names), found {[p.name for p in found] or 'none'}: "
-            + ("name one of them data.yaml, or remove the others" if found else "add it")
+            + ("name one of them data.yaml, or remove the others" if found else "add it"),
         )
     file = (named or found)[0]
     content = safe_load.read_yaml(file)
     if not isinstance(content, dict):
-        raise InputError(f"{file} holds no keys: expected train, val and names")
+        raise InputError("data.invalid_data_yaml", f"{file} holds no keys: expected train, val and names")
     return file, content
 
 
@@ -133,9 +139,14 @@ def class_names(file: Path, content: dict) -> list[str]:
     if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise InputError(f"{file} needs names: a list, or numbers 0, 1, ... with their names; it has {names!r}")
+        raise InputError(
+            "data.invalid_data_yaml",
+            f"{file} needs names: a list, or numbers 0, 1, ... with their names; it has {names!r}",
+        )
     if content.get("nc") not in (None, len(names)):
-        raise InputError(f"{file}: nc is {content['nc']}, but names has {len(names)}: make them agree")
+        raise InputError(
+            "data.invalid_data_yaml", f"{file}: nc is {content['nc']}, but names has {len(names)}: make them agree"
+        )
     return [str(name) for name in names]
 
 
@@ -166,13 +177,23 @@ def read_line(where: str, line: str, classes: int) -> tuple[int, Box]:
     try:
         first, *rest = [float(word) for word in line.split()]
     except ValueError as error:
-        raise InputError(f"{where}: {line.strip()[:60]!r} is not numbers: expected class x y width height") from error
+        raise InputError(
+            "data.invalid_annotation", f"{where}: {line.strip()[:60]!r} is not numbers: expected class x y width height"
+        ) from error
     if not 0 <= first < classes or first != int(first):
-        raise InputError(f"{where}: the class {first:g} is none of 0 to {classes - 1}, which data.yaml names")
+        raise InputError(
+            "data.unknown_class", f"{where}: the class {first:g} is none of 0 to {classes - 1}, which data.yaml names"
+        )
     if len(rest) < 4 or len(rest) % 2:
-        raise InputError(f"{where}: {len(rest)} numbers follow the class: expected x y width height, or a polygon")
+        raise InputError(
+            "data.invalid_annotation",
+            f"{where}: {len(rest)} numbers follow the class: expected x y width height, or a polygon",
+        )
     if wrong := [value for value in rest if not -TOLERANCE <= value <= 1 + TOLERANCE]:
-        raise InputError(f"{where}: {wrong[0]:g} is not in 0..1: coordinates are shares of the image, not pixels")
+        raise InputError(
+            "data.invalid_annotation",
+            f"{where}: {wrong[0]:g} is not in 0..1: coordinates are shares of the image, not pixels",
+        )
     if len(rest) == 4:
         x, y, w, h = rest
         return int(first), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)

@@ -148,4 +148,4 @@ def test_an_empty_class_folder_is_said(image_folder: Path) -> None:
     data = ImageFolder(str(image_folder))
     data.setup("fit")
     assert data.spec.class_names == ("dark", "light")
-    assert data.notes[0] == f"no images lie in {image_folder / 'train' / 'none'}: left out"
+    assert str(image_folder / "train" / "none") in data.notes[0]
