@@ -128,7 +128,7 @@ class BoxDataModule(ImageDataModule):
         if len(boxes) and (boxes[:, 0] >= width).any() | (boxes[:, 1] >= height).any() | (boxes[:, 2:] <= -1).any():
             raise InputError(
                 "data.box_outside_image",
-                f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: mend {objects.file.name} or the image",
+                f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: correct {objects.file.name} or the image",
             )
         cut = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
         keep = ((cut[:, 2:] - cut[:, :2]) > 0).all(1)

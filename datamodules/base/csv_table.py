@@ -158,7 +158,9 @@ def read_rows(table: Path) -> tuple[list[str], list[Row]]:
             reader = csv.DictReader(file, delimiter=max(",;\t", key=first.count))
             return list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("data.unreadable_table", f"{table} can't be read as a CSV table ({error}): mend it") from error
+        raise InputError(
+            "data.unreadable_table", f"{table} can't be read as a CSV table ({error}): repair it"
+        ) from error
 
 
 def natural(word: str) -> tuple[int, float, str]:

@@ -149,6 +149,6 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
     except (ElementTree.ParseError, ValueError, OverflowError, OSError) as error:
         raise InputError(
             "data.invalid_annotation",
-            f"{file} can't be read as a VOC annotation ({first_line(error)}): mend or remove it",
+            f"{file} can't be read as a VOC annotation ({first_line(error)}): repair or remove it",
         ) from error
     return Objects(file, names, boxes, width, height)  # type: ignore[arg-type]

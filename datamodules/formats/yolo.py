@@ -84,7 +84,7 @@ class Yolo(BoxDataModule):
                     return path
         raise InputError(
             "data.missing_file",
-            f"{file} names {entry}, but there is no such file or folder below {self.root_dir}: mend the path",
+            f"{file} names {entry}, but there is no such file or folder below {self.root_dir}: correct the path",
         )
 
     def pairs(self, paths: list[Path], names: list[str]) -> Iterator[tuple[Path, Objects]]:

@@ -227,7 +227,7 @@ def check_compiler(config: TrainerConfig) -> None:
 
 
 def silence() -> None:
-    """Hides Lightning's log messages, and the warnings that this project has dealt with."""
+    """Hides Lightning's log messages, and the warnings whose causes are known and harmless here."""
     for name in ("lightning.pytorch", "lightning.fabric", "torch.utils.cpp_extension"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(

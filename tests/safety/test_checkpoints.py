@@ -56,7 +56,7 @@ def test_the_payload_works(mark: Path) -> None:
 READERS: dict[str, Callable[[Path], Any]] = {
     "evaluate and predict": load_task,
     "evaluate's data": read_checkpoint,
-    "a run that is tested or gone on with": lambda path: AtomicCheckpointIO().load_checkpoint(path),
+    "a run that is tested or resumed": lambda path: AtomicCheckpointIO().load_checkpoint(path),
     "backbone.weights": read_file,
     "the classes of backbone.weights": read_classes,
 }

@@ -131,7 +131,7 @@ def test_the_budget_holds_and_the_unused_leave(
     assert server.requests[shards[0].name] == 2
 
 
-def test_a_spoilt_cache_is_mended(web: tuple[str, FaultyServer, Shard], tmp_path: Path) -> None:
+def test_a_damaged_cache_is_repaired(web: tuple[str, FaultyServer, Shard], tmp_path: Path) -> None:
     address, server, shard = web
     path = cache(address, tmp_path).ensure(shard)
     path.write_bytes(b"spoilt")

@@ -89,7 +89,7 @@ def test_worker_processes_draw_the_same(num_workers: int, whole: Any, tmp_path: 
 )
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_loses_nothing(place: dict, signum: int, code: int, whole: Any, tmp_path: Path) -> None:
-    """No other checkpoint is due: the one that is gone on from was written because of the signal."""
+    """No other checkpoint is due: the run resumes from the one that was written because of the signal."""
     with pytest.raises(SystemExit) as left:
         train_small("segmentation", tmp_path / "run", [Kill(signum=signum, **place)], **FULL)
     assert left.value.code == code

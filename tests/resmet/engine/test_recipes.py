@@ -1,4 +1,4 @@
-"""Recipes through whole runs: stopped and gone on with, averaged, in several processes."""
+"""Recipes through whole runs: interrupted and resumed, averaged, in several processes."""
 
 import json
 from functools import partial
