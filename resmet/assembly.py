@@ -128,7 +128,8 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
 
 def without_weights(cfg: DictConfig) -> DictConfig:
     """Returns a copy of `cfg` whose backbone loads no pretrained weights: a checkpoint has them."""
-    merged: Any = OmegaConf.merge(cfg, {"backbone": {"weights": "none"}})
+    none = {"backbone": {"weights": "none"}} if "weights" in cfg.backbone else {}
+    merged: Any = OmegaConf.merge(cfg, none)
     return merged
 
 
