@@ -63,6 +63,7 @@ class ValidatedDataModule(DataModule):
         self.resumed_spec: Spec | None = None
         self.checkpoint_spec: Spec | None = None
         self.unreadable: list[str] = []
+        self.error_codes: set[str] = set()
 
     @abstractmethod
     def read(self) -> Mapping[str, Sequence[Item]]:
@@ -89,8 +90,13 @@ class ValidatedDataModule(DataModule):
         try:
             return function(*arguments)
         except InputError as error:
-            self.skipped.append(str(error))
+            self.skip(error)
             return None
+
+    def skip(self, error: InputError) -> None:
+        """Lists the error of an item that can't be used."""
+        self.skipped.append(str(error))
+        self.error_codes.add(error.code)
 
     def read_splits(self) -> Mapping[str, Sequence[Item]]:
         """Returns what `read` does; all errors of single items are raised as one."""
@@ -103,13 +109,14 @@ class ValidatedDataModule(DataModule):
         return found
 
     def raise_skipped(self) -> None:
-        """Raises the errors of single items, unless ``on_error=skip``."""
+        """Raises the errors of single items as one, with their code if all have the same, unless ``on_error=skip``."""
         if self.skipped and self.on_error == "stop":
             more = f"\n... and {len(self.skipped) - MAX_SHOWN} more" if len(self.skipped) > MAX_SHOWN else ""
             several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
             first = "\n".join(self.skipped[:MAX_SHOWN])
             hint = "(data.on_error=skip excludes what can't be used)"
-            raise InputError("data.unusable_items", f"{several}{first}{more}\n{hint}")
+            code = "data.unusable_items" if len(self.error_codes) > 1 else next(iter(self.error_codes))
+            raise InputError(code, f"{several}{first}{more}\n{hint}")
 
     def require_items(self, splits: Sequence[str], there: Sequence[str]) -> None:
         """Raises InputError if one of `splits` is empty, or training has a single item; `there` are the splits that have items."""
@@ -128,9 +135,11 @@ class ValidatedDataModule(DataModule):
 
     def validate(self) -> None:
         """Opens every item that is not cached, on all cores; caches what fits and counts the training items' classes."""
-        errors: dict[str, dict[int, str]] = {name: {} for name in self.datasets}
+        errors: dict[str, dict[int, InputError]] = {name: {} for name in self.datasets}
         counts, boxes = self.open_items(errors)
-        self.skipped += [message for own in errors.values() for message in own.values()]
+        for own in errors.values():
+            for error in own.values():
+                self.skip(error)
         self.raise_skipped()
         for name, own in errors.items():
             self.remove_items(self.datasets[name], set(own))
@@ -159,7 +168,7 @@ class ValidatedDataModule(DataModule):
             return replace(spec, counts=before.counts, mean=before.mean, std=before.std, window=before.window)
         return spec
 
-    def open_items(self, errors: dict[str, dict[int, str]]) -> tuple[Tensor, list[Any]]:
+    def open_items(self, errors: dict[str, dict[int, InputError]]) -> tuple[Tensor, list[Any]]:
         """Decodes and caches what is not cached; adds to `errors` what can't be opened.
 
         Returns the counts of the training items' classes, and their targets if those have boxes.
@@ -179,7 +188,7 @@ class ValidatedDataModule(DataModule):
         with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for (name, index), result in zip(jobs, pool.map(open_item, jobs), strict=True):
                 if isinstance(result, InputError):
-                    errors[name][index] = str(result)
+                    errors[name][index] = result
                     continue
                 own = kind.counts(result[1], len(counts))
                 self.datasets[name].shapes[index] = tuple(result[0].shape[1:])

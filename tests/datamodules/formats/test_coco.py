@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data_factories import set_up, split_sizes
 from faster_coco_eval.core import mask as codec
 from fixture_files import write_image
 from refusals import refused
@@ -14,13 +15,12 @@ from refusals import refused
 from datamodules.decoding.coco_masks import rasterize
 from datamodules.formats.coco import Coco
 from datamodules.formats.voc import Voc
-from foundation.structures import InputError
 
 SQUARE = [[10, 5, 20, 5, 20, 15, 10, 15]]
 
 
 def content(count: int = 4) -> dict:
-    """Pictures of 40x30 with a cat (id 7) each and, in the first, a crowd of dogs (id 3)."""
+    """Images of 40x30 with a cat (id 7) each and, in the first, a crowd of dogs (id 3)."""
     images = [{"id": 10 + i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(count)]
     annotations = [
         {"id": i, "image_id": 10 + i, "category_id": 7, "bbox": [10, 5, 10, 10], "segmentation": SQUARE, "iscrowd": 0}
@@ -54,27 +54,21 @@ def write(
     return root
 
 
-def prepared(root: Path, **arguments: object) -> Coco:
-    data = Coco(str(root), **arguments)
-    data.setup("fit")
-    return data
-
-
 @pytest.mark.parametrize(
     "where", ["annotations/instances_{}.json", "instances_{}2017.json", "{}/_annotations.coco.json"]
 )
 def test_boxes(tmp_path: Path, where: str) -> None:
-    data = prepared(write(tmp_path, where=where))
-    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 4, "val": 4}
+    data = set_up(Coco(str(write(tmp_path, where=where))))
+    assert split_sizes(data) == {"train": 4, "val": 4}
     assert data.spec.class_names == ("cat", "dog")
     first, second = (item.target for item in data.datasets["train"].items[:2])
-    assert (first["boxes"].tolist(), first["labels"].tolist()) == ([[10, 5, 20, 15]], [0])  # the crowd is no object
+    assert (first["boxes"].tolist(), first["labels"].tolist()) == ([[10, 5, 20, 15]], [0])  # without the crowd
     assert second["labels"].tolist() == [0, 1]
-    assert "categories without any object are left out: none" in data.notes
+    assert data.notes[0].endswith(": none")  # the category without objects
 
 
 def test_masks(tmp_path: Path) -> None:
-    data = prepared(write(tmp_path), target="mask")
+    data = set_up(Coco(str(write(tmp_path)), target="mask"))
     assert data.spec.class_names == ("background", "cat", "dog")
     image, mask = data.datasets["train"].sample(0)
     wanted = torch.zeros(30, 40, dtype=torch.uint8)
@@ -84,17 +78,14 @@ def test_masks(tmp_path: Path) -> None:
     assert torch.equal(mask, wanted)
 
 
-def test_run_lengths_packed_and_not_agree_with_the_library() -> None:
+def test_compressed_and_uncompressed_run_lengths_agree_with_the_library() -> None:
     shape = np.random.default_rng(0).random((30, 40)) > 0.6
-    packed = codec.encode(np.asfortranarray(shape.astype(np.uint8)))
-    text = {
-        "size": [30, 40],
-        "counts": packed["counts"].decode() if isinstance(packed["counts"], bytes) else packed["counts"],
-    }
+    counts = codec.encode(np.asfortranarray(shape.astype(np.uint8)))["counts"]
+    compressed = {"size": [30, 40], "counts": counts.decode() if isinstance(counts, bytes) else counts}
     flat = shape.T.ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff([0, *([0] if flat[0] else []), *edges.tolist(), flat.size]).tolist()
-    for outline in (text, {"size": [30, 40], "counts": runs}):
+    for outline in (compressed, {"size": [30, 40], "counts": runs}):
         assert torch.equal(rasterize([(3, outline)], 30, 40, "x") == 3, torch.from_numpy(shape))
 
 
@@ -120,53 +111,45 @@ def test_the_smaller_object_is_on_top() -> None:
         (None, "data.missing_segmentation"),
     ],
 )
-def test_outlines_that_cannot_be_right(outline: object, code: str) -> None:
+def test_invalid_outlines_are_refused(outline: object, code: str) -> None:
     with refused(code):
         rasterize([(1, outline)], 30, 40, "x")
 
 
-def change(path: str, value: object) -> Callable[[dict], None]:
+@pytest.mark.parametrize(
+    ("path", "value", "code"),
+    [
+        ("images.0.file_name", "gone.png", "data.missing_file"),
+        ("images.0.width", 80, "data.size_mismatch"),
+        ("images.0.id", 11, "data.duplicate_id"),
+        ("annotations.0.image_id", 99, "data.unlisted_image"),
+        ("annotations.0.category_id", 99, "data.unknown_class"),
+        ("annotations.0.bbox", [1, 2], "data.invalid_annotation"),
+        ("annotations.0.bbox", [50, 5, 10, 10], "data.box_outside_image"),
+        ("annotations.0.bbox", [0.2, 0.2, 0.5, 0.5], "data.relative_boxes"),
+    ],
+)
+def test_invalid_annotations_are_refused(tmp_path: Path, path: str, value: object, code: str) -> None:
     key, index, field = path.split(".")
-
-    def apply(made: dict) -> None:
-        made[key][int(index)][field] = value
-
-    return apply
+    with refused(code) as error:
+        set_up(Coco(str(write(tmp_path, lambda made: made[key][int(index)].update({field: value})))))
+    assert "instances_train.json" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
-    [
-        ("images.0.file_name", "gone.png", r"names the image gone\.png, but it is in none of"),
-        ("images.0.file_name", "../../../../../../etc/hostname", "leads out of|is in none of"),
-        ("images.0.width", 80, "states 80x30 for 0.png, the file has 40x30"),
-        ("images.0.id", 11, "images has the id 11 twice"),
-        ("annotations.0.image_id", 99, "is of image 99, which is not listed"),
-        ("annotations.0.category_id", 99, r"annotation 0 of 0\.png has category 99"),
-        ("annotations.0.bbox", [1, 2], "has the bbox .1, 2.: expected x, y, width, height"),
-        ("annotations.0.bbox", [50, 5, 10, 10], "a box lies outside its 40x30 image"),
-        ("annotations.0.bbox", [0.2, 0.2, 0.5, 0.5], "the boxes lie in 0..1, pixels are meant"),
-    ],
+    ("text", "code"),
+    [(None, "data.missing_annotations"), ("{", "data.unreadable_json"), ("[]", "data.invalid_annotation")],
 )
-def test_annotations_that_cannot_be_right(tmp_path: Path, path: str, value: object, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        prepared(write(tmp_path, change(path, value)))
-
-
-def test_no_coco_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has no COCO file"):
-        prepared(tmp_path)
-    (tmp_path / "train.json").write_text("{")
-    with pytest.raises(InputError, match="can't be read as JSON"):
-        prepared(tmp_path)
-    (tmp_path / "train.json").write_text("[]")
-    with pytest.raises(InputError, match="is no COCO file: images must be a list"):
-        prepared(tmp_path)
+def test_other_files_are_refused(tmp_path: Path, text: str | None, code: str) -> None:
+    if text:
+        (tmp_path / "train.json").write_text(text)
+    with refused(code):
+        set_up(Coco(str(tmp_path)))
 
 
 @pytest.mark.slow
-def test_real_boxes_are_those_of_voc(real: Path, tmp_path: Path) -> None:
-    """bccd's VOC files written as COCO are read as the same boxes."""
+def test_bccd_as_coco_has_the_boxes_of_voc(real: Path, tmp_path: Path) -> None:
+    """VOC files written as COCO are read as the same boxes."""
     voc = Voc(str(real / "bccd"))
     voc.setup_splits(["val"], ["val"])
     images, annotations = [], []
@@ -181,15 +164,15 @@ def test_real_boxes_are_those_of_voc(real: Path, tmp_path: Path) -> None:
         (tmp_path / "images" / Path(item.name).name).write_bytes(Path(item.name).read_bytes())
     for split in ("train", "val"):
         (tmp_path / f"{split}.json").write_text(made)
-    coco = prepared(tmp_path)
+    coco = set_up(Coco(str(tmp_path)))
     for one, other in zip(coco.datasets["val"].items, voc.datasets["val"].items, strict=True):
         assert torch.equal(one.target["labels"], other.target["labels"])
         assert torch.allclose(one.target["boxes"], other.target["boxes"])
 
 
 @pytest.mark.slow
-def test_real_masks(real: Path) -> None:
-    data = prepared(real / "nuclei_fluo", target="mask")
-    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 60, "val": 12}
+def test_masks_of_nuclei(real: Path) -> None:
+    data = set_up(Coco(str(real / "nuclei_fluo"), target="mask"))
+    assert split_sizes(data) == {"train": 60, "val": 12}
     assert data.spec.class_names == ("background", "nucleus")
     assert 0.05 < data.spec.counts[1] / sum(data.spec.counts) < 0.12

@@ -1,26 +1,21 @@
-"""Images in class folders: what is read right, and what is refused with one clear message."""
+"""Images in class folders."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from data_factories import set_up, split_sizes
 from fixture_files import write_image
 from PIL import Image
+from refusals import refused
 
 from datamodules.formats.image_folder import ImageFolder
 from datamodules.splits.splits import Splits
-from foundation.structures import InputError
 
 
-def prepared(root: Path, **more: object) -> ImageFolder:
-    data = ImageFolder(str(root), **more)
-    data.setup("fit")
-    return data
-
-
-def test_published_splits_and_a_validation_made_of_train(image_folder: Path) -> None:
-    data = prepared(image_folder)
-    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 10, "val": 2, "test": 4}
+def test_published_splits_and_a_validation_split_taken_from_train(image_folder: Path) -> None:
+    data = set_up(ImageFolder(str(image_folder)))
+    assert split_sizes(data) == {"train": 10, "val": 2, "test": 4}
     assert data.spec.class_names == ("dark", "light")
     assert data.spec.size == (32, 32)
     names = [item.name for items in data.datasets.values() for item in items.items]
@@ -28,109 +23,80 @@ def test_published_splits_and_a_validation_made_of_train(image_folder: Path) -> 
 
 
 def test_no_split_folders(image_folder: Path) -> None:
-    data = prepared(image_folder / "train", splits=Splits(val=0.2, test=0.2))
-    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 8, "val": 2, "test": 2}
+    data = set_up(ImageFolder(str(image_folder / "train"), splits=Splits(val=0.2, test=0.2)))
+    assert split_sizes(data) == {"train": 8, "val": 2, "test": 2}
 
 
-def test_batches_are_raw_and_the_same_again(image_folder: Path) -> None:
-    first, second = (next(iter(prepared(image_folder, batch_size=4).dataloader("train"))) for _ in range(2))
+def test_batches_are_uint8_and_reproducible(image_folder: Path) -> None:
+    first, second = (
+        next(iter(set_up(ImageFolder(str(image_folder), batch_size=4)).dataloader("train"))) for _ in range(2)
+    )
     assert first["input"].dtype == torch.uint8
     assert torch.equal(first["input"], second["input"])
     assert first["names"] == second["names"]
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_workers_change_nothing(image_folder: Path, num_workers: int) -> None:
-    def batches(count: int) -> list[torch.Tensor]:
-        loader = prepared(image_folder, num_workers=count, batch_size=4).dataloader("train")
-        drawn = []
-        for epoch in (0, 1):
-            loader.batch_sampler.set_epoch(epoch)
-            drawn += [batch["input"] for batch in loader]
-        return drawn
-
-    for one, other in zip(batches(0), batches(num_workers), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_grey_pictures_have_one_channel(tmp_path: Path) -> None:
+def test_gray_images_have_one_channel(tmp_path: Path) -> None:
     for i, name in enumerate("aaaabbbb"):
         (tmp_path / name).mkdir(exist_ok=True)
         Image.new("L", (20, 20), 10 * i).save(tmp_path / name / f"{i}.png")
-    assert prepared(tmp_path).spec.channels == 1
-    assert prepared(tmp_path, channels=3).datasets["train"].sample(0)[0].shape[0] == 3
+    assert set_up(ImageFolder(str(tmp_path))).spec.channels == 1
+    assert set_up(ImageFolder(str(tmp_path), channels=3)).datasets["train"].sample(0)[0].shape[0] == 3
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "CMYK", "P", "1", "I;16", "LA"])
-def test_kinds_of_pictures(tmp_path: Path, image_folder: Path, mode: str) -> None:
+def test_image_modes(image_folder: Path, mode: str) -> None:
     suffix = "jpg" if mode == "CMYK" else "png"
     Image.new(mode, (32, 32)).save(image_folder / "train" / "dark" / f"odd.{suffix}")
-    assert len(prepared(image_folder).datasets["train"]) == 11
+    assert len(set_up(ImageFolder(str(image_folder))).datasets["train"]) == 11
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ([], "data.no_items"),
+        (["cat/1.png"], "data.one_class"),
+        (["train/a/1.png", "val/a/1.png", "val/b/1.png"], "data.one_class"),
+        (["test/a/1.png", "test/b/1.png"], "data.no_train_split"),
+        (["train/a/1.png", "train/b/1.png", "test/blue/1.png"], "data.unknown_class"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, files: list[str], code: str) -> None:
+    for file in files:
+        write_image(tmp_path / file)
+    with refused(code):
+        set_up(ImageFolder(str(tmp_path)))
 
 
-def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such folder"):
+def test_a_missing_root_is_refused(tmp_path: Path) -> None:
+    with refused("data.missing_root"):
         ImageFolder(str(tmp_path / "none"))
 
 
-def test_no_images(tmp_path: Path) -> None:
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    with pytest.raises(InputError, match="holds no images in class folders"):
-        prepared(tmp_path)
-
-
-def test_one_class(tmp_path: Path) -> None:
-    write_image(tmp_path / "cat" / "1.png")
-    with pytest.raises(InputError, match=r"one class only \(cat\)"):
-        prepared(tmp_path)
-
-
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_an_unreadable_image_is_named(image_folder: Path, suffix: str) -> None:
+def test_unreadable_images_are_named(image_folder: Path, suffix: str) -> None:
     bad = write_image(image_folder / "train" / "dark" / f"bad.{suffix}", (64, 64))
-    truncate(bad)
-    (image_folder / "train" / "light" / "text.png").write_text("no picture")
-    with pytest.raises(InputError, match=r"2 items can't be used") as caught:
-        prepared(image_folder)
-    assert f"bad.{suffix}" in str(caught.value)
-    assert "text.png" in str(caught.value)
-
-
-def test_a_label_outside_the_classes(image_folder: Path) -> None:
-    write_image(image_folder / "test" / "blue" / "1.png")
-    with pytest.raises(InputError, match=r"training does not know: \['blue'\]"):
-        prepared(image_folder)
-
-
-def test_one_training_image(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        for name in "ab":
-            write_image(tmp_path / split / name / "1.png")
-    (tmp_path / "train" / "b" / "1.png").unlink()
-    with pytest.raises(InputError, match="one class only"):
-        prepared(tmp_path)
+    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
+    (image_folder / "train" / "light" / "text.png").write_text("not an image")
+    with refused("data.unreadable_image") as error:
+        set_up(ImageFolder(str(image_folder)))
+    assert f"bad.{suffix}" in str(error.value)
+    assert "text.png" in str(error.value)
 
 
 def test_exif_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in "ab":
+        (tmp_path / name).mkdir()
         for i in range(3):
-            image = Image.new("RGB", (40, 20))
-            image.putpixel((0, 0), (255, 255, 255))
-            (tmp_path / name).mkdir(exist_ok=True)
-            image.save(tmp_path / name / f"{i}.png", exif=exif)
-    data = prepared(tmp_path, size=20)
-    image = data.open(tmp_path / "a" / "0.png")[1]
-    assert (image.height, image.width) == (40, 20)
+            Image.new("RGB", (40, 20)).save(tmp_path / name / f"{i}.png", exif=exif)
+    geometry = set_up(ImageFolder(str(tmp_path), size=20)).open(tmp_path / "a" / "0.png")[1]
+    assert (geometry.height, geometry.width) == (40, 20)
 
 
-def test_evaluation_takes_the_checkpoints_classes(image_folder: Path) -> None:
-    spec = prepared(image_folder).spec
+def test_evaluation_uses_the_classes_of_the_checkpoint(image_folder: Path) -> None:
+    spec = set_up(ImageFolder(str(image_folder))).spec
     data = ImageFolder(str(image_folder))
     data.use_spec(spec)
     data.setup_splits(["test"], ["test"])
@@ -139,13 +105,20 @@ def test_evaluation_takes_the_checkpoints_classes(image_folder: Path) -> None:
     (image_folder / "test" / "dark").rename(image_folder / "test" / "other")
     data = ImageFolder(str(image_folder))
     data.use_spec(spec)
-    with pytest.raises(InputError, match="does not know"):
+    with refused("data.unknown_class"):
         data.setup_splits(["test"], ["test"])
 
 
-def test_an_empty_class_folder_is_said(image_folder: Path) -> None:
+def test_other_data_without_splits_is_evaluated_as_a_whole(image_folder: Path) -> None:
+    other = ImageFolder(str(image_folder / "train"))
+    other.use_spec(set_up(ImageFolder(str(image_folder))).spec, other_data=True)
+    other.setup_splits(["test"], ["test"])
+    assert len(other.datasets["test"]) == 12
+    assert not other.datasets["test"].random
+
+
+def test_empty_class_folders_are_noted(image_folder: Path) -> None:
     (image_folder / "train" / "none").mkdir()
-    data = ImageFolder(str(image_folder))
-    data.setup("fit")
+    data = set_up(ImageFolder(str(image_folder)))
     assert data.spec.class_names == ("dark", "light")
     assert str(image_folder / "train" / "none") in data.notes[0]

@@ -1,191 +1,188 @@
-"""Images with masks: values to classes, polarity, and what does not fit together."""
+"""Images with masks."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from data_factories import set_up, split_sizes
 from fixture_files import write_image
 from PIL import Image
+from refusals import refused
 
 from datamodules.formats.mask_folder import MaskFolder
-from foundation.structures import IGNORE, InputError
+from foundation.structures import IGNORE
+
+VALUES = {0: "background", 255: "cell"}
 
 
-def prepared(root: Path, **more: object) -> MaskFolder:
-    data = MaskFolder(str(root), **more)
-    data.setup("fit")
-    return data
+def save_mask(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array.astype(np.uint8)).save(path)
 
 
-def save_mask(path: Path, array: np.ndarray, **more: object) -> None:
-    Image.fromarray(array.astype(np.uint8)).save(path, **more)
-
-
-def test_zero_and_255_are_guessed_and_said(mask_folder: Path) -> None:
-    data = prepared(mask_folder)
+def test_zero_and_255_are_background_and_object(mask_folder: Path) -> None:
+    data = set_up(MaskFolder(str(mask_folder)))
     assert data.spec.class_names == ("background", "object")
-    assert "mask value 0 is taken as background" in data.notes[0]
+    assert "data.values='{0: object, 255: background}'" in data.notes[0]
     image, mask = data.datasets["train"].sample(0)
     assert image.shape[1:] == mask.shape == (30, 40)
     assert mask.unique().tolist() == [0, 1]
 
 
-def test_polarity(mask_folder: Path) -> None:
-    usual, turned = (
-        prepared(mask_folder, values=v) for v in ({0: "background", 255: "cell"}, {0: "cell", 255: "background"})
+def test_values_may_be_inverted(mask_folder: Path) -> None:
+    usual, inverted = (
+        set_up(MaskFolder(str(mask_folder), values=values)) for values in (VALUES, {0: "cell", 255: "background"})
     )
-    assert usual.spec.class_names == turned.spec.class_names == ("background", "cell")
-    assert torch.equal(usual.datasets["train"].sample(0)[1], 1 - turned.datasets["train"].sample(0)[1])
+    assert usual.spec.class_names == inverted.spec.class_names == ("background", "cell")
+    assert torch.equal(usual.datasets["train"].sample(0)[1], 1 - inverted.datasets["train"].sample(0)[1])
 
 
-def test_ignore(mask_folder: Path) -> None:
-    data = prepared(mask_folder, values={0: "ground", 7: "tree", 255: "ignore"})
+def test_pixels_can_be_ignored(mask_folder: Path) -> None:
+    data = set_up(MaskFolder(str(mask_folder), values={0: "ground", 7: "tree", 255: "ignore"}))
     assert data.spec.class_names == ("ground", "tree")
     assert set(data.datasets["train"].sample(0)[1].unique().tolist()) == {0, IGNORE}
 
 
 def test_split_folders(mask_folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "split"
-    for split in ("train", "val"):
-        for kind in ("images", "masks"):
-            (root / split).mkdir(parents=True, exist_ok=True)
-            (mask_folder / kind).rename(root / split / kind) if split == "train" else None
+    root.mkdir()
+    mask_folder.rename(root / "train")
     for i in range(2):
         write_image(root / "val" / "images" / f"{i}.png", (40, 30))
-        (root / "val" / "masks").mkdir(exist_ok=True)
         save_mask(root / "val" / "masks" / f"{i}.png", np.zeros((30, 40)))
-    assert {name: len(items) for name, items in prepared(root).datasets.items()} == {"train": 6, "val": 2}
+    assert split_sizes(set_up(MaskFolder(str(root)))) == {"train": 6, "val": 2}
 
 
-def test_a_mask_of_another_size(mask_folder: Path) -> None:
-    save_mask(mask_folder / "masks" / "2.png", np.zeros((31, 40)))
-    with pytest.raises(InputError, match=r"2\.png has 40x31 pixels, its image 2\.png has 40x30"):
-        prepared(mask_folder)
+@pytest.mark.parametrize(
+    ("mask", "code"),
+    [
+        (np.zeros((31, 40)), "data.size_mismatch"),
+        (np.full((30, 40), 9), "data.unknown_mask_value"),
+        (np.arange(3600).reshape(30, 40, 3) % 251, "data.color_mask"),
+        (b"nothing", "data.unreadable_image"),
+        (None, "data.missing_mask"),
+    ],
+)
+def test_unusable_masks_are_named(mask_folder: Path, mask: np.ndarray | bytes | None, code: str) -> None:
+    path = mask_folder / "masks" / "2.png"
+    if mask is None:
+        path.unlink()
+    elif isinstance(mask, bytes):
+        path.write_bytes(mask)
+    else:
+        save_mask(path, mask)
+    with refused(code) as error:
+        set_up(MaskFolder(str(mask_folder), values=VALUES))
+    assert "2.png" in str(error.value)
 
 
-def test_a_value_with_no_class(mask_folder: Path) -> None:
-    save_mask(mask_folder / "masks" / "2.png", np.full((30, 40), 9))
-    with pytest.raises(InputError, match=r"2\.png holds the values \[9\], which have no class"):
-        prepared(mask_folder, values={0: "background", 255: "cell"})
-    with pytest.raises(InputError, match=r"the masks hold the values \[0, 9, 255\]: say what they mean, data.values="):
-        prepared(mask_folder)
+def test_a_mask_without_an_image_is_refused(mask_folder: Path) -> None:
+    (mask_folder / "images" / "3.png").unlink()
+    with refused("data.missing_image"):
+        set_up(MaskFolder(str(mask_folder)))
 
 
-@pytest.mark.parametrize(("kind", "said"), [("images", "has no image"), ("masks", "has no mask")])
-def test_missing_pair(mask_folder: Path, kind: str, said: str) -> None:
-    (mask_folder / kind / "3.png").unlink()
-    with pytest.raises(InputError, match=said):
-        prepared(mask_folder)
+@pytest.mark.parametrize(("value", "code"), [(9, "data.unnamed_mask_values"), (0, "data.no_objects")])
+def test_the_classes_of_other_values_are_not_guessed(mask_folder: Path, value: int, code: str) -> None:
+    for file in (mask_folder / "masks").iterdir():
+        save_mask(file, np.full((30, 40), value) if value == 0 or file.stem == "2" else np.array(Image.open(file)))
+    with refused(code):
+        set_up(MaskFolder(str(mask_folder)))
 
 
-def test_a_broken_mask_and_a_coloured_one(mask_folder: Path) -> None:
-    values = {0: "background", 255: "cell"}
-    (mask_folder / "masks" / "3.png").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"3\.png can't be read"):
-        prepared(mask_folder, values=values)
-    write_image(mask_folder / "masks" / "3.png", (40, 30))
-    with pytest.raises(InputError, match=r"3\.png is a color image"):
-        prepared(mask_folder, values=values)
-
-
-def test_no_mask_folder(tmp_path: Path) -> None:
+def test_a_missing_mask_folder_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "images" / "1.png")
-    with pytest.raises(InputError, match="has no folder named masks or mask"):
-        prepared(tmp_path)
+    with refused("data.missing_folder"):
+        set_up(MaskFolder(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
     ("orientation", "frame"),
-    # A half turn keeps the size, so that a mask of it can only be taken as shown.
-    [(1, "shown"), (3, "shown"), (6, "shown"), (8, "shown"), (6, "stored"), (8, "stored")],
+    # A rotation by 180 degrees preserves the size, so that a mask of that size can only be taken as upright.
+    [(1, "upright"), (3, "upright"), (6, "upright"), (8, "upright"), (6, "stored"), (8, "stored")],
 )
-def test_exif_keeps_image_and_mask_together(tmp_path: Path, orientation: int, frame: str) -> None:
+def test_masks_follow_the_exif_orientation(tmp_path: Path, orientation: int, frame: str) -> None:
     array = np.zeros((24, 40), np.uint8)
     array[3:9, 5:17] = 255
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = {1: array, 3: array[::-1, ::-1], 6: np.rot90(array, -1), 8: np.rot90(array)}[orientation]
+    upright = {1: array, 3: array[::-1, ::-1], 6: np.rot90(array, -1), 8: np.rot90(array)}[orientation]
+    (tmp_path / "images").mkdir()
     for i in range(4):
-        (tmp_path / "images").mkdir(exist_ok=True)
-        (tmp_path / "masks").mkdir(exist_ok=True)
         Image.fromarray(array).save(tmp_path / "images" / f"{i}.jpg", exif=exif, quality=95)
-        save_mask(tmp_path / "masks" / f"{i}.png", turned if frame == "shown" else array)
-    image, mask = prepared(tmp_path, values={0: "background", 255: "x"}).datasets["train"].sample(0)
+        save_mask(tmp_path / "masks" / f"{i}.png", upright if frame == "upright" else array)
+    image, mask = set_up(MaskFolder(str(tmp_path), values=VALUES)).datasets["train"].sample(0)
     assert ((image[0] > 127).to(torch.uint8) == mask).float().mean() > 0.99
 
 
 def test_membrane(real: Path) -> None:
-    data = prepared(real / "membrane", values={0: "membrane", 255: "background"})
-    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 24, "val": 6}
+    data = set_up(MaskFolder(str(real / "membrane"), values={0: "membrane", 255: "background"}))
+    assert split_sizes(data) == {"train": 24, "val": 6}
     share = torch.stack([data.datasets["train"].sample(i)[1].float().mean() for i in range(24)]).mean()
     assert 0.18 < share < 0.26
 
 
-def test_colours_as_classes(tmp_path: Path) -> None:
+@pytest.fixture
+def color_masks(tmp_path: Path) -> Path:
     for i in range(4):
         write_image(tmp_path / "images" / f"{i}.png", (40, 30))
         array = np.zeros((30, 40, 3), np.uint8)
         array[5:15, 5:15] = (255, 0, 0)
         array[20:, 20:] = (0, 128, 255)
-        (tmp_path / "masks").mkdir(exist_ok=True)
-        image = Image.fromarray(array)
-        (image if i else image.quantize(4)).save(tmp_path / "masks" / f"{i}_mask.png")
-    for values in (
-        {"0-0-0": "background", "255-0-0": "road", "0-128-255": "water"},
-        {"#000000": "background", "#ff0000": "road", "#0080ff": "water"},
-    ):
-        data = prepared(tmp_path, values=values)
-        for items in data.datasets.values():
-            mask = items.sample(0)[1]
-            assert (mask[5:15, 5:15] == 1).all()
-            assert (mask[20:, 20:] == 2).all()
-            assert (mask == 0).sum() == 1200 - 100 - 200
-    with pytest.raises(InputError, match="holds the values .'0-128-255'., which have no class"):
-        prepared(tmp_path, values={"0-0-0": "background", "255-0-0": "road"})
-    with pytest.raises(InputError, match="mixes numbers and colors"):
-        prepared(tmp_path, values={0: "background", "255-0-0": "road"})
-    with pytest.raises(InputError, match="neither a number nor a colour"):
-        prepared(tmp_path, values={"0-0": "background", "255-0-0": "road"})
+        save_mask(tmp_path / "masks" / f"{i}_mask.png", array)
+    Image.fromarray(array).quantize(4).save(tmp_path / "masks" / "0_mask.png")
+    return tmp_path
 
 
-def test_one_file_an_object(tmp_path: Path) -> None:
+@pytest.mark.parametrize("colors", [("0-0-0", "255-0-0", "0-128-255"), ("#000000", "#ff0000", "#0080ff")])
+def test_colors_as_classes(color_masks: Path, colors: tuple[str, ...]) -> None:
+    values = dict(zip(colors, ("background", "road", "water"), strict=True))
+    for items in set_up(MaskFolder(str(color_masks), values=values)).datasets.values():
+        mask = items.sample(0)[1]
+        assert (mask[5:15, 5:15] == 1).all()
+        assert (mask[20:, 20:] == 2).all()
+        assert (mask == 0).sum() == 1200 - 100 - 200
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [("0-0-0", "data.unknown_mask_value"), (0, "data.mixed_values"), ("0-0", "data.invalid_mask_value")],
+)
+def test_invalid_colors_are_refused(color_masks: Path, value: int | str, code: str) -> None:
+    with refused(code):
+        set_up(MaskFolder(str(color_masks), values={value: "background", "255-0-0": "road"}))
+
+
+def test_one_mask_per_object(tmp_path: Path) -> None:
     for split in ("train", "val"):
         for i in range(3):
-            write_image(tmp_path / split / f"id{i}" / "images" / f"id{i}.png", (40, 30))
-            folder = tmp_path / split / f"id{i}" / "masks"
-            folder.mkdir()
+            folder = tmp_path / split / f"id{i}"
+            write_image(folder / "images" / f"id{i}.png", (40, 30))
             for k in range(3):
-                array = np.zeros((30, 40), np.uint8)
+                array = np.zeros((30, 40))
                 array[2 + 8 * k : 8 + 8 * k, 5:15] = 255
-                Image.fromarray(array).save(folder / f"{k}.png")
-    data = prepared(tmp_path)
-    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 3, "val": 3}
+                save_mask(folder / "masks" / f"{k}.png", array)
+    data = set_up(MaskFolder(str(tmp_path)))
+    assert split_sizes(data) == {"train": 3, "val": 3}
     assert data.spec.class_names == ("background", "object")
     assert data.datasets["train"].sample(0)[1].sum() == 3 * 6 * 10
-    for mask in folder.iterdir():
+    for mask in (folder / "masks").iterdir():
         mask.unlink()
-    with pytest.raises(InputError, match="has 1 images and 0 masks"):
-        prepared(tmp_path)
+    with refused("data.count_mismatch"):
+        set_up(MaskFolder(str(tmp_path)))
 
 
 @pytest.mark.slow
-def test_a_mask_an_object_on_real_data(real: Path) -> None:
-    data = prepared(real / "nuclei_fluo")
-    assert {name: len(items) for name, items in data.datasets.items()} == {"train": 60, "val": 12}
+def test_nuclei_have_one_mask_per_object(real: Path) -> None:
+    assert split_sizes(set_up(MaskFolder(str(real / "nuclei_fluo")))) == {"train": 60, "val": 12}
 
 
-def test_masks_without_any_object(mask_folder: Path) -> None:
-    for file in (mask_folder / "masks").glob("*.png"):
-        save_mask(file, np.zeros((30, 40)))
-    with pytest.raises(InputError, match="all masks hold the value 0 alone, so there is no object"):
-        prepared(mask_folder)
-
-
-def test_jpeg_masks_are_named_as_the_cause(mask_folder: Path) -> None:
+@pytest.mark.parametrize("values", [None, VALUES])
+def test_jpeg_compression_is_named_as_the_cause(mask_folder: Path, values: dict | None) -> None:
     for file in (mask_folder / "masks").glob("*.png"):
         Image.open(file).save(file.with_suffix(".jpg"), quality=60)
         file.unlink()
-    for values in (None, {0: "background", 255: "object"}):
-        with pytest.raises(InputError, match="JPEG is why: it changes values"):
-            prepared(mask_folder, values=values)
+    with refused("data.unknown_mask_value" if values else "data.unnamed_mask_values") as error:
+        set_up(MaskFolder(str(mask_folder), values=values))
+    assert "JPEG" in str(error.value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_factories import set_up
 from fixture_files import write_image
 from refusals import refused
 
@@ -52,9 +53,12 @@ def test_a_worker_that_dies_or_hangs_raises(
 
 def test_workers_give_the_same_batches(image_folder: Path) -> None:
     def batches(num_workers: int) -> list[Any]:
-        data = ImageFolder(str(image_folder), batch_size=2, size=32, cache="off", num_workers=num_workers)
-        data.setup("fit")
-        return list(data.dataloader("train"))
+        data = set_up(ImageFolder(str(image_folder), batch_size=2, size=32, cache="off", num_workers=num_workers))
+        loader, found = data.dataloader("train"), []
+        for epoch in (0, 1):
+            loader.sampler.set_epoch(epoch)
+            found += list(loader)
+        return found
 
     for one, other in zip(batches(0), batches(2), strict=True):
         assert one["names"] == other["names"]

@@ -8,12 +8,12 @@ import pytest
 from fixture_files import write_image, write_voc_annotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 from datamodules.formats.voc import Voc
 from datamodules.loading.sampler import BatchSampler
 from datamodules.splits.splits import Splits
 from datamodules.synthetic import Scenes
-from foundation.structures import InputError
 
 COUNTS = st.integers(2, 60)
 SIZES = st.integers(1, 17)
@@ -55,7 +55,7 @@ def test_processes_judge_the_batches_of_one_in_turn(count: int, size: int, world
 def test_processes_share_out_the_batches_of_one(count: int, size: int, world: int, length: int | None) -> None:
     """Step by step the items of a single process with as many times the batch size, in its order, evenly."""
     if count < world:
-        with pytest.raises(InputError, match=f"{count} items are too few to train on in {world} processes"):
+        with refused("trainer.too_many_processes"):
             BatchSampler(count, size, 1, 0, world)
         return
     parts = shards(count, size, 1, world, length)
