@@ -42,7 +42,7 @@ def to_axes(weight: Tensor, axes: int) -> Tensor:
 def to_channels(weight: Tensor, channels: int) -> Tensor:
     """Returns the first kernel (O, I, *k) with `channels` inputs, repeated in turn and scaled to keep the expected response.
 
-    A single channel takes the sum, so that a grey image has the output of its RGB copy.
+    A single channel takes the sum, so that a gray image has the output of its RGB copy.
     """
     old = weight.shape[1]
     if channels == 1:
