@@ -19,7 +19,7 @@ from datamodules.base.box_statistics import measure
 from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import ItemDataset, size_of, try_load
 from datamodules.cache.cache import Cache, Mode
-from datamodules.cache.directory import item_key
+from datamodules.cache.keys import item_key
 from datamodules.splits.splits import Item
 from foundation.structures import InputError, Sample, Spec
 from foundation.targets.kinds import TARGETS

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from datamodules.cache.directory import CacheFolder
-from datamodules.cache.item_file import CacheFile, CacheWriter
-from foundation.hardware import free_memory, local_world_size
-from foundation.storage.locks import LOCK
-from foundation.storage.lru_dir import size_of_file
+from datamodules.cache.item_file import SUFFIX, CacheFile, CacheWriter
+from datamodules.cache.keys import set_key
+from foundation.hardware import free_memory, local_world_size, user_cache_dir
+from foundation.storage.locks import LOCK, try_lock
+from foundation.storage.lru_dir import LruDir, delete, size_of_file
 from foundation.structures import InputError, Sample, first_line, pluralize
+from foundation.targets.kinds import TARGETS
 
 Mode = Literal["auto", "ram", "disk", "off"]
 MODES = ("auto", "ram", "disk", "off")
-MEMORY_SHARE = 4
-"""A quarter of the free memory is for items, shared by the processes of this run on this machine."""
+FREE_SHARE = 4
+"""A quarter of the free memory, shared by the processes of this run on this machine, is for items, and of the free disk for all sets of items."""
 
 MARGIN = 1.1
 """An estimate from a few items of different sizes is increased by a tenth."""
@@ -45,11 +46,7 @@ def parse_mode(cache: str | bool) -> Mode:
 
 
 class CachedItems:
-    """The items of one split that need no decoding, by index.
-
-    Args:
-        total: Number of items of the split, cached or not.
-    """
+    """The items of one split that need no decoding, by index; `total` is the number of its items, cached or not."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -79,8 +76,8 @@ class CachedItems:
             return None
 
     def locate(self, keys: Sequence[str | None], files: Mapping[str, CacheFile]) -> None:
-        """Sets which items are on the disk, from the key of every item and the file of every key."""
-        self.disk = {i: (files[key], key) for i, key in enumerate(keys) if key and key in files}
+        """Adds the items that are on the disk, from the key of every item and the file of every key."""
+        self.disk |= {i: (files[key], key) for i, key in enumerate(keys) if key and key in files}
 
     def select(self, indices: Sequence[int]) -> None:
         """Drops all but these indices, and renumbers them in their order."""
@@ -91,6 +88,8 @@ class CachedItems:
 
 class Cache:
     """Finds the items that are decoded already, and stores those that are decoded now.
+
+    The items that are decoded with the same settings are one set: a folder, shared by all processes and runs.
 
     Args:
         mode: ``auto`` is ``ram`` if everything fits there, else ``disk`` if it fits there, else ``ram`` for what fits.
@@ -108,23 +107,36 @@ class Cache:
         settings: Any,
         target: str,
     ) -> None:
-        self.mode, self.splits, self.keys = mode, splits, keys
+        self.mode, self.splits, self.keys, self.kind = mode, splits, keys, TARGETS[target]
         self.place: Mode = "off" if mode == "off" else "ram"
-        self.free_ram = free_memory() // MEMORY_SHARE // local_world_size()
+        self.free_ram = free_memory() // FREE_SHARE // local_world_size()
         self.free_disk = self.used_ram = 0
         self.lock: FileLock | None = None
         self.writer: CacheWriter | None = None
-        self.written: list[tuple[str, int, str]] = []
         self.failure = ""
-        on_disk = mode in ("auto", "disk") and any(key for own in keys.values() for key in own)
-        self.folder = CacheFolder(settings, target) if on_disk else None
-        self.scan()
+        self.sets = LruDir(user_cache_dir() / "items", SUFFIX)
+        self.on_disk = mode in ("auto", "disk") and any(key for own in keys.values() for key in own)
+        self.folder = self.sets.root / (set_key(settings) if self.on_disk else "")
+        if self.on_disk:
+            self.scan()
 
     def scan(self) -> None:
-        """Finds the items that are on the disk."""
-        if self.folder is None:
-            return
-        files = self.folder.find(key for own in self.keys.values() for key in own if key)
+        """Finds the items that are on the disk. Damaged files are deleted, so that they are written again."""
+        found: dict[str, CacheFile] = {}
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            try:
+                file = CacheFile(path, self.kind)
+                found |= dict.fromkeys(file.entries, file)
+            except FileNotFoundError:
+                continue  # deleted by another process
+            except (OSError, ValueError) as error:
+                log.warning(f"{path} can't be used ({error}): its items are decoded again")
+                delete(path)
+        self.locate(found)
+        for path in self.files():
+            self.sets.touch(path)
+
+    def locate(self, files: Mapping[str, CacheFile]) -> None:
         for name, items in self.splits.items():
             items.locate(self.keys[name], files)
 
@@ -139,41 +151,39 @@ class Cache:
     def choose(self, estimate: int) -> None:
         """Decides where about `estimate` bytes go that are decoded now."""
         fits_ram = self.mode == "auto" and estimate * MARGIN <= self.free_ram
-        if self.folder is None or not estimate or fits_ram:
-            return
-        budget = self.folder.budget()
-        if self.mode == "auto" and sum(map(size_of_file, self.files())) + estimate * MARGIN > budget:
+        if not self.on_disk or not estimate or fits_ram:
             return
         try:
-            self.acquire(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            limit = self.disk_limit()
+            if self.mode == "auto" and sum(map(size_of_file, self.files())) + estimate * MARGIN > limit:
+                return
+            self.lock = try_lock(self.folder)
+            if self.lock is None:
+                log.info(f"waiting for another process that decodes these items into {self.folder}")
+                self.lock = FileLock(self.folder / LOCK)
+                self.lock.acquire(timeout=LOCK_TIMEOUT)
             self.scan()  # another process may have filled it meanwhile
-            self.free_disk = self.folder.make_room(estimate, budget, self.files())
-            self.writer, self.place = CacheWriter(self.folder.path, self.folder.target), "disk"
+            self.free_disk, self.place = self.sets.make_room(estimate, limit, self.files()), "disk"
         except (OSError, Timeout) as error:
             self.give_up(error)
 
-    def acquire(self, folder: CacheFolder) -> None:
-        """Locks the folder, after another process has filled it."""
-        self.lock = FileLock(folder.path / LOCK)
-        with suppress(Timeout):
-            self.lock.acquire(timeout=0.1)
-        if not self.lock.is_locked:
-            log.info(f"waiting for another process that decodes these items into {folder.path}")
-            self.lock.acquire(timeout=LOCK_TIMEOUT)
+    def disk_limit(self) -> int:
+        """Returns the bytes that all sets may take together."""
+        return (shutil.disk_usage(self.folder).free + self.sets.size()) // FREE_SHARE
 
     def store(self, name: str, index: int, sample: Sample, counts: Tensor, size: int) -> None:
-        """Stores a decoded item of `size` bytes, if there is room."""
+        """Stores a decoded item of `size` bytes, if there is room; `counts` are those of its classes."""
         key = self.keys[name][index]
-        if self.writer is not None and key is not None:
+        if self.place == "disk" and key is not None:
             if size > self.free_disk:
                 return
             try:
+                self.writer = self.writer or CacheWriter(self.folder, self.kind)
                 self.writer.add(key, sample, counts)
+                self.free_disk -= size
             except (OSError, TypeError) as error:
                 self.give_up(error)
-                return
-            self.free_disk -= size
-            self.written.append((name, index, key))
         elif self.place != "off" and size < self.free_ram:
             self.free_ram -= size
             self.used_ram += size
@@ -183,27 +193,18 @@ class Cache:
         """Stops using the disk, and leaves nothing unfinished there."""
         self.failure = f"; the disk cache can't be written ({first_line(error)})"
         if self.writer is not None:
-            self.writer.abort()
-        self.written.clear()
+            self.writer.abort(error)
         self.writer, self.place = None, "ram"
-        self.release()
-
-    def release(self) -> None:
-        if self.lock is not None and self.lock.is_locked:
-            self.lock.release()
 
     def close(self) -> None:
         """Makes the decoded items a file that other processes find, and releases the lock."""
         try:
-            if self.writer is not None and self.written and self.folder:
-                file = CacheFile(self.writer.close(), self.folder.target)
-                for name, index, key in self.written:
-                    self.splits[name].disk[index] = (file, key)
-            elif self.writer is not None:
-                self.writer.abort()
+            if self.writer is not None:
+                self.locate(dict.fromkeys(self.writer.entries, self.writer.close()))
         except (OSError, ValueError) as error:
             self.give_up(error)
-        self.release()
+        if self.lock is not None:
+            self.lock.release()
 
     def is_complete(self) -> bool:
         """Whether no item has to be decoded again, and those on the disk fit into the page cache."""
@@ -217,14 +218,16 @@ class Cache:
         parts = []
         if ram := sum(len(items.ram) for items in self.splits.values()):
             parts.append(f"{pluralize(ram, 'item')} cached in memory ({self.used_ram / 1e6:,.1f} MB)")
-        entries = [entry for items in self.splits.values() for entry in items.disk.values()]
-        if entries and self.folder:
-            size = sum(file.entries[key][1] for file, key in entries) / 1e6
+        if entries := [entry for items in self.splits.values() for entry in items.disk.values()]:
+            size, new = (
+                sum(file.entries[key][1] for file, key in entries) / 1e6,
+                len(self.writer.entries if self.writer else ()),
+            )
             parts.append(
-                f"{pluralize(len(entries), 'item')} cached in {self.folder.path} ({size:,.1f} MB, {len(self.written):,} of them new)"
+                f"{pluralize(len(entries), 'item')} cached in {self.folder} ({size:,.1f} MB, {new:,} of them new)"
             )
         if missing := sum(items.total - len(items) for items in self.splits.values()):
-            place = f"disk at {self.folder.path}" if self.place == "disk" and self.folder else "memory"
+            place = f"disk at {self.folder}" if self.place == "disk" else "memory"
             parts.append(
                 f"{pluralize(missing, 'item')} do not fit into a quarter of the free {place} and are decoded each time"
             )

@@ -22,7 +22,7 @@ from datamodules.decoding.item_codec import decode_sample, decode_target, encode
 from foundation.storage.atomic import atomic_open
 from foundation.storage.lru_dir import delete
 from foundation.structures import Sample, first_line
-from foundation.targets.kinds import TARGETS
+from foundation.targets.base import TargetKind
 
 MAGIC = b"resmet-2"
 FOOTER = struct.Struct("<QI8s")
@@ -36,10 +36,6 @@ log = logging.getLogger("resmet")
 class CacheFile:
     """Items by key, each compared with its checksum when a process reads it for the first time.
 
-    Args:
-        path: A file that `CacheWriter` wrote.
-        target: The kind of the items' targets, as in `Spec.target`.
-
     Attributes:
         entries: {key: [first byte, length, CRC-32, [[class, count], ...], axes of the input]}.
 
@@ -48,16 +44,14 @@ class CacheFile:
         ValueError: If it is another file, cut short, or its index is damaged.
     """
 
-    def __init__(self, path: Path, target: str) -> None:
-        self.path, self.kind = path, TARGETS[target]
+    def __init__(self, path: Path, kind: TargetKind) -> None:
+        self.path, self.kind = path, kind
         self.map: mmap.mmap | None = None
         self.verified: set[str] = set()
         self.damaged = False
         content = self.content()
-        if len(content) < FOOTER.size:
-            raise ValueError("it is cut short")
-        length, checksum, magic = FOOTER.unpack(content[-FOOTER.size :])
         self.size = len(content)
+        length, checksum, magic = FOOTER.unpack(content[-FOOTER.size :]) if self.size >= FOOTER.size else (0, 0, b"")
         self.end = self.size - FOOTER.size - length
         text = content[max(0, self.end) : -FOOTER.size]
         if magic != MAGIC or self.end < 0 or zlib.crc32(text) != checksum:
@@ -108,9 +102,7 @@ class CacheFile:
     def discard(self, error: Exception) -> None:
         """Deletes the file because of `error`, so that the next run writes it again; logged once."""
         if not self.damaged:
-            log.warning(
-                f"{self.path} can't be used any more ({first_line(error)}): its damaged items are decoded each time"
-            )
+            log.warning(f"{self.path} is damaged ({first_line(error)}): what it lacks is decoded each time")
             delete(self.path)
         self.damaged = True
 
@@ -122,8 +114,8 @@ class CacheWriter:
         OSError: If the disk does not take it; then call `abort`.
     """
 
-    def __init__(self, folder: Path, target: str) -> None:
-        self.path, self.kind = folder / f"{secrets.token_hex(8)}{SUFFIX}", TARGETS[target]
+    def __init__(self, folder: Path, kind: TargetKind) -> None:
+        self.path, self.kind = folder / f"{secrets.token_hex(8)}{SUFFIX}", kind
         self.stack = ExitStack()
         self.file = self.stack.enter_context(atomic_open(self.path))
         self.entries: dict[str, list[Any]] = {}
@@ -136,15 +128,14 @@ class CacheWriter:
         self.entries[key] = [self.size, len(content), zlib.crc32(content), present, list(sample[0].shape[1:])]
         self.size += len(content)
 
-    def close(self) -> Path:
-        """Returns the path of the complete file."""
+    def close(self) -> CacheFile:
+        """Returns the complete file."""
         text = json.dumps(self.entries, separators=(",", ":")).encode()
         self.file.write(text + FOOTER.pack(len(text), zlib.crc32(text), MAGIC))
         self.stack.close()
-        return self.path
+        return CacheFile(self.path, self.kind)
 
-    def abort(self) -> None:
-        """Leaves nothing behind."""
-        error = InterruptedError()
+    def abort(self, error: Exception) -> None:
+        """Leaves nothing behind because of `error`."""
         with suppress(OSError):  # bytes that were not written yet do not fit either
             self.stack.__exit__(type(error), error, None)

@@ -6,20 +6,26 @@ this takes 12, and it can't leave out the input where the target alone is needed
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import warnings
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.numpy import save
 from torch import Tensor
 
 from foundation.structures import Sample
 from foundation.targets.base import TargetKind
 
-INPUT = "input"
+INPUT, PNG = "input", "png"
+"""Names of the input: as a tensor, or as the bytes of a PNG file."""
+
 METADATA = "__metadata__"
 TYPES = {
     "BOOL": np.dtype(bool), "U8": np.dtype(np.uint8), "I16": np.dtype(np.int16), "I32": np.dtype(np.int32),
@@ -30,8 +36,8 @@ TYPES = {
 LARGEST_HEADER = 1 << 20
 """Bytes of a header above which it is not parsed; an item's has a few hundred."""
 
-Layout = tuple[tuple[str, np.dtype, tuple[int, ...], int], ...]
-"""Name, type, shape and first byte of every tensor."""
+MALFORMED = (KeyError, TypeError, AttributeError, RecursionError)
+"""What an unexpected structure of a header raises."""
 
 
 def encode_parts(parts: Mapping[str, Tensor | int], info: Mapping[str, str] | None = None) -> bytes:
@@ -49,19 +55,15 @@ def encode_parts(parts: Mapping[str, Tensor | int], info: Mapping[str, str] | No
 
 
 def decode_parts(content: memoryview, skip: Collection[str] = ()) -> dict[str, Any]:
-    """Reverses `encode_parts`: copies of the tensors, those without axes as Python numbers.
-
-    Args:
-        content: The bytes of one item.
-        skip: Names of tensors to leave out.
+    """Reverses `encode_parts`, without the parts in `skip`: copies of the tensors, those without axes as Python numbers.
 
     Raises:
         ValueError: If the header is invalid, or promises more than follows.
     """
-    header = header_of(content)
-    layout, first = layout_of(header), 8 + len(header)
+    header = read_header(content)
+    first = 8 + len(header)
     parts: dict[str, Any] = {}
-    for name, dtype, shape, start in layout:
+    for name, dtype, shape, start in parse_header(header):
         if name not in skip:
             array = np.ndarray(shape, dtype, content, first + start)  # raises ValueError beyond the end
             parts[name] = torch.from_numpy(array.copy()) if shape else array.item()
@@ -75,13 +77,13 @@ def decode_info(content: memoryview) -> dict[str, str]:
         ValueError: If there are none, or the header is invalid.
     """
     try:
-        info = json.loads(json.loads(header_of(content))[METADATA]["info"])
+        info = json.loads(json.loads(read_header(content))[METADATA]["info"])
         return {str(name): str(text) for name, text in info.items()}
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         raise ValueError(f"a header without texts ({type(error).__name__})") from error
 
 
-def header_of(content: memoryview) -> bytes:
+def read_header(content: memoryview) -> bytes:
     length = int.from_bytes(content[:8], "little")
     if not 2 <= length <= min(LARGEST_HEADER, len(content) - 8):
         raise ValueError(f"a header of {length} bytes in an item of {len(content)}")
@@ -89,44 +91,67 @@ def header_of(content: memoryview) -> bytes:
 
 
 @lru_cache(64)  # items of one shape have one header
-def layout_of(header: bytes) -> Layout:
-    """Parses a header. Source: the format's description at https://huggingface.co/docs/safetensors."""
+def parse_header(header: bytes) -> list[tuple[str, np.dtype, tuple[int, ...], int]]:
+    """Returns name, type, shape and first byte of every tensor. Source: the format's description at https://huggingface.co/docs/safetensors."""
+    tensors = []
     try:
-        return tuple(tensor_of(name, field) for name, field in json.loads(header).items() if name != METADATA)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        for name, field in json.loads(header).items():
+            if name == METADATA:
+                continue
+            dtype, shape, (start, end) = TYPES[field["dtype"]], tuple(field["shape"]), field["data_offsets"]
+            valid = len(shape) <= 8 and all(type(number) is int and number >= 0 for number in (*shape, start, end))
+            if not valid or math.prod(shape) * dtype.itemsize != end - start:
+                raise ValueError(f"tensor {name[:40]!r} of shape {str(shape)[:40]} in {str(end - start)[:20]} bytes")
+            tensors.append((name, dtype, shape, start))
+    except MALFORMED as error:
         raise ValueError(f"an invalid header ({type(error).__name__})") from error
+    return tensors
 
 
-def tensor_of(name: str, field: dict[str, Any]) -> tuple[str, np.dtype, tuple[int, ...], int]:
-    dtype, shape, (start, end) = TYPES.get(field["dtype"]), tuple(field["shape"]), field["data_offsets"]
-    whole = all(type(number) is int and number >= 0 for number in (*shape, start, end))
-    if dtype is None or not whole or len(shape) > 8 or size_in_bytes(shape, dtype) != end - start:
-        raise ValueError(f"tensor {name[:40]!r} of type {str(field['dtype'])[:10]} and shape {str(shape)[:40]}")
-    return name, dtype, shape, start
-
-
-def size_in_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    size = dtype.itemsize
-    for side in shape:
-        size *= side
-    return size
-
-
-def encode_sample(sample: Sample, kind: TargetKind, info: Mapping[str, str] | None = None) -> bytes:
-    """Returns an input and its target as bytes, see `encode_parts`."""
-    return encode_parts({INPUT: sample[0], **kind.encode(sample[1])}, info)
+def encode_sample(sample: Sample, kind: TargetKind, info: Mapping[str, str] | None = None, png: bool = False) -> bytes:
+    """Returns an input and its target as bytes, see `encode_parts`; with `png`, 8-bit grayscale and RGB images become PNG."""
+    signal, target = sample
+    if png and signal.ndim == 3 and signal.shape[0] in (1, 3) and signal.dtype == torch.uint8:
+        return encode_parts({PNG: encode_png(signal), **kind.encode(target)}, info)
+    return encode_parts({INPUT: signal, **kind.encode(target)}, info)
 
 
 def decode_sample(content: memoryview, kind: TargetKind) -> Sample:
     """Reverses `encode_sample`.
 
     Raises:
-        ValueError, KeyError: If a part is missing or invalid.
+        ValueError, KeyError, TypeError: If a part is missing or invalid.
     """
     parts = decode_parts(content)
-    return parts.pop(INPUT), kind.decode(parts)
+    return decode_png(parts.pop(PNG)) if PNG in parts else parts.pop(INPUT), kind.decode(parts)
 
 
 def decode_target(content: memoryview, kind: TargetKind) -> Any:
     """Returns the target alone, without copying the input."""
     return kind.decode(decode_parts(content, skip=(INPUT,)))
+
+
+def encode_png(image: Tensor) -> Tensor:
+    """uint8 (1 or 3, H, W) -> the bytes of a PNG file, uint8 (length,)."""
+    stream = io.BytesIO()
+    array = image.permute(1, 2, 0).numpy()
+    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(stream, "PNG", compress_level=3)
+    return torch.frombuffer(stream.getbuffer(), dtype=torch.uint8)
+
+
+def decode_png(content: Tensor) -> Tensor:
+    """Reverses `encode_png`.
+
+    Raises:
+        ValueError: If it is not such a PNG, or has more pixels than Pillow considers safe.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow warns about too many pixels
+            with Image.open(io.BytesIO(content.numpy().tobytes()), formats=["PNG"]) as image:
+                if image.mode not in ("L", "RGB"):
+                    raise ValueError(f"a PNG of mode {image.mode}: L and RGB are read")
+                array = np.array(image)
+    except (OSError, SyntaxError, Warning, Image.DecompressionBombError, AttributeError) as error:
+        raise ValueError(f"its PNG can't be read ({error})") from error
+    return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1).contiguous()

@@ -16,6 +16,7 @@ Why not a library:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -25,9 +26,9 @@ import numpy as np
 
 from datamodules.base.dataset import ItemDataset
 from datamodules.base.items import ItemDataModule
+from datamodules.decoding.item_codec import decode_info, decode_sample
 from datamodules.loading.sampler import rank_and_world_size
 from datamodules.shards.cache import ShardCache
-from datamodules.shards.codec import check_sample, decode, read_name
 from datamodules.shards.download import read_small
 from datamodules.shards.manifest import FILE, Shard, read_manifest
 from datamodules.shards.remote import find_source
@@ -59,9 +60,7 @@ class ShardedItems(Sequence[Item]):
     def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
+        index = range(len(self))[index]  # raises IndexError; counts negative ones from the end
         number = int(np.searchsorted(self.ends, index, side="right"))
         shard = self.shards[number]
         place = index - int(self.ends[number]) + shard.items
@@ -81,7 +80,9 @@ class PackedItems(ItemDataset):
     def name(self, index: int) -> str:
         item = self.items[index]
         shard, place = item.target
-        return read_name(self.data.shards.open(shard).members(place)) or item.name
+        with suppress(ValueError):
+            return decode_info(self.data.shards.open(shard).item(place)).get("name") or item.name
+        return item.name
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -121,18 +122,14 @@ class Sharded(ItemDataModule):
         self.manifest = read_manifest(manifest, f"{self.root}/{FILE}")
         folder = Path(self.cache_dir).expanduser() if self.cache_dir else user_cache_dir() / "shards"
         self.shards = ShardCache(source, folder, int(self.cache_gb * 1e9), 2 * self.shuffle_shards, self.retries)
-        self.check_cache_size()
-        self.target, self.ndim = self.manifest.spec.target, self.manifest.spec.ndim
-        self.target_kind = TARGETS[self.target]
-
-    def check_cache_size(self) -> None:
-        """Raises InputError if the cache can't hold two shards."""
         largest = max((shard.bytes for shards in self.manifest.splits.values() for shard in shards), default=0)
-        if not isinstance(self.shards.source, Path) and 2 * largest > self.shards.limit:
+        if not isinstance(source, Path) and 2 * largest > self.shards.limit:
             raise InputError(
                 "shards.cache_too_small",
-                f"data.cache_gb={self.cache_gb} is too little: a shard of {self.root} has {largest / 1e9:.3g} GB, and two must fit",
+                f"data.cache_gb={self.cache_gb} is too little: a shard has {largest / 1e9:.3g} GB, and two must fit",
             )
+        self.target, self.ndim = self.manifest.spec.target, self.manifest.spec.ndim
+        self.target_kind = TARGETS[self.target]
 
     def use_spec(self, spec: Spec, other_data: bool = False) -> None:
         super().use_spec(spec, other_data)
@@ -159,20 +156,14 @@ class Sharded(ItemDataModule):
 
     def usable(self, shards: list[Shard]) -> list[Shard]:
         """Returns the shards that can be used; local ones must have the right size, and with ``on_error=skip`` all the right checksum."""
-        check = self.check_shard if self.on_error == "skip" else self.check_local
-        return [shard for shard in shards if self.attempt(check, shard)]
-
-    def check_local(self, shard: Shard) -> bool:
-        if isinstance(self.shards.source, Path):
-            self.shards.local(self.shards.source, shard)
-        return True
+        return [shard for shard in shards if self.attempt(self.check_shard, shard)]
 
     def check_shard(self, shard: Shard) -> bool:
-        try:
+        if self.on_error == "skip":
             self.shards.open(shard)
-            return True
-        except InputError as error:
-            raise InputError(error.code, f"{error} (its {shard.items} items)") from error
+        elif isinstance(self.shards.source, Path):
+            self.shards.local(self.shards.source, shard)
+        return True
 
     def validate(self) -> None:
         """The manifest is trusted; each shard is checked when it is first used."""
@@ -185,10 +176,10 @@ class Sharded(ItemDataModule):
 
     def load(self, item: Item) -> Sample:
         shard, place = item.target
-        members = self.shards.open(shard).members(place)
+        content = self.shards.open(shard).item(place)
         try:
-            sample = decode(members, self.target_kind)
-            check_sample(sample, self.spec, self.target_kind)
+            sample = decode_sample(content, self.target_kind)
+            check_sample(sample, self.spec)
             return sample
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise InputError(
@@ -197,9 +188,17 @@ class Sharded(ItemDataModule):
             ) from error
 
     def batch_sampler(self, split: str) -> ShardBatchSampler:
-        rank, world = rank_and_world_size()
-        counts = [shard.items for shard in self.datasets[split].items.shards]  # type: ignore[attr-defined]
-        size = self.current_batch_size
-        if split != "train":
-            return ShardBatchSampler(counts, self.shuffle_shards, size, None, rank, world)
-        return ShardBatchSampler(counts, self.shuffle_shards, size, self.seed, rank, world, self.epoch_length)
+        train = split == "train"
+        seed, length = (self.seed, self.epoch_length) if train else (None, None)
+        dataset: Any = self.datasets[split]
+        counts, size = [shard.items for shard in dataset.items.shards], self.current_batch_size
+        return ShardBatchSampler(counts, self.shuffle_shards, size, seed, *rank_and_world_size(), length)
+
+
+def check_sample(sample: Sample, spec: Spec) -> None:
+    """Raises ValueError if input or target does not have the shape, kind or range that `spec` promises."""
+    signal, target = sample
+    if signal.ndim != spec.ndim + 1 or signal.shape[0] != spec.channels:
+        raise ValueError(f"an input {tuple(signal.shape)}: {spec.channels} channels over {spec.ndim} axes are promised")
+    if not TARGETS[spec.target].is_valid(target, spec.num_classes, tuple(signal.shape[1:])):
+        raise ValueError(f"its target is not {spec.target} of {spec.num_classes} classes")

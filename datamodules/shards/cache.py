@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from datamodules.shards.download import download
+from datamodules.shards.download import checksum, download
 from datamodules.shards.manifest import Shard
 from datamodules.shards.remote import Remote
 from datamodules.shards.tar_index import ShardFile
@@ -77,10 +76,8 @@ class ShardCache:
             except InputError:
                 raise
             except (OSError, ValueError) as error:
-                raise InputError(
-                    "shards.invalid_shard",
-                    f"{self.location(shard)} is not a valid shard ({first_line(error)}): pack and upload it again",
-                ) from error
+                text = f"{self.location(shard)} is not a valid shard ({first_line(error)}): pack and upload it again"
+                raise InputError("shards.invalid_shard", text) from error
         raise InputError(
             "shards.cache_too_small", f"{self.folder} loses shards as soon as they are cached: raise data.cache_gb"
         )
@@ -101,9 +98,12 @@ class ShardCache:
 
     def verify(self, path: Path, shard: Shard) -> bool:
         """Returns whether a shard has the right checksum, which this process computes once."""
-        if shard.sha256 not in self.verified and checksum(path) == shard.sha256:
+        if shard.sha256 not in self.verified:
+            with path.open("rb") as file:
+                if checksum(file) != shard.sha256:
+                    return False
             self.verified.add(shard.sha256)
-        return shard.sha256 in self.verified
+        return True
 
     def local(self, folder: Path, shard: Shard) -> Path:
         """Returns the path of a shard in a local folder.
@@ -115,9 +115,7 @@ class ShardCache:
         if not path.is_file():
             raise InputError("shards.missing_shard", f"{path} is in the manifest, but missing: copy it there again")
         if outside(folder, path):
-            raise InputError(
-                "shards.outside_root", f"{path} is a link that leads out of {folder}: copy the file itself there"
-            )
+            raise InputError("shards.outside_root", f"{path} is a link that leads out of {folder}: copy the file there")
         if (size := path.stat().st_size) != shard.bytes:
             raise InputError("shards.wrong_size", f"{path} has {size} bytes, the manifest {shard.bytes}: copy it again")
         return path
@@ -131,14 +129,13 @@ class ShardCache:
                 if not (path.is_file() and self.verify(path, shard)):
                     self.download(remote, shard, path)
                 self.files.touch(path)
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and self.folder.is_dir():
-                raise
             full = error.errno == errno.ENOSPC
             cause = "the disk is full: free some space, or lower data.cache_gb" if full else first_line(error)
-            raise InputError(
-                "shards.cache_unusable", f"data.cache_dir={self.folder} can't be used ({cause})"
-            ) from error
+            text = f"data.cache_dir={self.folder} can't be used ({cause})"
+            raise InputError("shards.cache_unusable", text) from error
         return path
 
     def download(self, remote: Remote, shard: Shard, path: Path) -> None:
@@ -147,12 +144,3 @@ class ShardCache:
         with atomic_open(path) as file:
             download(remote, shard.name, shard.bytes, shard.sha256, file, self.retries)
         self.verified.add(shard.sha256)
-
-
-def checksum(path: Path) -> str:
-    """Returns a file's SHA-256 as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import http.client
+import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, TypeVar
-from urllib.error import HTTPError, URLError
+from typing import IO, TypeVar
+from urllib.error import HTTPError
 
 from datamodules.shards.remote import Remote
-from foundation.structures import InputError, first_line
+from foundation.structures import InputError, first_line, pluralize
 
-CHUNK = 1 << 20
-SLOWEST = 16_384
-"""Bytes per second below which a download is aborted and retried."""
+CHUNK = 1 << 18
+BACKOFF, LONGEST_BACKOFF = 0.5, 16.0
+"""Seconds before the first retry, doubled before every further one, and the most."""
 
-GRACE = 10.0
-"""Seconds that a download may be slower."""
-
-BACKOFF = 0.5
-"""Seconds before the first retry; twice as many before the second, and so on, up to `LONGEST_BACKOFF`."""
-
-LONGEST_BACKOFF = 16.0
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 T = TypeVar("T")
@@ -40,25 +34,18 @@ def read_small(source: Path | Remote, name: str, limit: int, retries: int) -> by
     Raises:
         InputError: If it is larger, or can't be read.
     """
-    if isinstance(source, Path):
-        path = source / name
-        if not path.is_file():
-            raise InputError("shards.missing_manifest", f"{source} has no {name}: give the folder that pack.py made")
-        if path.stat().st_size > limit:
-            raise too_large(str(path), limit)
-        return path.read_bytes()
+    if isinstance(source, Path) and not (source / name).is_file():
+        raise InputError("shards.missing_manifest", f"{source} has no {name}: give the folder that pack.py made")
+    place = str(source / name) if isinstance(source, Path) else source.location(name)
 
     def attempt() -> bytes:
-        with source.open(name, 0)[0] as stream:
-            content = b"".join(read_chunks(stream, limit + 1))
-            promised = getattr(stream, "headers", {}).get("Content-Length")
-        if len(content) > limit:
-            raise too_large(source.location(name), limit)
-        if promised and promised.isdecimal() and len(content) < int(promised):
-            raise OSError(f"{len(content)} of {promised} bytes received")
-        return content
+        with (source / name).open("rb") if isinstance(source, Path) else source.open(name, 0)[0] as stream:
+            content = stream.read(limit + 1)
+            if len(content) > limit:
+                raise too_large(place, limit)
+            return content + stream.read()  # raises IncompleteRead if the connection was cut
 
-    return retry(attempt, source.location(name), retries)
+    return retry(attempt, place, retries)
 
 
 def too_large(place: str, limit: int) -> InputError:
@@ -68,107 +55,73 @@ def too_large(place: str, limit: int) -> InputError:
 
 
 def download(remote: Remote, name: str, size: int, sha256: str, into: IO[bytes], retries: int) -> None:
-    """Downloads a file of `size` bytes; a cut download is resumed, if the server supports ranges.
+    """Downloads a file of `size` bytes into an empty one; a cut download is resumed, if the server supports ranges.
 
     Raises:
         InputError: If it is larger than promised, its checksum differs, or it can't be read after `retries` more attempts.
+        OSError: If the local disk is full.
     """
-    partial = Partial(into, size)
+    place = remote.location(name)
 
     def attempt() -> None:
-        partial.receive(remote, name)
-        received = partial.digest.hexdigest()
+        stream, start = remote.open(name, into.seek(0, os.SEEK_END))
+        with stream:
+            into.truncate(into.seek(start))
+            while chunk := stream.read(CHUNK):
+                into.write(chunk)
+                if into.tell() > size:
+                    raise too_large(place, size)
+        if into.tell() < size:
+            raise OSError(f"{into.tell()} of {size} bytes received")
+        received = checksum(into)
         if received == sha256:
             return
-        resumed = partial.resumed
-        partial.restart()
-        if resumed:  # the file may have been replaced in between
+        into.truncate(0)
+        if start:  # the file may have been replaced in between
             raise OSError("the parts of a cut download do not match")
         raise InputError(
             "shards.wrong_checksum",
-            f"{remote.location(name)} has the checksum {received[:12]}..., the manifest {sha256[:12]}...: upload it again",
+            f"{place} has the checksum {received[:12]}..., the manifest {sha256[:12]}...: upload it again",
         )
 
-    retry(attempt, remote.location(name), retries)
+    retry(attempt, place, retries)
 
 
-class Partial:
-    """The received part of a file of `size` bytes."""
-
-    def __init__(self, into: IO[bytes], size: int) -> None:
-        self.into, self.size = into, size
-        self.restart()
-
-    def restart(self) -> None:
-        self.into.seek(0)
-        self.into.truncate()
-        self.received, self.resumed, self.digest = 0, False, hashlib.sha256()
-
-    def receive(self, remote: Remote, name: str) -> None:
-        stream, start = remote.open(name, self.received)
-        with stream:
-            if start != self.received:
-                self.restart()
-            self.resumed = self.received > 0
-            for chunk in read_chunks(stream, self.size - self.received + 1):
-                self.received += len(chunk)
-                if self.received > self.size:
-                    raise too_large(remote.location(name), self.size)
-                self.digest.update(chunk)
-                self.into.write(chunk)
-        if self.received < self.size:
-            raise OSError(f"{self.received} of {self.size} bytes received")
-
-
-def read_chunks(stream: IO[bytes], limit: int) -> Iterator[bytes]:
-    """Yields at most `limit` bytes.
-
-    Raises:
-        TimeoutError: If they arrive more slowly than `SLOWEST`.
-    """
-    read = getattr(stream, "read1", stream.read)
-    start, received = time.monotonic(), 0
-    while received < limit and (chunk := read(min(CHUNK, limit - received))):
-        received += len(chunk)
-        yield chunk
-        elapsed = time.monotonic() - start
-        if elapsed > GRACE + received / SLOWEST:
-            raise TimeoutError(f"only {received} bytes in {elapsed:.0f} s")
+def checksum(file: IO[bytes]) -> str:
+    """Returns the SHA-256 of a file's whole content as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def retry(attempt: Callable[[], T], place: str, retries: int) -> T:
-    """Returns the result of `attempt`, which is repeated after transient failures.
+    """Returns the result of `attempt`, which is repeated up to `retries` times after transient failures.
 
     Raises:
         InputError: If the failure is permanent, or persists.
         OSError: If the local disk is full.
     """
-    for remaining in range(retries, -1, -1):
+    delay, tried = BACKOFF, 0
+    while True:
         try:
             return attempt()
         except InputError:
             raise
         except Exception as error:  # the packages of object stores have types of their own
-            refuse_permanent(error, place)
-            if not remaining:
-                raise unreachable(place, f"{retries + 1} attempts: {first_line(error)}") from error
-            time.sleep(min(LONGEST_BACKOFF, BACKOFF * 2 ** (retries - remaining)) * random.uniform(0.7, 1.3))
-    raise AssertionError("unreachable")
+            tried += 1
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            if tried > retries or not is_transient(error):
+                cause = f"{pluralize(tried, 'attempt')}: {first_line(error)}"
+                raise InputError("shards.unreachable", f"{place} can't be read ({cause})") from error
+            time.sleep(min(LONGEST_BACKOFF, delay) * random.uniform(0.7, 1.3))
+            delay *= 2
 
 
-def refuse_permanent(error: Exception, place: str) -> None:
-    """Raises an error for a failure that another attempt would not change."""
+def is_transient(error: Exception) -> bool:
     if isinstance(error, HTTPError):
-        if error.code not in TRANSIENT_STATUS:
-            short = ", it is shorter than the manifest says" if error.code == 416 else ""
-            raise unreachable(place, f"HTTP {error.code} {error.reason}{short}") from error
-    elif getattr(error, "errno", None) == errno.ENOSPC:
-        raise error
-    elif isinstance(error, (FileNotFoundError, PermissionError)):
-        raise unreachable(place, first_line(error)) from error
-    elif not isinstance(error, (URLError, http.client.HTTPException, OSError)):
-        raise unreachable(place, f"{type(error).__name__}: {first_line(error)}") from error
-
-
-def unreachable(place: str, cause: Any) -> InputError:
-    return InputError("shards.unreachable", f"{place} can't be read ({cause})")
+        return error.code in TRANSIENT_STATUS
+    permanent = isinstance(error, (FileNotFoundError, PermissionError))
+    return isinstance(error, (OSError, HTTPException)) and not permanent

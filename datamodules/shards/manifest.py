@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from foundation.storage.safe_load import printable
-from foundation.structures import InputError, Spec
+from foundation.structures import InputError, Spec, first_line
 from foundation.targets.kinds import TARGETS
 
 FILE = "manifest.json"
 FORMAT = "resmet-shards-2"
-OLD_FORMATS = ("resmet-shards-1",)
+OLD_FORMAT = re.compile(rb'\s*{\s*"format":\s*"resmet-shards-1"')
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}\.tar")
 """No folder, no drive, no scheme: a shard lies beside its manifest, or nowhere."""
 
@@ -23,14 +23,7 @@ LARGEST = 1 << 40
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file of a set.
-
-    Attributes:
-        name: Its file name, beside the manifest.
-        items: Number of items.
-        bytes: Its size.
-        sha256: Its checksum, 64 hexadecimal digits.
-    """
+    """One tar file of a set: its name beside the manifest, its items and bytes, and its checksum of 64 hexadecimal digits."""
 
     name: str
     items: int
@@ -39,28 +32,18 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise ValueError(
-                f"shard name {self.name!r} must be a file beside the manifest, of letters, digits, - and _ with .tar"
-            )
-        for key in ("items", "bytes"):
-            value = getattr(self, key)
-            if type(value) is not int or not 0 < value <= LARGEST:
-                raise ValueError(f"{key} of {self.name} must be an integer from 1 to {LARGEST}, got {value!r}")
+            raise ValueError(f"shard name {str(self.name)[:80]!r} must be a .tar of letters, digits, - and _")
+        if not all(type(number) is int and 0 < number <= LARGEST for number in (self.items, self.bytes)):
+            raise ValueError(f"items and bytes of {self.name} must be integers from 1 to {LARGEST}")
         if self.items * 1024 > self.bytes:
             raise ValueError(f"{self.name} can't hold {self.items} items in {self.bytes} bytes")
         if not isinstance(self.sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"sha256 of {self.name} must be 64 hexadecimal digits, got {str(self.sha256)[:80]!r}")
+            raise ValueError(f"sha256 of {self.name} must be 64 hexadecimal digits")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A set of shards.
-
-    Attributes:
-        spec: The Spec of the packed data.
-        splits: The shards of every split, in order.
-        notes: The notes of the data when it was packed.
-    """
+    """A set of shards: the Spec and the notes of the packed data, and the shards of every split, in order."""
 
     spec: Spec
     splits: dict[str, list[Shard]]
@@ -71,9 +54,8 @@ class Manifest:
             split: {"items": sum(shard.items for shard in shards), "shards": [asdict(shard) for shard in shards]}
             for split, shards in self.splits.items()
         }
-        return json.dumps(
-            {"format": FORMAT, "spec": self.spec.to_dict(), "notes": self.notes, "splits": splits}, indent=1
-        )
+        values = {"format": FORMAT, "spec": self.spec.to_dict(), "notes": self.notes, "splits": splits}
+        return json.dumps(values, indent=1)
 
 
 def read_manifest(content: bytes, where: str) -> Manifest:
@@ -82,37 +64,29 @@ def read_manifest(content: bytes, where: str) -> Manifest:
     Raises:
         InputError: If it is not a manifest, or a value in it is impossible; the message names `where`.
     """
+    remedy = "pack the data with pack.py"
+    if OLD_FORMAT.match(content):
+        raise InputError("shards.old_version", f"{where} is of an older version of Resmet: {remedy} again")
     try:
         values = json.loads(content)
-        if isinstance(values, dict) and values.get("format") in OLD_FORMATS:
-            raise InputError(
-                "shards.old_version", f"{where} is of an older version of Resmet: pack the data again with pack.py"
-            )
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        if values["format"] != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
-        splits = {str(split): read_split(split, entry) for split, entry in values["splits"].items()}
+        splits = {split: read_split(split, entry) for split, entry in values["splits"].items()}
         names = [shard.name for shards in splits.values() for shard in shards]
         if len(set(names)) < len(names):
             raise ValueError("it names a shard twice")
         notes = [printable(str(note)[:1000]).replace("\n", " ") for note in values.get("notes", [])[:100]]
         return Manifest(read_spec(values["spec"]), splits, notes)
-    except InputError as error:
-        if error.code == "shards.old_version":
-            raise
-        raise invalid(where, error.message) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise invalid(where, f"{type(error).__name__}: {str(error)[:200]}") from error
-
-
-def invalid(where: str, message: str) -> InputError:
-    return InputError(
-        "shards.invalid_manifest", f"{where} is not a manifest of shards ({message}): pack the data with pack.py"
-    )
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(
+            "shards.invalid_manifest", f"{where} is not a manifest of shards ({cause}): {remedy}"
+        ) from error
 
 
 def read_split(split: str, entry: dict[str, Any]) -> list[Shard]:
     if split not in ("train", "val", "test"):
-        raise ValueError(f"split {split!r} must be train, val or test")
+        raise ValueError(f"split {split[:80]!r} must be train, val or test")
     shards = [Shard(each["name"], each["items"], each["bytes"], each["sha256"]) for each in entry["shards"]]
     if sum(shard.items for shard in shards) != entry["items"]:
         raise ValueError(f"the shards of {split} hold {sum(s.items for s in shards)} items, not {entry['items']}")

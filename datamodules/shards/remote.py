@@ -6,9 +6,7 @@ beside it and nothing else, so the content that is read never chooses how it is 
 
 from __future__ import annotations
 
-import http.client
-import importlib
-import re
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib import request
@@ -31,12 +29,7 @@ class Remote(Protocol):
 
 
 class Web:
-    """Files below an http or https address.
-
-    Args:
-        root: The address of their folder.
-        timeout: Seconds without an answer after which a connection is closed.
-    """
+    """Files below an http or https address; a connection without an answer is closed after `timeout` seconds."""
 
     def __init__(self, root: str, timeout: float) -> None:
         self.root, self.timeout = root.rstrip("/"), timeout
@@ -53,8 +46,8 @@ class Web:
             raise
         if response.status != 206:
             return response, 0
-        if not re.match(rf"bytes {start}-", response.headers.get("Content-Range", "")):
-            raise http.client.HTTPException("the server sent another range than requested")
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise HTTPException("the server sent another range than requested")
         return response, start
 
     def opener(self) -> request.OpenerDirector:
@@ -76,32 +69,25 @@ class Web:
 class Store:
     """Files in an object store, through fsspec.
 
-    Args:
-        root: The address of their folder.
-
     Raises:
         InputError: If the package for its scheme is not installed, or the store can't be opened.
     """
 
     def __init__(self, root: str) -> None:
-        self.root, self.scheme = root.rstrip("/"), root.partition("://")[0]
+        self.root = root.rstrip("/")
         self.filesystem()  # a missing package is reported at once
 
     def filesystem(self) -> Any:
         """Returns fsspec's file system of this process: some do not survive a fork."""
-        fsspec = importlib.import_module("fsspec")
+        import fsspec  # slow to import
+
         try:
-            return fsspec.filesystem(self.scheme)
-        except ImportError as error:
-            raise InputError(
-                "shards.missing_package",
-                f"data.root={self.root}: {self.scheme}:// needs a package ({first_line(error)})",
-            ) from error
+            return fsspec.filesystem(self.root.partition("://")[0])
         except Exception as error:
-            raise InputError(
-                "shards.unreachable",
-                f"data.root={self.root} can't be opened ({first_line(error)}): check address and account",
-            ) from error
+            missing = isinstance(error, ImportError)
+            code = "shards.missing_package" if missing else "shards.unreachable"
+            remedy = "install the package" if missing else "check address and account"
+            raise InputError(code, f"data.root={self.root} can't be opened ({first_line(error)}): {remedy}") from error
 
     def location(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -123,9 +109,9 @@ def find_source(root: str, timeout: float) -> Path | Remote:
         raise InputError(
             "shards.scheme", f"data.root={root}: chains and commands are not opened: give a folder or one plain address"
         )
-    if scheme in ("http", "https") and separator:
+    if separator and scheme in ("http", "https"):
         return Web(root, timeout)
-    if scheme in STORES and separator:
+    if separator and scheme in STORES:
         return Store(root)
     if separator and scheme != "file":
         raise InputError(
@@ -133,8 +119,6 @@ def find_source(root: str, timeout: float) -> Path | Remote:
         )
     folder = Path(rest if separator else root).expanduser()
     if not folder.is_dir():
-        raise InputError(
-            "data.missing_root",
-            f"data.root={root}: there is no such folder: give the one that pack.py made, or its address",
-        )
+        remedy = "give the one that pack.py made, or its address"
+        raise InputError("data.missing_root", f"data.root={root}: there is no such folder: {remedy}")
     return folder

@@ -48,28 +48,22 @@ class ShardBatchSampler(BatchSampler):
         own, steps = self.order(number), self.steps_per_pass()
         return [(number, int(index)) for index in own[len(own) * step // steps : len(own) * (step + 1) // steps]]
 
-    def bounds(self) -> tuple[int, int]:
-        """Returns where this process's part starts and ends, in items along the line."""
-        return self.count * self.rank // self.world, self.count * (self.rank + 1) // self.world
-
     def order(self, number: int) -> np.ndarray:
-        """Returns this process's items in a round; the last one is cached."""
+        """Returns the indices of this process's part in a round, shuffled within `shuffle_shards` shards; the last round is cached."""
         if getattr(self, "_last", (None,))[0] != number:
-            self._last = (number, self.shuffled(number))
+            seed, size = self.seed or 0, self.shuffle_shards
+            pieces = self.pieces(np.random.default_rng((seed, number)).permutation(len(self.counts)))
+            generator = np.random.default_rng((seed, number, self.rank))
+            groups = [np.concatenate(pieces[i : i + size]) for i in range(0, len(pieces), size)]
+            self._last = (number, np.concatenate([generator.permutation(group) for group in groups]))
         return self._last[1]
 
-    def shuffled(self, number: int) -> np.ndarray:
-        """Returns the indices of this process's part, shuffled within `shuffle_shards` shards."""
-        line = np.random.default_rng((self.seed or 0, number)).permutation(len(self.counts))
+    def pieces(self, line: np.ndarray) -> list[np.ndarray]:
+        """Returns the items of this process's part, by shard, if the shards lie in the order of `line`."""
+        low, high = self.count * self.rank // self.world, self.count * (self.rank + 1) // self.world
         ends = np.cumsum(self.counts[line])
         starts = ends - self.counts[line]
-        low, high = self.bounds()
-        pieces = [
+        return [
             self.starts[line[i]] + np.arange(max(low, starts[i]), min(high, ends[i])) - starts[i]
             for i in np.flatnonzero((ends > low) & (starts < high))
         ]
-        generator = np.random.default_rng((self.seed or 0, number, self.rank))
-        groups = [
-            np.concatenate(pieces[i : i + self.shuffle_shards]) for i in range(0, len(pieces), self.shuffle_shards)
-        ]
-        return np.concatenate([generator.permutation(part) for part in groups])

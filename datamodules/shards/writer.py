@@ -16,8 +16,8 @@ import numpy as np
 
 from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import ItemDataset
-from datamodules.shards.cache import checksum
-from datamodules.shards.codec import Members, encode
+from datamodules.decoding.item_codec import encode_sample
+from datamodules.shards.download import checksum
 from datamodules.shards.manifest import FILE, Manifest, Shard
 from datamodules.shards.tar_index import BLOCK, padded
 from foundation.storage.atomic import atomic_folder
@@ -51,12 +51,12 @@ def claim_folder(out: str) -> Path:
 
 
 def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: str = "raw") -> Manifest:
-    """Writes every item of `data`, which is prepared here, with a manifest.
+    """Writes every item of `data`, with a manifest.
 
-    Training items are shuffled once, since neighbors in a shard are loaded near each other in training; the others keep their order.
+    Training items are shuffled once, since items of one shard are loaded close together; the others keep their order.
 
     Args:
-        data: Of any format, not yet prepared.
+        data: Of any format, before `setup`.
         out: A folder that is new or empty.
         shard_mb: Megabytes from which on a shard is complete.
         seed: Of the shuffle.
@@ -74,23 +74,20 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
         )
     try:
         with atomic_folder(folder) as part:
-            return write_splits(data, part, shard_mb * 1e6, seed, image_format == "png")
+            splits = {
+                split: write_split(
+                    encoded(items, seed, image_format == "png"), len(items), part / split, shard_mb * 1e6
+                )
+                for split, items in data.datasets.items()
+            }
+            manifest = Manifest(replace(data.spec, parts={}), splits, [*data.notes, *data.skipped[:50]])
+            (part / FILE).write_text(manifest.to_json())
+            return manifest
     except OSError as error:
         raise InputError(
             "shards.output_unwritable",
             f"out={folder} can't be written ({error.strerror or error}): nothing was left there",
         ) from error
-
-
-def write_splits(data: DataModule, folder: Path, limit: float, seed: int, png: bool) -> Manifest:
-    """Writes the shards of all splits and the manifest."""
-    splits = {
-        split: write_split(encoded(items, seed, png), len(items), folder / split, limit)
-        for split, items in data.datasets.items()
-    }
-    manifest = Manifest(replace(data.spec, parts={}), splits, [*data.notes, *data.skipped[:50]])
-    (folder / FILE).write_text(manifest.to_json())
-    return manifest
 
 
 def check_options(shard_mb: float, image_format: str) -> None:
@@ -102,57 +99,43 @@ def check_options(shard_mb: float, image_format: str) -> None:
         raise InputError("config.unknown_value", f"image_format must be raw or png, got {image_format!r}")
 
 
-def write_split(items: Iterator[Members], count: int, start: Path, limit: float) -> list[Shard]:
+def write_split(items: Iterator[bytes], count: int, start: Path, limit: float) -> list[Shard]:
     """Writes one split's `count` items as ``<start>-000000.tar`` and so on, each complete at `limit` bytes."""
-    pending: list[Members] = []
+    pending: list[bytes] = []
     shards: list[Shard] = []
-    size, started = 0.0, time.monotonic()
-
-    def flush() -> None:
-        shards.append(write_shard(start.with_name(f"{start.name}-{len(shards):06d}.tar"), pending))
-        pending.clear()
-        done = sum(shard.items for shard in shards)
-        rate = done / max(1e-9, time.monotonic() - started)
-        print(f"{start.name}: {done} of {count} items in {len(shards)} shards, {rate:.0f} items/s", file=sys.stderr)
-
-    for members in items:
-        pending.append(members)
-        size += sum(BLOCK + padded(len(content)) for content in members.values())
-        if size >= limit:
-            flush()
-            size = 0
-    if pending:
-        flush()
+    size, started = 0, time.monotonic()
+    for done, content in enumerate(items, 1):
+        pending.append(content)
+        size += BLOCK + padded(len(content))
+        if size >= limit or done == count:
+            shards.append(write_shard(start.with_name(f"{start.name}-{len(shards):06d}.tar"), pending))
+            pending, size = [], 0
+            rate = done / max(1e-9, time.monotonic() - started)
+            print(f"{start.name}: {done} of {count} items in {len(shards)} shards, {rate:.0f} items/s", file=sys.stderr)
     return shards
 
 
-def encoded(items: ItemDataset, seed: int, png: bool) -> Iterator[Members]:
-    """Yields items as members, those of training shuffled; a few are decoded concurrently, few are in memory."""
+def encoded(items: ItemDataset, seed: int, png: bool) -> Iterator[bytes]:
+    """Yields encoded items, those of training shuffled; a few are decoded concurrently, few are in memory."""
     order = np.random.default_rng(seed).permutation(len(items)) if items.random else np.arange(len(items))
-    kind = TARGETS[items.data.spec.target]
 
-    def encode_item(index: int) -> Members:
+    def encode(index: int) -> bytes:
         info = {"name": items.name(index), "group": items.items[index].group}
-        return encode(items.sample(index), kind, info, png)
+        return encode_sample(items.sample(index), items.kind, info, png)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for start in range(0, len(order), CHUNK):
-            yield from pool.map(encode_item, [int(index) for index in order[start : start + CHUNK]])
+            yield from pool.map(encode, order[start : start + CHUNK].tolist())
 
 
-def write_shard(path: Path, items: Sequence[Members]) -> Shard:
+def write_shard(path: Path, items: Sequence[bytes]) -> Shard:
     """Writes a tar of these items, the same bytes for the same items."""
-    contents = [
-        (f"{number:06d}.{suffix}", content)
-        for number, members in enumerate(items)
-        for suffix, content in members.items()
-    ]
-    with path.open("wb") as file:
+    with path.open("w+b") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, content in contents:
-                entry = tarfile.TarInfo(name)
+            for number, content in enumerate(items):
+                entry = tarfile.TarInfo(f"{number:06d}.safetensors")
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
         file.flush()
         os.fsync(file.fileno())
-    return Shard(path.name, len(items), path.stat().st_size, checksum(path))
+        return Shard(path.name, len(items), path.stat().st_size, checksum(file))

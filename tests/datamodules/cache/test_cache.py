@@ -23,6 +23,7 @@ from datamodules.formats.image_folder import ImageFolder
 from datamodules.formats.mask_folder import MaskFolder
 from datamodules.formats.voc import Voc
 from datamodules.synthetic import Digits
+from foundation.targets.kinds import TARGETS
 
 
 @pytest.fixture(autouse=True)
@@ -232,8 +233,8 @@ ITEM = 3 * 24 * 24
 def test_budgets(
     mode: str, memory: int, disk: int, in_ram: int, filed: int, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "free_memory", lambda: memory * ITEM * cache.MEMORY_SHARE)
-    monkeypatch.setattr("datamodules.cache.directory.CacheFolder.budget", lambda self: made(self.path) or disk * ITEM)
+    monkeypatch.setattr(cache, "free_memory", lambda: memory * ITEM * cache.FREE_SHARE)
+    monkeypatch.setattr(cache.Cache, "disk_limit", lambda self: disk * ITEM)
     data = prepared(ImageFolder(str(image_folder), size=24, cache=mode))
     cached = [items.cached for items in data.datasets.values()]
     assert (sum(len(k.ram) for k in cached), sum(len(k.disk) for k in cached)) == (in_ram, filed)
@@ -243,26 +244,22 @@ def test_budgets(
     assert alike(everything(prepared(ImageFolder(str(image_folder), size=24, cache="off"))), everything(data))
 
 
-def made(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-
-
 def test_what_was_unused_for_longest_leaves(image_folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (20, 24, 28):
         prepared(ImageFolder(str(image_folder), size=size, cache="disk"))
         for age, path in enumerate(sorted(home.rglob("*.items"), key=os.path.getmtime, reverse=True)):
             os.utime(path, (1e9 - age, 1e9 - age))
     sizes = [path.stat().st_size for path in home.rglob("*.items")]
-    monkeypatch.setattr("datamodules.cache.directory.CacheFolder.budget", lambda self: made(self.path) or sum(sizes))
+    monkeypatch.setattr(cache.Cache, "disk_limit", lambda self: sum(sizes))
     prepared(ImageFolder(str(image_folder), size=16, cache="disk"))
-    shapes = [CacheFile(path, "label").entries for path in home.rglob("*.items")]
+    shapes = [CacheFile(path, TARGETS["label"]).entries for path in home.rglob("*.items")]
     assert sorted(next(iter(entries.values()))[4][0] for entries in shapes) == [16, 24, 28]
 
 
 def test_the_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "free_memory", lambda: 800)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert cache.Cache("ram", {}, {}, [], "label").free_ram == 800 // cache.MEMORY_SHARE // 4
+    assert cache.Cache("ram", {}, {}, [], "label").free_ram == 800 // cache.FREE_SHARE // 4
 
 
 def test_house_data_are_kept_in_memory(home: Path) -> None:

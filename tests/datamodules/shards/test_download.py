@@ -124,7 +124,7 @@ def test_the_budget_holds_and_the_unused_leave(
         held.ensure(shard)
         assert sum(path.stat().st_size for path in tmp_path.glob("*.tar")) <= budget
     assert not (tmp_path / f"{shards[0].sha256}.tar").exists()
-    assert first.members(0), "what is open is read on"
+    assert first.item(0), "what is open is read on"
     assert len(held.opened) == 1
     held.opened.clear()
     held.open(shards[0])
