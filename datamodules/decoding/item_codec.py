@@ -148,10 +148,10 @@ def decode_png(content: Tensor) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns about too many pixels
-            with Image.open(io.BytesIO(content.numpy().tobytes()), formats=["PNG"]) as image:
-                if image.mode not in ("L", "RGB"):
-                    raise ValueError(f"a PNG of mode {image.mode}: L and RGB are read")
-                array = np.array(image)
+            image = Image.open(io.BytesIO(content.numpy().tobytes()), formats=["PNG"])
+            array = np.array(image)
     except (OSError, SyntaxError, Warning, Image.DecompressionBombError, AttributeError) as error:
         raise ValueError(f"its PNG can't be read ({error})") from error
+    if image.mode not in ("L", "RGB"):
+        raise ValueError(f"a PNG of mode {image.mode}: L and RGB are read")
     return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1).contiguous()
