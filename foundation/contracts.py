@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from foundation.structures import Spec
 
@@ -18,6 +18,23 @@ class SplitItems(Protocol):
 
     def fingerprint(self) -> str:
         """Returns a digest by which a resumed run knows its data again."""
+
+
+@runtime_checkable
+class TrainingData(Protocol):
+    """The data module of a run, as a task sees it."""
+
+    @property
+    def batch_size(self) -> int:
+        """Items per batch and rank, as configured."""
+
+    @property
+    def current_batch_size(self) -> int:
+        """Items per batch and rank: as configured, unless the run has chosen another number."""
+
+    @property
+    def can_disable_augmentation(self) -> bool:
+        """Whether training items may be left unchanged."""
 
 
 class DataPart(Protocol):

@@ -24,11 +24,9 @@ class Task(TrainingModule, ABC):
 
     Args:
         backbone: Maps the input to features; used as it is, never copied.
-        spec: Describes the data.
 
     Attributes:
         score: The metric that selects the best checkpoint; higher is better.
-        linear_head: Whether the head is a single linear layer, which trains at higher learning rates than a deep one.
         targets: The kinds of target (`Spec.target`) that this task learns from.
         axes: The numbers of axes of its input.
         plot_data: What `compute_plot_data` returned last.
@@ -38,7 +36,6 @@ class Task(TrainingModule, ABC):
     """
 
     score: str
-    linear_head = False
     targets: tuple[str, ...]
     axes: tuple[int, ...] = (1, 2, 3)
     metrics: Any
@@ -47,19 +44,13 @@ class Task(TrainingModule, ABC):
 
     def __init__(self, backbone: Backbone, spec: Spec) -> None:
         super().__init__()
-        name = type(self).__name__.lower()
+        name, remedy = type(self).__name__.lower(), "choose another task or data"
         if spec.target not in self.targets:
-            raise InputError(
-                "task.wrong_target",
-                f"task={name} learns from {' or '.join(self.targets)}, but this data has {spec.target}: "
-                "choose another task or data",
-            )
+            text = f"task={name} learns from {' or '.join(self.targets)}, but this data has {spec.target}: {remedy}"
+            raise InputError("task.wrong_target", text)
         if spec.ndim not in self.axes:
-            raise InputError(
-                "task.wrong_axes",
-                f"task={name} takes inputs of {' or '.join(map(str, self.axes))} axes, this data has {spec.ndim}: "
-                "choose another task or data",
-            )
+            text = f"task={name} takes inputs of {' or '.join(map(str, self.axes))} axes, this data has {spec.ndim}"
+            raise InputError("task.wrong_axes", f"{text}: {remedy}")
         self.backbone = backbone
         self.spec = spec
         self.memory_format = memory_format(backbone, spec)

@@ -33,8 +33,6 @@ class Classification(Task):
     """One class per item (softmax), or any number of them (sigmoid) if the target is ``labels``.
 
     Args:
-        backbone: Over as many axes as the data has.
-        spec: Describes the data.
         dropout: Fraction of pooled features dropped in training, from 0 to below 1.
         label_smoothing: Fraction of the target spread over all classes, from 0 to below 1. Source: Szegedy et al., 2015
             (arXiv:1512.00567).
@@ -73,9 +71,9 @@ class Classification(Task):
         self.head = LinearHead(backbone.channels, spec.num_classes, dropout)
         if self.multilabel:
             self.score = "f1"  # accuracy is misleading where most classes are absent from most items
-        self.add_metrics(
-            multilabel_metrics(spec.num_classes, threshold) if self.multilabel else multiclass_metrics(spec.num_classes)
-        )
+            self.add_metrics(multilabel_metrics(spec.num_classes, threshold))
+        else:
+            self.add_metrics(multiclass_metrics(spec.num_classes))
 
     def mix(self, batch: Batch) -> Batch:
         return self.mixup(batch)
@@ -88,8 +86,8 @@ class Classification(Task):
             return {"binary_cross_entropy": mean_over_ranks(loss, logits.numel())}
         loss = cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing)
         # torch divides by the weights of the items' classes; for class probabilities, by the number of items
-        hard = self.weights is not None and target.ndim == 1
-        return {"cross_entropy": mean_over_ranks(loss, self.weights[target].sum() if hard else len(target))}  # type: ignore[index]
+        weights = self.weights[target].sum() if self.weights is not None and target.ndim == 1 else len(target)
+        return {"cross_entropy": mean_over_ranks(loss, weights)}
 
     def predict(self, features: Features, batch: Batch) -> list[Prediction]:
         logits = self.head(features)
@@ -103,7 +101,7 @@ class Classification(Task):
     def compute_metrics(self, stage: str) -> dict[str, float]:
         """Returns ``accuracy``, ``f1`` and ``top5``, or ``average_precision`` if multi-label, all in 0..1."""
         values = self.metrics[stage].compute()
-        return {name: float(value) for name, value in values.items() if isinstance(value, Tensor) and value.ndim == 0}
+        return {name: float(values[name]) for name in self.metric_names()}
 
     def metric_names(self) -> list[str]:
         return [name for name in self.metrics["val"] if name not in ("confusion", "curve")]
@@ -111,9 +109,8 @@ class Classification(Task):
     def compute_plot_data(self, stage: str) -> dict[str, Any]:
         values = self.metrics[stage].compute()
         precision, recall, _ = values["curve"]
-        return {"precision": precision, "recall": recall} | (
-            {} if self.multilabel else {"confusion": values["confusion"]}
-        )
+        confusion = {} if self.multilabel else {"confusion": values["confusion"]}
+        return {"precision": precision, "recall": recall, **confusion}
 
     def load_pretrained_head(self, head: dict[str, Tensor]) -> int:
         own = self.head.linear.state_dict()

@@ -67,9 +67,9 @@ class CocoMeanAveragePrecision(Metric):
         is_first = dist.get_rank() == 0
         shards: list[Any] | None = [None] * dist.get_world_size() if is_first else None
         dist.gather_object(self.batches, shards)
-        result = [self.evaluate(interleaved(shards)) if shards else None]
+        result: list[Any] = [self.evaluate(interleaved(shards)) if shards else None]
         dist.broadcast_object_list(result)
-        return result[0]  # type: ignore[return-value]
+        return result[0]
 
     def evaluate(self, batches: list[tuple[Table, Table]]) -> dict[str, Any]:
         curves = torch.full((self.num_classes, 101), float("nan"))
@@ -87,15 +87,10 @@ class CocoMeanAveragePrecision(Metric):
 def evaluate_coco(predicted: list[dict], true: list[dict], images: int, classes: list[int]) -> Tensor:
     """Returns precision (10, 101, K) by IoU threshold, recall threshold and class, with at most 100 detections per image and class.
 
-    Args:
-        predicted: Detections, as `records` makes them.
-        true: Objects of every class of `classes`.
-        images: Number of images.
-        classes: The classes that have objects.
+    `predicted` and `true` are those that `records` returns, `images` is the number of images, `classes` are those with objects.
     """
-    evaluation = COCOeval_faster(
-        coco_index(true, images, classes), coco_index(predicted, images, classes), iouType="bbox"
-    )
+    indices = (coco_index(rows, images, classes) for rows in (true, predicted))
+    evaluation = COCOeval_faster(*indices, iouType="bbox")
     evaluation.params.iouThrs, evaluation.params.recThrs = IOU_THRESHOLDS, RECALL_THRESHOLDS
     evaluation.params.areaRng, evaluation.params.areaRngLbl, evaluation.params.maxDets = [[0, 1e10]], ["all"], [100]
     evaluation.evaluate()
@@ -106,11 +101,8 @@ def evaluate_coco(predicted: list[dict], true: list[dict], images: int, classes:
 def coco_index(rows: list[dict], images: int, classes: list[int]) -> COCO:
     """Returns COCO's index of annotations."""
     index = COCO()
-    index.dataset = {
-        "images": [{"id": i} for i in range(images)],
-        "annotations": rows,
-        "categories": [{"id": label} for label in classes],
-    }
+    index.dataset = {"images": [{"id": i} for i in range(images)], "annotations": rows}
+    index.dataset["categories"] = [{"id": label} for label in classes]
     index.createIndex()
     return index
 
@@ -122,18 +114,9 @@ def records(table: Table, classes: Tensor) -> list[dict]:
     boxes = torch.cat([table["boxes"][:, :2], table["boxes"][:, 2:] - table["boxes"][:, :2]], 1)
     scores = table.get("scores", torch.zeros(len(keep)))
     columns = [column[keep].tolist() for column in (images, table["labels"], boxes, scores)]
-    return [
-        {
-            "id": i,
-            "image_id": image,
-            "category_id": label,
-            "bbox": box,
-            "area": box[2] * box[3],
-            "iscrowd": 0,
-            "score": score,
-        }
-        for i, (image, label, box, score) in enumerate(zip(*columns, strict=True), 1)
-    ]
+    names = ("id", "image_id", "category_id", "bbox", "score")
+    rows = [dict(zip(names, (i, *row), strict=True)) for i, row in enumerate(zip(*columns, strict=True), 1)]
+    return [{**row, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0} for row in rows]
 
 
 def pack(images: Sequence[dict[str, Any]]) -> Table:

@@ -17,8 +17,6 @@ class Detection(Task):
     """Boxes and their classes, evaluated by COCO's mean average precision.
 
     Args:
-        backbone: Over 2 axes, with the strides that the head needs.
-        spec: Describes the data.
         head: Makes the head from ``channels``, ``num_classes``, and ``objects_per_image`` and ``box_side_quantiles`` of the Spec.
     """
 
@@ -28,12 +26,8 @@ class Detection(Task):
 
     def __init__(self, backbone: Backbone, spec: Spec, head: Callable[..., nn.Module] = RCNN) -> None:
         super().__init__(backbone, spec)
-        self.head = head(
-            backbone.channels,
-            spec.num_classes,
-            objects_per_image=spec.objects_per_image,
-            box_side_quantiles=spec.box_side_quantiles,
-        )
+        facts = {name: vars(spec)[name] for name in ("objects_per_image", "box_side_quantiles")}
+        self.head = head(backbone.channels, spec.num_classes, **facts)
         for stage in ("val", "test"):
             self.metrics[stage] = CocoMeanAveragePrecision(spec.num_classes)
 

@@ -130,17 +130,13 @@ class Joint(Task):
 def check_parts(tasks: Mapping[str, Any], spec: Spec, weights: Mapping[str, float]) -> None:
     """Refuses parts that do not match the data, and weights that are negative or of no part."""
     if set(tasks) != set(spec.parts):
-        raise InputError(
-            "config.parts_differ",
-            f"task=joint has the parts {sorted(tasks)}, its data has {sorted(spec.parts)}: give them the same names",
-        )
+        text = f"task=joint has the parts {sorted(tasks)}, its data has {sorted(spec.parts)}: give them the same names"
+        raise InputError("config.parts_differ", text)
     if reserved := [name for name in tasks if hasattr(nn.ModuleDict(), name)]:
-        raise InputError(
-            "config.reserved_name", f"task.tasks.{reserved[0]}: a part can't have this name, choose another"
-        )
+        text = f"task.tasks.{reserved[0]}: a part can't have this name, choose another"
+        raise InputError("config.reserved_name", text)
     if unknown := set(weights) - set(tasks):
-        raise InputError(
-            "config.unknown_key", f"task.weights has {sorted(unknown)}, the parts are {sorted(tasks)}: use their names"
-        )
+        text = f"task.weights has {sorted(unknown)}, the parts are {sorted(tasks)}: use their names"
+        raise InputError("config.unknown_key", text)
     for name, weight in weights.items():
         require_range(f"task.weights.{name}", weight, 0)

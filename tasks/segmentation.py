@@ -23,7 +23,6 @@ class Segmentation(Task):
     Images may have any size: they are padded to what the backbone divides by, and predictions are cropped back.
 
     Args:
-        backbone: Over 2 axes.
         spec: Describes the data; a class named ``background`` comes first.
         head: Makes the head from ``channels`` and ``num_classes``.
         dice_weight: Fraction of the Dice loss, 0 to 1; the remainder is cross-entropy. Source: Milletari et al., 2016

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from typing import Any
 
 import torch
@@ -11,15 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules.base.datamodule import DataModule
 from foundation.durations import Clock
-from foundation.hardware import free_memory, out_of_memory, peak_memory_mb
+from foundation.hardware import out_of_memory
 from foundation.parallel.collectives import reduce_over_ranks
-from foundation.run_state import RunState
 from foundation.structures import InputError
 from resmet.callbacks.dry_run import DryRun, without_trace
+from resmet.checkpoints.lightning_state import data_of, task_of
 from tasks.base import Task
-
-SECONDS = 16.0
-"""Longest search on a CPU."""
 
 FASTER = 1.03
 """Factor of items per second that is worth a larger batch on a CPU: a smaller one learns more from the same items."""
@@ -30,7 +28,7 @@ MARGIN = 0.87
 BISECTIONS = 3
 
 MIN_STEPS = 8
-"""Steps that an epoch must keep: with fewer, larger batches would train too little."""
+"""Steps that an epoch must have at least: with fewer, larger batches would train too little."""
 
 log = logging.getLogger("resmet")
 
@@ -42,30 +40,22 @@ class BatchSizeFinder(Callback):
     """Before the first step, finds ``data.batch_size``. The recipe's rule scales the learning rates with it.
 
     A run that is resumed or retried has its batch size already.
-
-    Args:
-        seconds: Longest search on a CPU.
     """
-
-    def __init__(self, seconds: float = SECONDS) -> None:
-        self.seconds = seconds
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning calls this when the processes are connected, but the optimizer does not exist."""
-        task: Any = pl_module
-        state: RunState = task.run_state
+        task, data = task_of(pl_module), data_of(trainer)
+        state = task.run_state
         if stage != "fit" or state.epoch or state.batch or state.batch_halvings:
             return
-        data: DataModule = trainer.datamodule  # type: ignore[attr-defined]
         before = data.batch_sizes
         with without_trace(data):
             search = BatchSizeSearch(trainer, task, data)
             gpu = trainer.strategy.root_device.type == "cuda"
-            scale, reason = search.largest() if gpu else search.fastest(state.clock, self.seconds)
+            scale, reason = search.largest() if gpu else search.fastest(state.clock)
         state.resize_batches(scaled(before, scale))
         if trainer.is_global_zero:
-            changed = "as configured" if data.batch_sizes == before else f"instead of {describe(before)}"
-            log.info(f"batch size: {describe(data.batch_sizes)} {changed}, {reason}")
+            log.info(f"batch size: {describe(data.batch_sizes)} (configured: {describe(before)}), {reason}")
 
 
 class BatchSizeSearch:
@@ -88,69 +78,69 @@ class BatchSizeSearch:
             return repeated(self.batch, sizes[""])
         return {name: repeated(part, sizes[name]) for name, part in self.batch.items()}
 
-    def fastest(self, clock: Clock, most: float) -> tuple[float, str]:
-        """Returns the scale at which a CPU trains most items per second, doubling as long as that helps, and the reason in words."""
-        started, dry_run, memory = clock.now(), DryRun(self.trainer, self.task, 0), peak_memory_mb()
-        scale, rates = 1.0, [self.throughput(dry_run, clock, 1.0)]
+    def fastest(self, clock: Clock) -> tuple[float, str]:
+        """Returns the scale at which a CPU trains most items per second, doubling as long as that helps, and the reason."""
+        dry_run, scale = DryRun(self.trainer, self.task, 0), 1.0
+        rates = [self.throughput(dry_run, clock, scale)]
         while 2 * scale <= self.max_scale:
-            grown = (peak_memory_mb() - memory) * 2**20
-            expected = clock.now() - started + 6 * scale * sum(self.sizes.values()) / rates[-1]
-            if not self.trainer.strategy.broadcast(expected < most and 4 * grown < free_memory()):
-                break
             rates.append(self.throughput(dry_run, clock, 2 * scale))
             if not self.trainer.strategy.broadcast(rates[-1] > FASTER * rates[-2]):
                 break
             scale *= 2
-        listed = ", ".join(f"{sum(scaled(self.sizes, 2**i).values())}: {rate:.0f}" for i, rate in enumerate(rates))
-        return scale, f"the fastest on this CPU (items per second: {listed})"
+        return (
+            scale,
+            f"the fastest on this CPU (items per second, doubling: {', '.join(f'{rate:.0f}' for rate in rates)})",
+        )
 
     def throughput(self, dry_run: DryRun, clock: Clock, scale: float) -> float:
         """Returns items per second at a scale: of the faster of two steps, after one that allocates memory."""
-        batch, durations = self.batch_of(scale), []
+        batch, times = self.batch_of(scale), [clock.now()]
         for _ in range(3):
-            before = clock.now()
             dry_run.train(batch)
-            durations.append(clock.now() - before)
-        return scale * sum(self.sizes.values()) / max(1e-9, min(durations[1:]))
+            times.append(clock.now())
+        return scale * sum(self.sizes.values()) / max(1e-9, min(times[2] - times[1], times[3] - times[2]))
 
     def largest(self) -> tuple[float, str]:
-        """Returns the largest scale that fits on the GPU with a margin, by doubling or halving and then bisection, and the reason."""
-        scale = 1.0
-        too_large: float | None = None
-        while not self.fits(scale):
-            scale, too_large = scale / 2, scale
+        """Returns the largest scale that fits on the GPU with a margin, by doubling or halving and then bisection, and the reason.
+
+        Raises:
+            InputError: If not even a batch of one item fits.
+        """
+        fitting, too_large, scale = 0.0, math.inf, 1.0
+        while fitting < self.max_scale and (not fitting or math.isinf(too_large)):
+            if self.fits(scale):
+                fitting, scale = scale, min(2 * scale, self.max_scale)
+            else:
+                too_large, scale = scale, scale / 2
             if scale * min(self.sizes.values()) < 1:
-                raise InputError(
-                    "trainer.out_of_memory",
-                    "out of memory: not even a batch of one item fits on this GPU: choose a smaller data.size or backbone",
-                )
-        while too_large is None and scale < self.max_scale:
-            larger = min(2 * scale, self.max_scale)
-            scale, too_large = (larger, None) if self.fits(larger) else (scale, larger)
-        if too_large is None:
-            return scale, "a larger one leaves an epoch too few steps"
+                text = "out of memory: not even a batch of one item fits on this GPU: choose a smaller data.size or backbone"
+                raise InputError("trainer.out_of_memory", text)
+        if math.isinf(too_large):
+            return fitting, "a larger one leaves an epoch too few steps"
         for _ in range(BISECTIONS):
-            middle = (scale + too_large) / 2
-            scale, too_large = (middle, too_large) if self.fits(middle) else (scale, middle)
-        return scale, "a larger one does not fit on the GPU with a margin"
+            middle = (fitting + too_large) / 2
+            fitting, too_large = (middle, too_large) if self.fits(middle) else (fitting, middle)
+        return fitting, "a larger one does not fit on the GPU with a margin"
 
     def fits(self, scale: float) -> bool:
         """Returns whether two steps, the second with the optimizer's state, leave every process its margin of GPU memory."""
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        total, peak = gpu_memory(), float("inf")
+        total, peak = gpu_memory(), math.inf
         try:
-            dry_run, batch = DryRun(self.trainer, self.task, 0), self.batch_of(scale)
-            dry_run.train(batch)
-            dry_run.train(batch)
-            peak = float(torch.cuda.max_memory_reserved())
+            self.train_twice(scale)
+            peak = torch.cuda.max_memory_reserved()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-        dry_run = batch = None  # type: ignore[assignment]
         gc.collect()
         torch.cuda.empty_cache()
         return bool(reduce_over_ranks([peak <= MARGIN * total], "min")[0])
+
+    def train_twice(self, scale: float) -> None:
+        dry_run, batch = DryRun(self.trainer, self.task, 0), self.batch_of(scale)
+        dry_run.train(batch)
+        dry_run.train(batch)
 
 
 def gpu_memory() -> float:

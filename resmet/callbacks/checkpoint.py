@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +13,16 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from foundation.durations import seconds
 from foundation.parallel.collectives import reduce_over_ranks
-from foundation.structures import InputError, RunError
+from foundation.structures import RunError, require_range
 from resmet.callbacks.signals import SignalListener, Stopped
 from resmet.checkpoints import lightning_state
 from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO, remove_partial
 from resmet.checkpoints.layout import BEST, LAST, resume_hint
+from resmet.checkpoints.lightning_state import data_of, task_of
 from resmet.checkpoints.resume import excluded_names, fingerprints
+
+Moment = Literal["batch", "validation", "epoch"]
+"""After which part of the training a checkpoint is written."""
 
 MAX_SAVE_SHARE = 0.1
 """Share of the time that checkpoints at the ends of short epochs may take."""
@@ -33,9 +36,8 @@ class CheckpointWriter(Checkpoint):
     A run resumes bit for bit from the end of a step, the start of a validation or the end of an epoch. At the end of every step all
     ranks agree on whether to save or to stop, so that they do it at the same step.
 
-    A checkpoint that can't be written is logged, and the next one is written again. ``last.ckpt`` never holds a best score whose
-    ``best.ckpt`` is not on disk: where that can't be written, the one before counts as the best, and the ``last.ckpt`` that was due next
-    is skipped, so that a run resumed from the one before repeats those steps.
+    ``last.ckpt`` never holds a best score whose ``best.ckpt`` is not on disk: where that can't be written, the one before counts as the
+    best, and the ``last.ckpt`` that was due next is skipped, so that a run resumed from the one before repeats those steps.
 
     Args:
         every: Longest time between two checkpoints, such as ``90s``, ``10m`` or ``2h``.
@@ -57,20 +59,19 @@ class CheckpointWriter(Checkpoint):
         on_failure: Literal["continue", "stop"] = "continue",
         background: bool = True,
     ) -> None:
-        if keep < 0:
-            raise InputError("config.out_of_range", f"callbacks.checkpoint.keep must not be negative, got {keep}")
+        require_range("callbacks.checkpoint.keep", keep, 0)
         self.every = seconds(every, "checkpoint_every", "time between checkpoints")
         self.stop_on_failure, self.background = on_failure == "stop", background
         self.io = AtomicCheckpointIO(keep)
         self.listener: SignalListener | None = None
         self.best = -math.inf
         self.previous_best: float | None = None  # while best.ckpt is being written
-        self.saved_at, self.save_seconds = time.monotonic(), 0.0
-        self.moment: Literal["batch", "validation", "epoch"] = "epoch"
+        self.saved_at, self.save_seconds = 0.0, 0.0
+        self.moment: Moment = "epoch"
         self.group: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.folder = Path(trainer.default_root_dir) / "checkpoints"
+        self.folder, self.clock = Path(trainer.default_root_dir) / "checkpoints", task_of(pl_module).run_state.clock
         if stage == "fit" and trainer.is_global_zero:
             remove_partial(self.folder)
 
@@ -82,13 +83,12 @@ class CheckpointWriter(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.listen(trainer)
-        self.fingerprints = fingerprints(trainer.datamodule)  # type: ignore[attr-defined]
-        self.saved_at = time.monotonic()
+        self.fingerprints, self.saved_at = fingerprints(data_of(trainer)), self.clock.now()
         if trainer.world_size > 1 and self.group is None:
             self.group = torch.distributed.new_group(backend="gloo")
-        step, negative = self.largest(trainer.global_step, -trainer.global_step)
-        if step != -negative:
-            text = f"the ranks resumed from different steps, {-negative} to {step}: start all of them again"
+        last, negative_first = self.largest(trainer.global_step, -trainer.global_step)
+        if last != -negative_first:
+            text = f"the ranks resumed from different steps, {-negative_first} to {last}: start all of them again"
             raise RunError("parallel.different_checkpoints", text)
 
     def on_train_batch_end(
@@ -141,18 +141,17 @@ class CheckpointWriter(Checkpoint):
         score = float(trainer.callback_metrics["val/score"])
         if score > self.best or self.best == -math.inf:
             self.previous_best, self.best = self.best, score if math.isfinite(score) else self.best
-            trainer.save_checkpoint(
-                self.folder / BEST, weights_only=True, storage_options=self.options(self.background)
-            )
+            options = {"background": self.background}
+            trainer.save_checkpoint(self.folder / BEST, weights_only=True, storage_options=options)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         final = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
-        elapsed = time.monotonic() - self.saved_at
+        elapsed = self.clock.now() - self.saved_at
         self.save_if_due(trainer, "epoch", final or elapsed * MAX_SAVE_SHARE >= self.save_seconds)
 
-    def save_if_due(self, trainer: Trainer, moment: Literal["batch", "validation", "epoch"], due: bool = False) -> None:
+    def save_if_due(self, trainer: Trainer, moment: Moment, due: bool = False) -> None:
         """Saves if it is due in any rank, then stops if any rank received a signal."""
-        due = due or time.monotonic() - self.saved_at > self.every
+        due = due or self.clock.now() - self.saved_at > self.every
         signum, due_anywhere = self.largest(self.listener.received if self.listener else 0, due)
         if signum or due_anywhere:
             self.save(trainer, moment, background=not signum)
@@ -165,20 +164,16 @@ class CheckpointWriter(Checkpoint):
             return list(values)
         return [int(value) for value in reduce_over_ranks(values, "max", self.group)]
 
-    def save(self, trainer: Trainer, moment: Literal["batch", "validation", "epoch"], background: bool = False) -> None:
-        self.moment = moment
-        began = time.monotonic()
+    def save(self, trainer: Trainer, moment: Moment, background: bool = False) -> None:
+        self.moment, started = moment, self.clock.now()
         if self.confirm_best(trainer):
-            options = self.options(background and self.background)
+            options = {"background": background and self.background}
             trainer.save_checkpoint(self.folder / LAST, weights_only=False, storage_options=options)
         else:
             self.io.skip(self.folder / LAST, f"{BEST} could not be written")
-        self.saved_at = time.monotonic()
-        self.save_seconds = self.saved_at - began
+        self.saved_at = self.clock.now()
+        self.save_seconds = self.saved_at - started
         self.check_failed(trainer)
-
-    def options(self, background: bool) -> dict[str, bool] | None:
-        return {"background": True} if background else None
 
     def confirm_best(self, trainer: Trainer) -> bool:
         """Whether the last ``best.ckpt`` was written; if not, `best` is the score of the one before."""
@@ -198,8 +193,8 @@ class CheckpointWriter(Checkpoint):
         """
         if self.stop_on_failure and self.largest(bool(self.io.failed))[0]:
             causes = ", ".join(f"{name}: {cause}" for name, cause in self.io.failed.items())
-            text = f"a checkpoint could not be written ({causes}) and callbacks.checkpoint.on_failure=stop: free some space, then {resume_hint(self.folder.parent)}"
-            raise RunError("checkpoint.not_written", text)
+            hint = f"callbacks.checkpoint.on_failure=stop: free some space, then {resume_hint(self.folder.parent)}"
+            raise RunError("checkpoint.not_written", f"a checkpoint could not be written ({causes}) and {hint}")
 
     def is_saved(self, trainer: Trainer) -> bool:
         """Whether the end of the training is on disk, in ``last.ckpt`` and with its best weights in ``best.ckpt``."""
@@ -207,11 +202,11 @@ class CheckpointWriter(Checkpoint):
         self.check_failed(trainer)
         return not self.largest(self.io.has_failed(LAST))[0]
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the run's position in terms of the data."""
         epoch_ended = self.moment == "epoch"
         epoch, batch = trainer.current_epoch + epoch_ended, 0 if epoch_ended else lightning_state.next_batch(checkpoint)
-        pl_module.run_state.move_to(epoch, batch)
+        task_of(pl_module).run_state.move_to(epoch, batch)
         checkpoint["position"] = {
             "epoch": epoch,
             "batch": batch,
@@ -220,8 +215,7 @@ class CheckpointWriter(Checkpoint):
             "stopped": bool(trainer.should_stop),
             "precision": str(trainer.precision),
         }
-        checkpoint["items"] = self.fingerprints
-        checkpoint["excluded_names"] = excluded_names(trainer.datamodule)  # type: ignore[attr-defined]
+        checkpoint["items"], checkpoint["excluded_names"] = self.fingerprints, excluded_names(data_of(trainer))
         if self.moment == "validation":
             lightning_state.restart_validation(checkpoint)
 

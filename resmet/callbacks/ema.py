@@ -16,7 +16,7 @@ class WeightAveraging(Callback):
     From the start of a validation to the end of its epoch the task holds the average, so that ``best.ckpt`` has it. ``last.ckpt`` has
     the weights themselves, to resume from, and the average in this callback's state. Lightning's callback of this name swaps the weights
     back before the best ones are saved, and puts the average in their place in ``last.ckpt``; a checkpoint that is written during
-    a validation would hold neither. Frozen weights average to themselves, bit for bit.
+    a validation would hold neither.
 
     Args:
         decay: Decay of the average per step, 0 to 1; lower at first, so that it forgets the initial weights.

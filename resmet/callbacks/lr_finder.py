@@ -6,22 +6,27 @@ import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules.base.datamodule import DataModule
 from resmet.callbacks.dry_run import DryRun, endless, without_trace
+from resmet.checkpoints.lightning_state import task_of
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 120
-SIGMA = 4.0  # standard deviation, in steps, of the Gaussian that smooths the losses: a quarter of a decade of learning rates
-SIGNIFICANT = 4.0  # a fall of the smoothed loss by less than this many of its standard deviations is chance
-CHOSEN, VALLEY = (
-    0.75,
-    0.9,
-)  # fractions of the whole fall: at the learning rate that is chosen, and where its valley begins
-DIVERGED = 4.0  # factor of the lowest smoothed loss past which training has diverged
+
+SIGMA = 4.0
+"""Standard deviation, in steps, of the Gaussian that smooths the losses: a quarter of a decade of learning rates."""
+
+SIGNIFICANT = 4.0
+"""A fall of the smoothed loss by less than this many of its standard deviations is chance."""
+
+CHOSEN, VALLEY = 0.75, 0.9
+"""Fractions of the whole fall: at the learning rate that is chosen, and where its valley begins."""
+
+DIVERGED = 4.0
+"""Factor of the lowest smoothed loss past which training has diverged."""
 
 log = logging.getLogger("resmet")
 
@@ -70,11 +75,6 @@ class LRFinder(Callback):
     """Before the first step, trains a copy of the task at rising learning rates; the recipe then takes the suggested one.
 
     Under DDP all processes take part. A run that is resumed or rolled back has its learning rate. ``pictures/rate.png`` shows the test.
-
-    Args:
-        data: Prepared data.
-        folder: The run folder.
-        seed: Seeds the random choices inside a step.
     """
 
     def __init__(self, data: DataModule, folder: Path, seed: int) -> None:
@@ -82,24 +82,24 @@ class LRFinder(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning calls this when the processes are connected, but the optimizer does not exist."""
-        task: Any = pl_module
+        task = task_of(pl_module)
         if stage != "fit" or task.run_state.epoch or task.run_state.batch:
             return
-        if trainer.is_global_zero:
-            log.info(f"testing learning rates from {LOWEST:g} to {HIGHEST:g} in at most {STEPS} steps")
         with without_trace(self.data):
             test = self.run(DryRun(trainer, task, self.seed, at_end=False))
-        lr = trainer.strategy.broadcast(self.report(test, task.recipe.lr) if trainer.is_global_zero else None)
+        lr = trainer.strategy.broadcast(test.suggestion())
+        if trainer.is_global_zero:
+            self.report(test, lr)
         if lr is not None:
             task.use_recipe(task.recipe.with_lr(lr, self.data.current_batch_size * trainer.world_size))
 
     def run(self, dry_run: DryRun) -> RangeTest:
         """Trains the copy at learning rates that rise by a constant factor, in the proportions of its parameter groups."""
-        ratios = [group["lr"] / dry_run.task.recipe.lr for group in dry_run.optimizer.param_groups]
-        test = RangeTest()
-        for step, batch in zip(range(STEPS), endless(self.data.dataloader("train")), strict=False):
-            lr = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
-            for group, ratio in zip(dry_run.optimizer.param_groups, ratios, strict=True):
+        groups, test = dry_run.optimizer.param_groups, RangeTest()
+        ratios = [group["lr"] / dry_run.task.recipe.lr for group in groups]
+        rates = np.geomspace(LOWEST, HIGHEST, STEPS).tolist()
+        for lr, batch in zip(rates, endless(self.data.dataloader("train")), strict=False):
+            for group, ratio in zip(groups, ratios, strict=True):
                 group["lr"] = lr * ratio
             loss = dry_run.loss(batch)
             test.rates.append(lr)
@@ -109,18 +109,12 @@ class LRFinder(Callback):
             dry_run.step(loss)
         return test
 
-    def report(self, test: RangeTest, before: float) -> float | None:
-        """Plots the test, logs its suggestion and returns it."""
+    def report(self, test: RangeTest, lr: float | None) -> None:
+        """Plots the test and logs its suggestion."""
         from foundation.visualization import plots  # matplotlib is slow to import
 
-        lr = test.suggestion()
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
         plots.save(plots.rates(test.rates, test.losses, test.smoothed().tolist(), lr), pictures / "rate.png")
-        if lr is None:
-            log.info(f"learning rate: the loss never falls by more than it varies, so it stays at {before:.3g}")
-        else:
-            log.info(
-                f"learning rate: {lr:.3g}, where most of the fall of the loss is done, of {len(test.rates)} tested"
-            )
-        return lr
+        found = "unchanged, since the loss never falls by more than it varies" if lr is None else f"{lr:.3g}"
+        log.info(f"learning rate: {found} ({len(test.rates)} tested, from {LOWEST:g} to {HIGHEST:g})")

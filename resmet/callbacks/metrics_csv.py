@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,13 +16,11 @@ from foundation.parallel.collectives import is_distributed, reduce_over_ranks
 from foundation.storage.atomic import write_text_or_warn
 from tasks.base import count
 
+Number = TypeVar("Number", int, Tensor)
+
 
 class MetricsCSV(Callback):
     """Rewrites ``metrics.csv`` after every epoch. A checkpoint has all rows, and the partial sums of its epoch.
-
-    Args:
-        folder: The run folder.
-        clock: The clock of the run.
 
     Attributes:
         rows: The metrics of every epoch, as text.
@@ -75,8 +73,7 @@ class MetricsCSV(Callback):
     ) -> None:
         """Sums losses on the device; reading them would wait for the step."""
         items = count(batch)
-        self.samples += items
-        self.items += items
+        self.samples, self.items = self.samples + items, self.items + items
         for name, value in outputs["losses"].items():
             self.sums[name] = value.double() * items + self.sums.get(name, 0)
 
@@ -95,9 +92,8 @@ class MetricsCSV(Callback):
         pl_module.log_dict(self.mean_losses())
         if not trainer.is_global_zero:
             return
-        excluded = (
-            ("test/",) if self.validated else ("test/", "val/")
-        )  # Lightning keeps the metrics of an earlier epoch
+        # callback_metrics still has the metrics of an earlier validation
+        excluded = ("test/",) if self.validated else ("test/", "val/")
         logged = sorted(trainer.callback_metrics.items())
         metrics = {name: float(value) for name, value in logged if not name.startswith(excluded)}
         self.validated = False
@@ -112,12 +108,12 @@ class MetricsCSV(Callback):
         return {f"train/{name}": float(sum_over_ranks(total)) / items for name, total in sorted(self.sums.items())}
 
 
-def sum_over_ranks(value: Any) -> Any:
+def sum_over_ranks(value: Number) -> Number:
     """Returns a number summed over all ranks, which call this at the same time; without other ranks, `value` itself."""
     if not is_distributed():
         return value
     total = reduce_over_ranks([float(value)], "sum")[0]
-    return int(total) if isinstance(value, int) else torch.tensor(total, dtype=torch.float64)
+    return type(value)(total) if isinstance(value, int) else torch.tensor(total, dtype=torch.float64)
 
 
 def as_csv(rows: list[dict[str, str]]) -> str:

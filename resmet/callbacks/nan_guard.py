@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +10,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from foundation.storage.atomic import write_text_or_warn
-from foundation.structures import InputError, RunError
-from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO
-from resmet.checkpoints.layout import candidates
+from foundation.storage.atomic import write_json
+from foundation.structures import RunError, first_line, require_range
+from resmet.checkpoints.layout import resume_hint
+from resmet.checkpoints.lightning_state import task_of
 
 CHECK_EVERY = 16
-"""Steps after which a GPU is read under ``stop``: reading a number makes the CPU wait for the GPU."""
+"""Steps after which a GPU is read under ``stop``: reading a value synchronizes with the GPU."""
 
 log = logging.getLogger("resmet")
 
@@ -38,29 +37,25 @@ class Rollback(Exception):
 class NanGuard(Callback):
     """Checks loss and gradient norm before every optimizer step.
 
-    The items of a bad batch are written to ``bad_batches/`` of the run folder: their names as JSON, the batch itself as ``.pt``, to be
+    A bad batch is written to ``bad_batches/`` of the run folder: the names of its items as JSON, the batch itself as ``.pt``, to be
     read with ``torch.load``. Under ``stop``, a GPU is read once in `CHECK_EVERY` steps and before every checkpoint, and of the batch
-    only the names are known; otherwise before every step.
+    only the names are known.
 
     Args:
         nonfinite: What a NaN or Inf in the loss or the gradient does: ``stop`` ends the run, ``skip`` skips the step, ``rollback``
             resumes from the last checkpoint at a lower learning rate.
-        limit: How often a run may skip or roll back.
+        limit: How often a run may skip or roll back, at least 1.
         lr_factor: Factor of the learning rate at each rollback, between 0 and 1.
 
     Raises:
-        InputError: If `limit` is below 1 or `lr_factor` is not between 0 and 1.
+        InputError: If a number is out of range.
     """
 
     def __init__(
         self, nonfinite: Literal["stop", "skip", "rollback"] = "stop", limit: int = 10, lr_factor: float = 0.5
     ) -> None:
-        if limit < 1:
-            raise InputError("config.out_of_range", f"callbacks.nan_guard.limit must be at least 1, got {limit}")
-        if not 0 < lr_factor < 1:
-            raise InputError(
-                "config.out_of_range", f"callbacks.nan_guard.lr_factor must be between 0 and 1, got {lr_factor}"
-            )
+        require_range("callbacks.nan_guard.limit", limit, 1)
+        require_range("callbacks.nan_guard.lr_factor", lr_factor, 0, 1, above=True, below=True)
         self.nonfinite, self.limit, self.lr_factor = nonfinite, limit, lr_factor
         self.count = 0
         self.batches: list[Any] = []
@@ -68,9 +63,8 @@ class NanGuard(Callback):
         self.buffers: dict[str, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        task: Any = pl_module
         self.trainer, self.batches, self.unchecked = trainer, [], []
-        task.run_state.check_finite_with(self.is_finite)
+        task_of(pl_module).run_state.check_finite_with(self.is_finite)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.batches.append(batch)
@@ -87,7 +81,7 @@ class NanGuard(Callback):
         # A scaled loss may overflow, which the gradient scaler handles.
         value = loss if self.trainer.precision == "16-mixed" else loss + grad_norm
         defer = value.is_cuda and self.nonfinite == "stop"
-        # Holding on to unchecked batches would fill the GPU: their names have to do.
+        # Unchecked batches would fill the GPU; their names do not.
         batches = [{"names": names_of(batch)} for batch in self.batches] if defer else self.batches
         self.unchecked.append((self.trainer.global_step, value, batches))
         self.batches = []
@@ -97,7 +91,7 @@ class NanGuard(Callback):
         self.check()
 
     def check(self) -> bool:
-        """Returns whether all unchecked steps were finite; otherwise logs, saves and handles the first that was not."""
+        """Returns whether all unchecked steps were finite; otherwise saves and handles the first that was not."""
         steps, self.unchecked = self.unchecked, []
         finite = torch.stack([value for _, value, _ in steps]).isfinite().tolist() if steps else []
         if all(finite):
@@ -110,45 +104,34 @@ class NanGuard(Callback):
     def describe(self, step: int, batches: list[Any]) -> str:
         """Writes the batch to ``bad_batches/`` and returns the message."""
         names = [name for batch in batches for name in names_of(batch)]
-        epoch = self.trainer.current_epoch + 1
-        rank = f"-rank-{self.trainer.global_rank}" if self.trainer.world_size > 1 else ""
-        path = Path(self.trainer.default_root_dir) / "bad_batches" / f"step-{step}{rank}"
-        saved = save_batch(path, {"epoch": epoch, "step": step, "items": names}, batches)
+        epoch, folder = self.trainer.current_epoch + 1, Path(self.trainer.default_root_dir) / "bad_batches"
+        path = folder / f"step-{step}{f'-rank-{rank}' if (rank := self.trainer.global_rank) else ''}.json"
+        try:
+            folder.mkdir(exist_ok=True)
+            write_json(path, {"epoch": epoch, "step": step, "items": names})
+            torch.save([dict(batch) for batch in batches], path.with_suffix(".pt"))
+        except (OSError, RuntimeError) as error:  # a full disk
+            log.warning(f"{path} could not be written ({first_line(error)})")
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return (
-            f"non-finite loss or gradient (NaN or Inf) in epoch {epoch}, step {step}. The batch was {shown}"
-            f"{f', saved to {saved}' if saved else ''}"
+            f"non-finite loss or gradient (NaN or Inf) in epoch {epoch}, step {step}. The batch was {shown}, see {path}"
         )
 
     def handle(self, message: str) -> None:
-        advice = "lower recipe.optimizer.lr, or set recipe.gradient_clip_norm=1 or trainer.precision=32-true"
+        hint = resume_hint(Path(self.trainer.default_root_dir))
+        advice = f"lower recipe.optimizer.lr, or set recipe.gradient_clip_norm=1 or trainer.precision=32-true; {hint}"
         if self.nonfinite == "stop":
-            raise RunError(
-                "run.nonfinite",
-                f"{message}. {self.last_checkpoint()}: {advice}; callbacks.nan_guard.nonfinite=skip or rollback continues by itself",
-            )
+            options = "callbacks.nan_guard.nonfinite=skip or rollback continues by itself"
+            raise RunError("run.nonfinite", f"{message}: {advice}; {options}")
         if self.count > self.limit:
-            raise RunError(
-                "run.nonfinite_limit",
-                f"{message}. That exceeds callbacks.nan_guard.limit={self.limit}. {self.last_checkpoint()}: {advice}",
-            )
+            limit = f"That exceeds callbacks.nan_guard.limit={self.limit}"
+            raise RunError("run.nonfinite_limit", f"{message}. {limit}: {advice}")
         if self.nonfinite == "rollback":
             raise Rollback(message, self.lr_factor)
         log.warning(f"{message}. The step is skipped ({self.count} of at most {self.limit})")
-        self.restore_buffers()
-
-    def last_checkpoint(self) -> str:
-        """Returns what there is to resume from, once nothing is being written any more."""
-        writer = self.trainer.strategy.checkpoint_io
-        if isinstance(writer, AtomicCheckpointIO):
-            writer.wait()
-        exists = candidates(Path(self.trainer.default_root_dir) / "checkpoints")
-        return "The last checkpoint was written before" if exists else "There is no checkpoint yet"
-
-    def restore_buffers(self) -> None:
-        """Restores batch statistics from before the step, which the forward pass may have made non-finite."""
+        # The forward pass may have made batch statistics non-finite.
         for name, value in self.trainer.lightning_module.named_buffers():
-            if name in self.buffers and value.is_floating_point() and not value.isfinite().all():
+            if value.is_floating_point() and not value.isfinite().all():
                 value.copy_(self.buffers[name])
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,15 +146,3 @@ def names_of(batch: Any) -> list[str]:
     if "names" in batch:
         return list(batch["names"])
     return [name for part in batch.values() if part for name in names_of(part)]
-
-
-def save_batch(stem: Path, content: dict[str, Any], batches: list[Any]) -> Path | None:
-    """Writes a description as JSON and the batches as ``.pt``; returns None where the disk does not take them."""
-    try:
-        stem.parent.mkdir(exist_ok=True)
-        torch.save([dict(batch) for batch in batches], stem.with_suffix(".pt"))
-    except (OSError, RuntimeError):
-        return None
-    path = stem.with_suffix(".json")
-    write_text_or_warn(path, json.dumps(content, indent=2) + "\n")
-    return path

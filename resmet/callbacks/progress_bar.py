@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -14,7 +15,8 @@ from rich.progress import Progress as RichProgress
 
 from foundation.durations import format_seconds
 from foundation.hardware import peak_memory_mb
-from resmet.callbacks.step_timer import StepTimer, steps_per_epoch
+from resmet.callbacks.step_timer import StepTimer
+from resmet.checkpoints.lightning_state import callbacks_of, task_of
 
 REFRESH_SECONDS = 0.25
 
@@ -40,46 +42,35 @@ class RunProgressBar(ProgressBar):
         console = Console(stderr=True)
         if not (self.enabled and console.is_terminal):
             return
-        text = (
-            "{task.percentage:>3.0f}%  loss {task.fields[loss]}  score {task.fields[score]}  {task.fields[throughput]}"
-        )
-        columns = (TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn(text))
+        fields = ("{task.percentage:>3.0f}%", *(f"{{task.fields[{name}]}}" for name in ("loss", "score", "throughput")))
+        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), *map(TextColumn, fields))
         self.bar = RichProgress(*columns, console=console, refresh_per_second=4)
-        fields: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "epochs": last_epoch(trainer, pl_module)}
-        fields |= {"loss": "-", "score": "-", "throughput": ""}
-        self.job = self.bar.add_task(
-            "train", total=last_step(trainer, pl_module), completed=trainer.global_step, **fields
-        )
+        self.job = self.bar.add_task("train", epoch="", loss="", score="", throughput="")
         self.bar.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.bar:
-            self.bar.update(self.job, epoch=trainer.current_epoch + 1, epochs=last_epoch(trainer, pl_module))
+            self.bar.update(self.job, epoch=epoch_of(trainer, pl_module))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.bar is None:
-            return
         now = time.monotonic()
-        if now - self.updated_at > REFRESH_SECONDS or batch_idx + 1 == trainer.num_training_batches:
+        if self.bar and (now - self.updated_at > REFRESH_SECONDS or batch_idx + 1 == trainer.num_training_batches):
             self.updated_at = now
-            fields: dict[str, Any] = {
-                "loss": f"{float(outputs['loss']):.4f}",
-                "throughput": throughput(trainer, pl_module),
-            }
-            self.bar.update(self.job, completed=trainer.global_step, total=last_step(trainer, pl_module), **fields)
+            fields: dict[str, Any] = {"loss": f"loss {float(outputs['loss']):.4f}"}
+            fields["throughput"] = throughput(trainer, pl_module)
+            total = last_step(trainer, pl_module)
+            self.bar.update(self.job, completed=trainer.global_step, total=total, **fields)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        metrics = trainer.callback_metrics
-        loss, score = metrics.get("train/loss"), metrics.get("val/score")
-        if self.bar and score is not None:
-            self.bar.update(self.job, score=f"{float(score):.4f}")
-        elif not self.bar and self.enabled and trainer.is_global_zero:
-            columns = [f"epoch {trainer.current_epoch + 1}/{last_epoch(trainer, pl_module)}"]
-            known = [(name, value) for name, value in (("loss", loss), ("score", score)) if value is not None]
-            columns += [f"{name} {float(value):.4f}" for name, value in known]
-            log.info("  ".join([*columns, throughput(trainer, pl_module)]))
+        known = {name.split("/")[1]: trainer.callback_metrics.get(name) for name in ("train/loss", "val/score")}
+        texts = {name: f"{name} {float(value):.4f}" for name, value in known.items() if value is not None}
+        if self.bar:
+            self.bar.update(self.job, score=texts.get("score", ""))
+        elif self.enabled and trainer.is_global_zero:
+            epoch = f"epoch {epoch_of(trainer, pl_module)}"
+            log.info("  ".join([epoch, *texts.values(), throughput(trainer, pl_module)]))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.close()
@@ -93,23 +84,27 @@ class RunProgressBar(ProgressBar):
             self.bar = None
 
 
-def throughput(trainer: Trainer, task: Any) -> str:
+def throughput(trainer: Trainer, pl_module: LightningModule) -> str:
     """Returns items per second over all ranks, the peak memory of this one, and the time left, test and report included."""
-    timer = next((callback for callback in trainer.callbacks if isinstance(callback, StepTimer)), None)  # type: ignore[attr-defined]
     memory = f"{peak_memory_mb() / 1024:.1f} GB"
+    timer = next((callback for callback in callbacks_of(trainer) if isinstance(callback, StepTimer)), None)
     if timer is None:
         return memory
-    kind = "images" if task.spec.ndim == 2 else "items"
+    kind = "images" if task_of(pl_module).spec.ndim == 2 else "items"
     rate = timer.items_per_second * trainer.world_size
-    left = format_seconds(timer.remaining_seconds(trainer, last_step(trainer, task)))
+    left = format_seconds(timer.remaining_seconds(trainer, last_step(trainer, pl_module)))
     return f"{rate:.{'3g' if rate < 100 else '0f'}} {kind}/s  {memory}  left {left}"
 
 
-def last_step(trainer: Trainer, task: Any) -> int:
+def last_step(trainer: Trainer, pl_module: LightningModule) -> int:
     """Returns the step at which the training ends."""
-    return task.run_state.end_step or (trainer.max_epochs or 1) * steps_per_epoch(trainer)
+    return task_of(pl_module).run_state.end_step or (trainer.max_epochs or 1) * steps_per_epoch(trainer)
 
 
-def last_epoch(trainer: Trainer, task: Any) -> int:
-    """Returns the number of epochs of the training."""
-    return -(-last_step(trainer, task) // steps_per_epoch(trainer))
+def epoch_of(trainer: Trainer, pl_module: LightningModule) -> str:
+    """Returns the current epoch and their number, as ``3/8``."""
+    return f"{trainer.current_epoch + 1}/{math.ceil(last_step(trainer, pl_module) / steps_per_epoch(trainer))}"
+
+
+def steps_per_epoch(trainer: Trainer) -> int:
+    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: recorded at once and obeyed at the end of a step, so that nothing is lost."""
+"""Signals that stop a run: recorded at once and handled at the end of a step, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from foundation.parallel.rank_zero import is_rank_zero, started_externally
 
 INTERRUPTED, TERMINATED = 130, 143
-
-FORWARD_SECONDS = 3.0
-"""Seconds within which torchrun or SLURM forwards a signal that this process received itself."""
 
 log = logging.getLogger("resmet")
 
@@ -38,7 +34,8 @@ class Stopped(BaseException):
 class SignalListener:
     """Handles SIGTERM and SIGINT, and SIGUSR1 under SLURM, which sends it before a job's time is up.
 
-    The first is recorded for the end of the step; a second one ends the process at once.
+    The first is recorded for the end of the step; a second one ends the process at once, unless torchrun or SLURM started it, which
+    forward what the process has received itself.
 
     Args:
         forward: Sends a signal to the processes that this one started.
@@ -50,7 +47,7 @@ class SignalListener:
     def __init__(self, forward: Callable[[int], None]) -> None:
         self.forward = forward
         self.pid = os.getpid()
-        self.received, self.received_at = 0, 0.0
+        self.received = 0
         self.previous: dict[int, Any] = {}
 
     def start(self) -> None:
@@ -70,33 +67,29 @@ class SignalListener:
     def handle(self, signum: int, frame: Any) -> None:
         if os.getpid() != self.pid:
             return  # a DataLoader worker, which is needed until the end of the step
-        if self.received and signum != signal.SIGUSR1 and not self.is_duplicate():
+        if self.received and signum != signal.SIGUSR1 and not self.may_be_forwarded():
             self.forward(signal.SIGKILL)
             os._exit(INTERRUPTED if signum == signal.SIGINT else TERMINATED)
         if not self.received:
-            self.received, self.received_at = signum, time.monotonic()
+            self.received = signum
             self.forward(signum)
+            name = signal.Signals(signum).name
             with contextlib.suppress(RuntimeError):  # the stream may be in the middle of a line
-                log.info(
-                    f"{signal.Signals(signum).name}: finishing the step and saving; a second signal ends the run at once"
-                )
+                log.info(f"{name}: finishing the step and saving; a second signal ends the run at once")
 
-    def is_duplicate(self) -> bool:
-        """Whether a repeated signal is the first one again: a terminal sends it to all processes, and the launcher forwards it."""
-        if started_externally():
-            return time.monotonic() - self.received_at < FORWARD_SECONDS
-        return not is_rank_zero()  # rank 0, which started this process, decides
+    def may_be_forwarded(self) -> bool:
+        """Whether a second signal may be the first one again: a terminal sends it to all processes, and their launcher forwards it."""
+        return started_externally() or not is_rank_zero()
 
 
 def requeue() -> None:
     """Asks SLURM to start this job again. The job script sets ``resume=auto``."""
-    job = os.environ.get("SLURM_JOB_ID", "")
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    name = f"{array}_{task}" if array and task else job
-    if not name.replace("_", "").isdigit():
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+    if not job.replace("_", "").isdigit():
         return
     try:
-        subprocess.run(["scontrol", "requeue", name], check=True, timeout=60)
-        log.info(f"job {name} is queued again")
+        subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)
+        log.info(f"job {job} is queued again")
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning(f"job {name} could not be queued again ({error}): submit it by hand, with resume=auto it resumes")
+        log.warning(f"job {job} could not be queued again ({error}): submit it by hand, with resume=auto it resumes")

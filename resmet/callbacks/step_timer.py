@@ -21,13 +21,13 @@ MARGIN = 1.25
 
 @dataclass(frozen=True)
 class Cost:
-    """What the parts of a run take, in seconds.
+    """Seconds that the parts of a run take.
 
     Attributes:
         step: An optimizer step, loading included.
         steps: Steps per epoch (a number, not seconds).
-        validation: What comes between two epochs: validation and checkpoints.
-        final: What follows the training: test, images, report.
+        validation: Validation and checkpoints between two epochs.
+        final: Test, images and report after the training.
     """
 
     step: float
@@ -35,26 +35,19 @@ class Cost:
     validation: float
     final: float
 
-    @property
-    def epoch(self) -> float:
-        return self.step * self.steps + self.validation
-
     def steps_within(self, seconds: float) -> int:
         """Returns how many steps fit into `seconds` with the validations of their epochs; the last epoch may be incomplete."""
-        epochs = max(0, math.floor(seconds / self.epoch))
-        left = seconds - epochs * self.epoch - self.validation
+        epoch = self.step * self.steps + self.validation
+        epochs = max(0, math.floor(seconds / epoch))
+        left = seconds - epochs * epoch - self.validation
         return epochs * self.steps + min(self.steps, max(0, math.floor(left / self.step)))
 
 
 class StepTimer(Callback):
     """Measures optimizer steps (loading included), validations and throughput.
 
-    Args:
-        data: Prepared data.
-        clock: The clock of the run.
-
     Attributes:
-        step_seconds: Seconds per optimizer step, as measured last.
+        step_seconds: Mean seconds per optimizer step of the current epoch.
         validation_seconds: Seconds per validation and what else belongs to the end of an epoch.
         items_per_second: Training throughput of this process.
     """
@@ -72,7 +65,7 @@ class StepTimer(Callback):
         self.record(**state_dict)
 
     def record(self, step_seconds: float, validation_seconds: float) -> None:
-        """Takes over what was measured before this process's first step."""
+        """Uses what was measured before this process's first step."""
         self.step_seconds, self.validation_seconds = step_seconds, validation_seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,28 +91,29 @@ class StepTimer(Callback):
         if self.validation_started is not None:
             self.validation_seconds = self.clock.now() - self.validation_started
 
-    def cost(self, trainer: Trainer, steps: int) -> Cost:
-        """Returns the cost as measured last, for epochs of `steps` steps. Tests take as long as validations, per batch."""
-        limit, split = trainer.limit_val_batches, "test" if "test" in self.data.datasets else "val"
-        test = count_batches(self.data, split, limit) / max(1, count_batches(self.data, "val", limit))
-        final = MARGIN * (self.validation_seconds * test + REPORT * self.clock.cpu_contention())
+    def cost(self, trainer: Trainer) -> Cost:
+        """Returns the cost as measured last. Tests take as long as validations, per batch."""
+        split = "test" if "test" in self.data.datasets else "val"
+        test, val = (count_batches(trainer, self.data, name, trainer.limit_val_batches) for name in (split, "val"))
+        final = MARGIN * (self.validation_seconds * test / val + REPORT * self.clock.cpu_contention())
+        batches = trainer.num_training_batches
+        if math.isinf(batches):  # Lightning has not made the loaders yet
+            batches = count_batches(trainer, self.data, "train", trainer.limit_train_batches)
+        steps = math.ceil(batches / trainer.accumulate_grad_batches)
         return Cost(max(1e-6, self.step_seconds), steps, self.validation_seconds, final)
 
     def remaining_seconds(self, trainer: Trainer, end_step: int) -> float:
         """Returns the seconds until the run is done that takes its last step at `end_step`."""
-        cost, steps = self.cost(trainer, steps_per_epoch(trainer)), max(0, end_step - trainer.global_step)
+        cost, steps = self.cost(trainer), max(0, end_step - trainer.global_step)
         return steps * cost.step + steps / cost.steps * cost.validation + cost.final
 
 
-def steps_per_epoch(trainer: Trainer) -> int:
-    return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+def count_batches(trainer: Trainer, data: DataModule, split: str, limit: int | float) -> int:
+    """Returns the batches of a split that each rank takes, at least 1; of joint data, those of the part with the most.
 
-
-def count_batches(data: DataModule, split: str, limit: int | float, processes: int = 1) -> int:
-    """Returns the batches of a split that each of some processes takes; of joint data, those of the part with the most.
-
-    A whole number limits them; a float, which for Lightning is a fraction, does not.
+    `limit` is Lightning's: an int is a number of batches, a float a fraction.
     """
     parts = [part for part in data.parts.values() if split in part.datasets]
-    batches = max((-(-len(part.datasets[split]) // (part.current_batch_size * processes)) for part in parts), default=0)
-    return min(batches, limit) if isinstance(limit, int) else batches
+    sizes = [-(-len(part.datasets[split]) // (part.current_batch_size * trainer.world_size)) for part in parts]
+    batches = max(sizes, default=0)
+    return max(1, min(batches, limit) if isinstance(limit, int) else int(batches * limit))

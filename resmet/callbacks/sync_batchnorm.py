@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from resmet.checkpoints.lightning_state import task_of
+
 
 class SyncBatchNorm(Callback):
     """Converts the BatchNorm layers before the strategy wraps the weights, so that statistics do not depend on the number of processes."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.world_size > 1:
-            pl_module.convert_sync_batchnorm(trainer.strategy.root_device.type == "cuda")  # type: ignore[operator]
+            task_of(pl_module).convert_sync_batchnorm(trainer.strategy.root_device.type == "cuda")
 
 
 class BroadcastBuffers(Callback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,24 +13,28 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from foundation.durations import format_seconds
 from foundation.run_state import RunState
 from foundation.structures import InputError
-from resmet.callbacks.cost_model import measure_cost
-from resmet.callbacks.dry_run import without_trace
-from resmet.callbacks.step_timer import Cost, StepTimer, steps_per_epoch
+from resmet.callbacks.dry_run import DryRun, endless, without_trace
+from resmet.callbacks.step_timer import Cost, StepTimer, count_batches
+from resmet.checkpoints.lightning_state import task_of
+from tasks.base import Task
 
 RESERVE, END = 0.03, 1.5
 """What stays unplanned: this fraction of the budget, and the seconds that the process takes to end."""
 
 CHECK_SECONDS = 1.0
-"""Seconds between two looks at the clock within an epoch."""
+"""Seconds between two updates of the end within an epoch: ranks agree on it, which takes time."""
+
+FRACTION, LONGEST, BATCHES = 0.04, 8.0, 50
+"""Fraction of the budget and seconds that measuring steps may take, and validation batches as much again; the most batches of each."""
 
 log = logging.getLogger("resmet")
 
 
 class TimeBudget(Callback):
-    """Plans a run by steps measured on a copy, plans its end again as it goes, and stops it in time for the test.
+    """Estimates the steps of a run on a copy of the task, updates that estimate as the run proceeds, and stops in time for the test.
 
-    The budget includes what the process took before, and what a resumed run has used. `RunState` stretches or shortens the rest of
-    the schedule to whatever end is planned, so that the learning rate reaches its minimum there.
+    The budget includes the start of the process, and what a resumed run has used. `RunState` stretches or shortens the rest of the
+    schedule to the current end, so that the learning rate reaches its minimum there.
 
     Args:
         seconds: From the start of the process to its end.
@@ -55,21 +60,18 @@ class TimeBudget(Callback):
         """Lightning calls this when the processes are connected, but neither optimizer nor schedule exist."""
         if stage != "fit":
             return
-        task: Any = pl_module
-        state: RunState = task.run_state
-        self.next_check = 0
+        task = task_of(pl_module)
+        state, self.next_check = task.run_state, 0
         if self.started is None:
             self.started = self.clock.now() - self.clock.process_age() - state.seconds_used
-        if not state.total_steps:
+        if not (state.epoch or state.batch):
             self.plan(trainer, task)
-        elif not state.epoch and not state.batch:  # a retry from the beginning
-            state.plan(state.total_steps, state.total_epochs)
         elif trainer.is_global_zero:
             used, left = format_seconds(self.used), format_seconds(self.seconds - self.used)
             log.info(f"time budget {format_seconds(self.seconds)}: {used} used, {left} left")
 
-    def plan(self, trainer: Trainer, task: Any) -> None:
-        """Plans the whole run.
+    def plan(self, trainer: Trainer, task: Task) -> None:
+        """Estimates the length of the whole run.
 
         Raises:
             InputError: If not a single step fits; the message names the least budget.
@@ -78,64 +80,75 @@ class TimeBudget(Callback):
         if used > self.seconds:
             self.refuse(f"starting took {used:.0f} s", math.ceil(3 * used))
         with without_trace(self.timer.data):
-            cost = measure_cost(trainer, task, self.seed, self.timer, self.seconds)
+            self.measure(trainer, task)
+        cost = self.timer.cost(trainer)
         steps, cost, used = trainer.strategy.broadcast((cost.steps_within(self.left(cost)), cost, self.used))
         if steps < 1:
             least = (used + cost.step + cost.validation + cost.final + END) / (1 - RESERVE)
-            self.refuse(
-                f"starting took {used:.0f} s, a step takes {cost.step:.1f} s, validation {cost.validation:.0f} s, "
-                f"test and report {cost.final:.0f} s",
-                math.ceil(1.1 * least),
-            )
+            parts = f"a step {cost.step:.1f} s, validation {cost.validation:.0f} s, test and report {cost.final:.0f} s"
+            self.refuse(f"starting took {used:.0f} s, {parts}", math.ceil(1.1 * least))
         task.run_state.plan(steps, math.ceil(steps / cost.steps))
         if trainer.is_global_zero:
             log.info(
-                f"time budget {format_seconds(self.seconds)}: {steps / cost.steps:.3g} epochs planned, {cost.epoch:.1f} s each; "
-                f"starting took {used:.0f} s, {cost.final:.0f} s are reserved for test and report"
+                f"time budget {format_seconds(self.seconds)}: {steps / cost.steps:.3g} epochs planned; starting took {used:.0f} s, "
+                f"{cost.final:.0f} s are reserved for test and report"
             )
 
     def refuse(self, reason: str, least: int) -> None:
-        raise InputError(
-            "trainer.budget_too_short",
-            f"time_budget={self.seconds:g}s is too short: {reason}: set time_budget={least}s or more",
-        )
+        text = f"time_budget={self.seconds:g}s is too short: {reason}: set time_budget={least}s or more"
+        raise InputError("trainer.budget_too_short", text)
+
+    def measure(self, trainer: Trainer, task: Task) -> None:
+        """Trains and validates a copy of the task on a few batches."""
+        data, dry_run = self.timer.data, DryRun(trainer, task, self.seed)
+        train, val = endless(data.dataloader("train")), endless(data.dataloader("val"))
+        step = self.mean_seconds(trainer, lambda: dry_run.train(next(train)), BATCHES)
+        dry_run.task.eval()
+        batches = count_batches(trainer, data, "val", trainer.limit_val_batches)
+        validation = batches * self.mean_seconds(trainer, lambda: dry_run.validate(next(val)), min(BATCHES, batches))
+        metrics = self.mean_seconds(trainer, lambda: dry_run.task.compute_metrics("val"), 1)
+        self.timer.record(step * trainer.accumulate_grad_batches, validation + 2 * metrics)
+
+    def mean_seconds(self, trainer: Trainer, act: Callable[[], Any], count: int) -> float:
+        """Returns the mean seconds of up to `count` calls, as many in every rank, without the first two, which warm up."""
+        times, done = [self.clock.now()], False
+        while not done:
+            act()
+            times.append(self.clock.now())
+            late = len(times) > 2 and times[-1] - times[0] > min(LONGEST, self.seconds * FRACTION)
+            done = trainer.strategy.broadcast(late or len(times) > count)
+        first = min(2, len(times) - 2)
+        return (times[-1] - times[first]) / (len(times) - 1 - first)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stops the training at its last step; now and then, checks whether that one must come earlier or may come later."""
+        """Stops the training at its last step."""
         batches = batch_idx + 1
         if batches % trainer.accumulate_grad_batches or batches >= trainer.num_training_batches:
-            return  # no step was taken, or the end of the epoch plans anew
-        task: Any = pl_module
-        state, step = task.run_state, trainer.global_step
-        if step >= min(self.next_check, state.end_step):
-            self.plan_end(trainer, state, batches // trainer.accumulate_grad_batches)
-        trainer.should_stop = trainer.should_stop or step >= state.end_step
+            return  # no step was taken, or the end of the epoch does this
+        state = task_of(pl_module).run_state
+        if trainer.global_step >= min(self.next_check, state.end_step):
+            self.update_end(trainer, state, batches // trainer.accumulate_grad_batches)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        task: Any = pl_module
         if not trainer.should_stop:
-            self.plan_end(trainer, task.run_state, 0)
-            trainer.should_stop = trainer.global_step >= task.run_state.end_step
+            self.update_end(trainer, task_of(pl_module).run_state, 0)
 
-    def plan_end(self, trainer: Trainer, state: RunState, done: int) -> None:
-        """Plans the end of the run anew, `done` steps into an epoch, where it is this epoch's or an epoch is complete.
-
-        Within an earlier epoch, the end stays planned: the first steps of an epoch are a poor sample.
-        """
-        step, cost = trainer.global_step, self.timer.cost(trainer, steps_per_epoch(trainer))
+    def update_end(self, trainer: Trainer, state: RunState, done: int) -> None:
+        """Moves the end of the run to the last step that fits, `done` steps into an epoch."""
+        step, cost = trainer.global_step, self.timer.cost(trainer)
         fits = max(0, cost.steps_within(self.left(cost) + done * cost.step) - done)
         fits, pause = trainer.strategy.broadcast((fits, max(1, round(CHECK_SECONDS / cost.step))))
-        self.next_check = step + pause
-        # Stages that are frozen with cached features are unfrozen at the epoch that the data was told at the start.
-        caches = trainer.current_epoch + 1 < state.no_augment_epochs < sys.maxsize and step + fits > state.end_step
-        if (not done and not caches) or min(step + fits, state.end_step) < step + cost.steps - done:
-            state.end_at(step + fits, step)
+        self.next_check, end = step + pause, step + fits
+        # The number of epochs with cached features is fixed; their steps are faster than those after them.
+        if trainer.current_epoch + 1 < state.no_augment_epochs < sys.maxsize:
+            end = min(end, state.end_step)
+        state.end_at(end, step)
+        trainer.should_stop = trainer.should_stop or step >= state.end_step
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        task: Any = pl_module
-        task.run_state.use_seconds(self.used)
+        task_of(pl_module).run_state.use_seconds(self.used)
 
     def summary(self, state: RunState) -> dict[str, Any]:
         """Returns the entry of ``metrics.json``."""

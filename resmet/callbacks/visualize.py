@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from foundation.structures import Batch, Prediction, Spec, require_range
 from foundation.targets.kinds import TARGETS
 from foundation.visualization import plots
 from resmet.callbacks.metrics_csv import read_metrics_csv
+from resmet.checkpoints.lightning_state import data_of, task_of
 from tasks.base import Task, count
 
 SCORE_THRESHOLD = 0.5  # boxes below it would hide the image
@@ -40,14 +41,14 @@ class Visualize(Callback):
         folder.mkdir(exist_ok=True)
         return folder
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        plain = trainer.current_epoch < trainer.datamodule.no_augment_epochs  # type: ignore[attr-defined]
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        task, plain = task_of(pl_module), trainer.current_epoch < data_of(trainer).no_augment_epochs
         if plain in self.drawn_inputs or not trainer.is_global_zero:
             return
         self.drawn_inputs.add(plain)  # drawn again once augmentation starts
         with torch.random.fork_rng(devices=[]):  # the training step mixes the same items again
-            batch = batch if plain else pl_module.mix(batch)
-        for name, spec in part_specs(pl_module.spec).items():
+            batch = batch if plain else task.mix(batch)
+        for name, spec in part_specs(task.spec).items():
             part = batch.get(name) if name else batch
             if part is not None:
                 pairs = list(zip(range(self.count), targets(part, spec), strict=False))
@@ -55,15 +56,27 @@ class Visualize(Callback):
                 plots.save(plots.sheet(cells, spec), self.folder(trainer) / f"{prefix(name)}inputs.png")
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self.record(trainer, pl_module, batch)
+        self.record(trainer, task_of(pl_module), batch)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if trainer.state.fn != "fit":
-            self.record(trainer, pl_module, batch)
+            self.record(trainer, task_of(pl_module), batch)
 
     def record(self, trainer: Trainer, task: Task, batch: Any) -> None:
         """Keeps the first items with their predictions."""
@@ -72,12 +85,12 @@ class Visualize(Callback):
             with torch.inference_mode():
                 self.seen.append((present, task(present)))
 
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.finish(trainer, pl_module)
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.finish(trainer, task_of(pl_module))
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit":
-            self.finish(trainer, pl_module)
+            self.finish(trainer, task_of(pl_module))
 
     def finish(self, trainer: Trainer, task: Task) -> None:
         if not trainer.is_global_zero:

@@ -6,9 +6,12 @@ every function here and run the tests of tests/resmet/checkpoints, then set `CHE
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from datamodules.base.datamodule import DataModule
+from tasks.base import Task
 
 CHECKED_VERSION = "2.6.6"
 
@@ -33,3 +36,18 @@ def kill_ranks(trainer: Trainer, signum: int) -> None:
     launcher: Any = trainer.strategy.launcher
     if launcher is not None:
         launcher.kill(signum)
+
+
+def task_of(pl_module: LightningModule) -> Task:
+    """Returns the module of a hook as what it is here."""
+    return cast(Task, pl_module)
+
+
+def data_of(trainer: Trainer) -> DataModule:
+    """Returns the data module of a Trainer, an attribute that Lightning does not declare."""
+    return cast(DataModule, cast(Any, trainer).datamodule)
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Returns the callbacks of a Trainer, an attribute that Lightning does not declare."""
+    return cast(Any, trainer).callbacks

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datamodules.base.datamodule import DataModule
 from foundation.structures import InputError, Spec
 from resmet.assembly import read_checkpoint
 from resmet.checkpoints.layout import candidates
@@ -17,11 +18,9 @@ class ResumePoint:
     """Where a run resumes.
 
     Attributes:
-        path: The checkpoint.
         notes: Messages for the log.
         epoch: The epoch to start or to continue, from 0.
         batch: The next batch of it.
-        processes: Number of processes that trained it.
         stopped: Whether early stopping had ended it.
         precision: Lightning's precision; empty where the run did not record it.
     """
@@ -34,8 +33,11 @@ class ResumePoint:
     stopped: bool
     precision: str = ""
 
+    def __str__(self) -> str:
+        return f"epoch {self.epoch + 1}, batch {self.batch}"
 
-def find_resume_point(folder: Path, task: Task, data: Any) -> ResumePoint:
+
+def find_resume_point(folder: Path, task: Task, data: DataModule) -> ResumePoint:
     """Returns the most recent checkpoint of a run folder that can be read, after restoring the task's `RunState` from it.
 
     Raises:
@@ -45,32 +47,24 @@ def find_resume_point(folder: Path, task: Task, data: Any) -> ResumePoint:
     for path in candidates(folder / "checkpoints"):
         try:
             content = read_checkpoint(path)
-            position = content["position"]
+            position = {key: content["position"][key] for key in ("epoch", "batch", "processes", "stopped")}
             task.run_state.load_state_dict(content["run_state"])
-        except (InputError, KeyError, TypeError) as error:
-            note = (
-                str(error)
-                if isinstance(error, InputError)
-                else f"{path} can't be read: it holds no position to resume from"
-            )
-            notes.append(note)
+        except InputError as error:
+            notes.append(str(error))
+            continue
+        except (KeyError, TypeError):
+            notes.append(f"{path} has no position to resume from")
             continue
         check_data(content, task, data)
-        if notes:
-            notes.append(f"the run resumes from {path.name}, epoch {position['epoch'] + 1}, batch {position['batch']}")
-        keys = ("epoch", "batch", "processes", "stopped")
-        return ResumePoint(
-            path,
-            tuple(notes),
-            **{key: position[key] for key in keys},
-            precision=position.get("precision", ""),
-        )
+        point = ResumePoint(path, tuple(notes), **position, precision=content["position"].get("precision", ""))
+        more = (f"the run resumes from {path.name}, {point}",) if notes else ()
+        return replace(point, notes=(*notes, *more))
     causes = "; ".join(notes) or "no last.ckpt"
     text = f"{folder}/checkpoints holds nothing to resume from ({causes}): start again with another run_dir"
     raise InputError("checkpoint.none", text)
 
 
-def restore_exclusions(folder: Path, data: Any) -> None:
+def restore_exclusions(folder: Path, data: DataModule) -> None:
     """Lets `data` exclude the items that the run in `folder` had excluded, and no others, so that items keep their numbers.
 
     Call before the data is read.
@@ -86,12 +80,12 @@ def restore_exclusions(folder: Path, data: Any) -> None:
         return
 
 
-def excluded_names(data: Any) -> list[str]:
+def excluded_names(data: DataModule) -> list[str]:
     """Returns the names of all excluded items."""
     return [name for part in data.parts.values() for name in part.excluded_names]
 
 
-def fingerprints(data: Any) -> dict[str, str]:
+def fingerprints(data: DataModule) -> dict[str, str]:
     """Returns a fingerprint of the items of every split, by ``split`` or ``part/split``."""
     return {
         f"{name}/{split}" if name else split: items.fingerprint()
@@ -100,7 +94,7 @@ def fingerprints(data: Any) -> dict[str, str]:
     }
 
 
-def check_data(content: dict[str, Any], task: Task, data: Any) -> None:
+def check_data(content: dict[str, Any], task: Task, data: DataModule) -> None:
     """Refuses data that differs from what the run was trained on.
 
     Raises:
@@ -115,9 +109,8 @@ def check_data(content: dict[str, Any], task: Task, data: Any) -> None:
         if not equal_fingerprints(saved.get(split, fingerprint), fingerprint)
     ]
     if differ:
-        text = (
-            f"the data is not what this run was trained on ({'; '.join(differ)[:300]}): restore it, or start a new run"
-        )
+        found = "; ".join(differ)[:300]
+        text = f"the data is not what this run was trained on ({found}): restore it, or start a new run"
         raise InputError("checkpoint.other_data", text)
 
 

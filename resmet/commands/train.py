@@ -21,14 +21,16 @@ def run(cfg: "DictConfig") -> None:
     open_folder = partial(open_run_dir, folder, "train", cfg.copy())
     resume = bool(cfg.resume)
 
+    from lightning.pytorch import seed_everything
+
     from resmet.assembly import assemble_data, assemble_task, build, check_buildable, without_weights
     from resmet.checkpoints.resume import restore_exclusions
-    from resmet.engine.fit import RunOptions, seed_all, train
+    from resmet.engine.fit import RunOptions, train
     from resmet.engine.trainer import check_compiler
 
     if resume:
         cfg = without_weights(cfg)  # the checkpoint has them, and the file may be gone
-    seed_all(cfg.seed)
+    seed_everything(cfg.seed, workers=False, verbose=False)
     trainer = build(cfg.trainer)
     world_size = trainer.world_size
     if cfg.get("compile"):

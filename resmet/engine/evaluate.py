@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from datamodules.base.datamodule import DataModule
 from foundation.parallel.rendezvous import init_process_group
 from foundation.storage.atomic import write_json
 from resmet.callbacks.visualize import Visualize
@@ -33,7 +34,7 @@ def evaluation_precision(precision: str, config: dict[str, Any]) -> str:
     return trained
 
 
-def evaluate(task: Task, data: Any, split: str, folder: Path, config: TrainerConfig, checkpoint: str) -> None:
+def evaluate(task: Task, data: DataModule, split: str, folder: Path, config: TrainerConfig, checkpoint: str) -> None:
     """Evaluates `task` on one split of prepared data and writes ``metrics.json``, ``pictures/`` and ``report.html``."""
     began = time.monotonic()
     log.info(f"data: {data.describe()}")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer
 
+from datamodules.base.datamodule import DataModule
 from foundation.structures import InputError, RunError, pluralize
 from resmet.callbacks.bottleneck import BottleneckReport
 from resmet.callbacks.checkpoint import CheckpointWriter
@@ -25,7 +26,7 @@ from resmet.callbacks.sync_batchnorm import BroadcastBuffers
 from resmet.callbacks.time_budget import TimeBudget
 from resmet.checkpoints.layout import BEST, LAST, resume_hint
 from resmet.checkpoints.resume import ResumePoint, check_processes, find_resume_point
-from resmet.engine.results import log_start, metrics_of, write_results, write_skipped
+from resmet.engine.results import log_start, metrics_of, write_results
 from resmet.engine.retry import FitWithRetry, exit_after_signal
 from resmet.engine.trainer import TrainerConfig
 from tasks.base import Task
@@ -38,8 +39,6 @@ class RunOptions:
     """How a training runs, beside its task and its data.
 
     Args:
-        folder: The run folder.
-        trainer: Arguments of the Trainer.
         callbacks: Callbacks from the config; a CheckpointWriter and a guard against NaN are added where there is none.
         logger: Makes a logger of Lightning's from ``run_dir``.
         seed: Of every random choice.
@@ -56,13 +55,10 @@ class RunOptions:
     time_budget: float | None = None
 
 
-def train(task: Task, data: Any, run: RunOptions, open_folder: Callable[[], None] = lambda: None) -> None:
+def train(task: Task, data: DataModule, run: RunOptions, open_folder: Callable[[], None] = lambda: None) -> None:
     """Trains `task`, tests its best weights, and writes ``metrics.json`` and ``report.html``.
 
     Args:
-        task: With its recipe.
-        data: Prepared data.
-        run: How to train.
         open_folder: Makes the run folder; called once everything is built and checked.
 
     Raises:
@@ -88,22 +84,15 @@ def train(task: Task, data: Any, run: RunOptions, open_folder: Callable[[], None
     check_monitors(run.callbacks, task)
     open_folder()
     log_start(task, data, run.folder, str(trainer.precision))
-    write_skipped(data, run.folder)
     trainer = FitWithRetry(task, data, run.folder, build_trainer, run.trainer.batch_size == "auto").run(trainer, point)
     with errors_after_training(run.folder):
         finish(trainer, task, data, run, callbacks)
 
 
 class Callbacks:
-    """The callbacks of a run, and those among them whose results the run reports.
+    """The callbacks of a run, and those among them whose results the run reports."""
 
-    Args:
-        task: With its recipe.
-        data: Prepared data.
-        run: How to train.
-    """
-
-    def __init__(self, task: Task, data: Any, run: RunOptions) -> None:
+    def __init__(self, task: Task, data: DataModule, run: RunOptions) -> None:
         recipe, clock = task.recipe, task.run_state.clock
         timer = StepTimer(data, clock)
         self.metrics, self.bottleneck = MetricsCSV(run.folder, clock), BottleneckReport(data, clock)
@@ -122,7 +111,7 @@ class Callbacks:
         self.writer = next(callback for callback in self.all if isinstance(callback, CheckpointWriter))
 
 
-def finish(trainer: Trainer, task: Task, data: Any, run: RunOptions, callbacks: Callbacks) -> None:
+def finish(trainer: Trainer, task: Task, data: DataModule, run: RunOptions, callbacks: Callbacks) -> None:
     """Tests the best weights and writes the results; only of a run whose end is on disk, so that ``metrics.json`` stands for that.
 
     Raises:
@@ -133,11 +122,11 @@ def finish(trainer: Trainer, task: Task, data: Any, run: RunOptions, callbacks: 
         text = "the run took no step: the training split is smaller than one batch allows; lower data.batch_size"
         raise InputError("data.no_steps", text)
     if not callbacks.writer.is_saved(trainer):
-        text = (
-            f"the training is over, but its last checkpoint could not be written, so it is not tested and there is no metrics.json. "
-            f"Free some space, or make the folder writable, then {resume_hint(run.folder)}"
+        text = "the training is over, but its last checkpoint could not be written, so it is not tested and there is no metrics.json"
+        raise RunError(
+            "checkpoint.not_written",
+            f"{text}. Free some space, or make the folder writable, then {resume_hint(run.folder)}",
         )
-        raise RunError("checkpoint.not_written", text)
     stage = test_best(trainer, task, data, run.folder)
     if not trainer.is_global_zero:
         return
@@ -149,7 +138,7 @@ def finish(trainer: Trainer, task: Task, data: Any, run: RunOptions, callbacks: 
     log.info(f"{stage} {task.score} {score} after {pluralize(result['epochs'], 'epoch')} in {result['seconds']:.0f} s")
 
 
-def test_best(trainer: Trainer, task: Task, data: Any, folder: Path) -> str:
+def test_best(trainer: Trainer, task: Task, data: DataModule, folder: Path) -> str:
     """Evaluates the best weights on the test split, or on the validation split where there is none; returns which."""
     paths = [folder / "checkpoints" / name for name in (BEST, LAST)]
     path = next((path for path in paths if path.is_file()), None)
@@ -167,11 +156,9 @@ def errors_after_training(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        text = (
-            f"{error.filename or folder} could not be written ({error.strerror}); the training is over and its weights are saved. "
-            f"Free some space, or make the folder writable, then resume={folder} tests them and writes the report"
-        )
-        raise RunError("run.not_written", text) from error
+        text = f"{error.filename or folder} could not be written ({error.strerror}); the training is over and its weights are saved"
+        hint = f"Free some space, or make the folder writable, then resume={folder} tests them and writes the report"
+        raise RunError("run.not_written", f"{text}. {hint}") from error
     except Stopped as stopped:
         exit_after_signal(stopped, folder)
 
@@ -187,7 +174,7 @@ def is_finished(point: ResumePoint, trainer: Trainer, folder: Path) -> bool:
     return True
 
 
-def check_monitors(callbacks: Sequence[Any], task: Task) -> None:
+def check_monitors(callbacks: Sequence[Callback], task: Task) -> None:
     """Refuses a callback that monitors a metric which no validation has; the losses in ``train/`` are known only once training starts.
 
     Raises:
@@ -195,15 +182,8 @@ def check_monitors(callbacks: Sequence[Any], task: Task) -> None:
     """
     known = [f"val/{name}" for name in ("score", *task.metric_names())]
     for callback in callbacks:
-        monitor = getattr(callback, "monitor", None)
+        monitor = vars(callback).get("monitor")
         if monitor is not None and monitor not in known and not monitor.startswith("train/"):
-            text = (
-                f"{type(callback).__name__} has monitor={monitor}, a metric that this task does not have. Allowed: {', '.join(known)}, "
-                "train/loss, or another loss in metrics.csv"
-            )
+            allowed = f"Allowed: {', '.join(known)}, train/loss, or another loss in metrics.csv"
+            text = f"{type(callback).__name__} has monitor={monitor}, a metric that this task does not have. {allowed}"
             raise InputError("callbacks.unknown_monitor", text)
-
-
-def seed_all(seed: int) -> None:
-    """Seeds everything that a run draws from before its first batch (initial weights)."""
-    seed_everything(seed, workers=False, verbose=False)

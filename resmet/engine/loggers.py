@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from foundation.structures import InputError
-
-
-def missing_package(extra: str, error: Exception) -> InputError:
-    text = f"logger={extra} needs its package ({str(error).splitlines()[0]}): pip install -c constraints.txt -e '.[{extra}]', or use logger=csv"
-    return InputError("config.missing_package", text)
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 
-def tensorboard(name: str = "tensorboard", run_dir: Path = Path()) -> Any:
+def tensorboard(name: str = "tensorboard", run_dir: Path = Path()) -> Logger:
     """Event files in ``<run_dir>/<name>``; view them with ``tensorboard --logdir RUN``."""
-    try:
-        from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.loggers import TensorBoardLogger
 
-        return TensorBoardLogger(run_dir, name=name, version="")
-    except ModuleNotFoundError as error:
-        raise missing_package("tensorboard", error) from error
+    return TensorBoardLogger(run_dir, name=name, version="")
 
 
-def wandb(project: str = "resmet", offline: bool = False, run_dir: Path = Path()) -> Any:
-    """Weights & Biases; `offline` keeps everything in the run folder."""
-    try:
-        from lightning.pytorch.loggers import WandbLogger
+def wandb(project: str = "resmet", offline: bool = False, run_dir: Path = Path()) -> Logger:
+    """Weights & Biases; `offline` writes everything to the run folder."""
+    from lightning.pytorch.loggers import WandbLogger
 
-        return WandbLogger(project=project, save_dir=run_dir, offline=offline, name=run_dir.name)
-    except ModuleNotFoundError as error:
-        raise missing_package("wandb", error) from error
+    return WandbLogger(project=project, save_dir=run_dir, offline=offline, name=run_dir.name)
 
 
-def mlflow(project: str = "resmet", tracking_uri: str | None = None, run_dir: Path = Path()) -> Any:
+def mlflow(project: str = "resmet", tracking_uri: str | None = None, run_dir: Path = Path()) -> Logger:
     """MLflow, at `tracking_uri` or in the run folder."""
-    try:
-        from lightning.pytorch.loggers import MLFlowLogger
+    from lightning.pytorch.loggers import MLFlowLogger
 
-        uri = tracking_uri or f"sqlite:///{(run_dir / 'mlflow.db').resolve()}"
-        return MLFlowLogger(experiment_name=project, tracking_uri=uri, run_name=run_dir.name)
-    except ModuleNotFoundError as error:
-        raise missing_package("mlflow", error) from error
+    uri = tracking_uri or f"sqlite:///{(run_dir / 'mlflow.db').resolve()}"
+    return MLFlowLogger(experiment_name=project, tracking_uri=uri, run_name=run_dir.name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from datamodules.base.datamodule import DataModule
 from foundation.hardware import peak_memory_mb
 from foundation.storage.atomic import write_json
 from resmet.callbacks.metrics_csv import MetricsCSV
@@ -75,16 +76,17 @@ def resources(task: Task) -> dict[str, Any]:
     return {"peak_memory_mb": round(peak_memory_mb(), 1), "parameters": parameters, "versions": found}
 
 
-def write_results(task: Task, data: Any, folder: Path, result: dict[str, Any]) -> None:
-    """Writes ``skipped.txt``, ``metrics.json`` and ``report.html``."""
+def write_results(task: Task, data: DataModule, folder: Path, result: dict[str, Any]) -> None:
+    """Writes ``metrics.json`` and ``report.html``."""
     write_skipped(data, folder)
     write_json(folder / "metrics.json", result)
     report = write_report(folder, result, [data.describe(), *data.notes, *task_notes(task)])
     log.info(f"report: {report}")
 
 
-def log_start(task: Task, data: Any, folder: Path, precision: str) -> None:
-    """Logs what is about to be trained."""
+def log_start(task: Task, data: DataModule, folder: Path, precision: str) -> None:
+    """Logs what is about to be trained, and writes ``skipped.txt``."""
+    write_skipped(data, folder)
     log.info(f"run: {folder}")
     log.info(f"data: {data.describe()}")
     for note in [*data.notes, *task_notes(task)]:
@@ -94,7 +96,7 @@ def log_start(task: Task, data: Any, folder: Path, precision: str) -> None:
     log.info(f"task: {kind} on {backbone}, {parameters:.2f} M parameters, {precision}")
 
 
-def write_skipped(data: Any, folder: Path) -> None:
+def write_skipped(data: DataModule, folder: Path) -> None:
     """Writes what was skipped and why, an item a line, to ``skipped.txt``."""
     if data.skipped:
         (folder / "skipped.txt").write_text("".join(f"{message}\n" for message in data.skipped))

@@ -1,4 +1,4 @@
-"""Fitting, with what a run does by itself where it fails: roll back, resume, or use less memory."""
+"""Lightning's fit, repeated after a failure where that helps: roll back, resume, or use less memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 import torch
 from lightning.pytorch import Trainer
 
+from datamodules.base.datamodule import DataModule
 from foundation.hardware import out_of_memory
 from foundation.parallel.rank_zero import is_rank_zero
 from foundation.parallel.rendezvous import init_process_group
-from foundation.run_state import RunState
 from foundation.structures import InputError, RunError, first_line
 from resmet.callbacks.nan_guard import Rollback
 from resmet.callbacks.signals import Stopped, requeue
@@ -38,7 +38,7 @@ class FitWithRetry:
     starts again with half the batch and twice the accumulation, where the batch size was to be found automatically.
 
     Args:
-        task: What is trained.
+        task: The task to train.
         data: Prepared data.
         folder: The run folder.
         build_trainer: Returns a Trainer; takes a factor of the accumulated batches.
@@ -46,7 +46,7 @@ class FitWithRetry:
     """
 
     def __init__(
-        self, task: Task, data: Any, folder: Path, build_trainer: Callable[[int], Trainer], may_halve: bool
+        self, task: Task, data: DataModule, folder: Path, build_trainer: Callable[[int], Trainer], may_halve: bool
     ) -> None:
         self.task, self.data, self.folder = task, data, folder
         self.build_trainer, self.may_halve = build_trainer, may_halve
@@ -70,9 +70,10 @@ class FitWithRetry:
                 self.fit(trainer, point)
                 return trainer
             except Rollback as error:
-                trainer, point = self.roll_back(error)
+                point = self.roll_back(error)
             except (MemoryError, RuntimeError) as error:
-                trainer, point = self.recover(trainer, error)
+                point = self.recover(trainer, error)
+            trainer = self.rebuild()
 
     def fit(self, trainer: Trainer, point: ResumePoint | None) -> None:
         """A signal ends the program with the exit code of that signal."""
@@ -83,77 +84,79 @@ class FitWithRetry:
         except Stopped as stopped:
             exit_after_signal(stopped, self.folder)
 
-    def recover(self, trainer: Trainer, error: BaseException) -> tuple[Trainer, ResumePoint | None]:
-        """Returns what to continue with after `error`, or raises it.
+    def recover(self, trainer: Trainer, error: Exception) -> ResumePoint | None:
+        """Returns where to continue after `error` (None: from the beginning), or raises it.
 
         Raises:
             RunError: If nothing helps.
         """
-        if worker_died(error):
+        if re.search(r"DataLoader (worker \(pid|timed out)", str(error)):  # not an error that a worker raised
             return self.restart(trainer, error)
         if isinstance(error, RunError):
             raise error
         if rank_lost(error):
+            cause = first_line(RuntimeError(re.sub(r"\[/\S+\] ?", "", str(error))))  # without positions in C++ sources
             text = (
-                f"another rank of this run can't be reached ({first_line(without_source(error))}): the last checkpoint is safe; "
+                f"another rank of this run can't be reached ({cause}): the last checkpoint is safe; "
                 f"start all ranks again with resume={self.folder}, or under torchrun with --max-restarts"
             )
             raise RunError("parallel.rank_lost", text) from error
         if out_of_memory(error):
-            return self.halve_batch(trainer, error), None
+            self.halve_batch(trainer, error)
+            return None
         raise error
 
-    def roll_back(self, error: Rollback) -> tuple[Trainer, ResumePoint]:
-        """Resumes from the last checkpoint at a lower learning rate."""
+    def roll_back(self, error: Rollback) -> ResumePoint:
+        """Reduces the learning rate and returns the last checkpoint.
+
+        Raises:
+            RunError: If there is none.
+        """
         self.state.reduce_lr(error.lr_factor)
         try:
             point = find_resume_point(self.folder, self.task, self.data)
         except InputError as nothing:
             text = f"{error}. There is no checkpoint to roll back to: lower recipe.optimizer.lr"
             raise RunError("run.nonfinite", text) from nothing
-        log.warning(
-            f"{error}. The run rolls back to epoch {point.epoch + 1}, batch {point.batch}, at {self.state.lr_scale:g} of its learning rate"
-        )
-        return self.rebuild(), point
+        log.warning(f"{error}. The run rolls back to {point}, at {self.state.lr_scale:g} of its learning rate")
+        return point
 
-    def restart(self, trainer: Trainer, error: BaseException) -> tuple[Trainer, ResumePoint | None]:
-        """Resumes from the last checkpoint, or starts again, after DataLoader workers died.
+    def restart(self, trainer: Trainer, error: Exception) -> ResumePoint | None:
+        """Returns the last checkpoint, if any, after DataLoader workers died.
 
         Raises:
             RunError: If that happened too often, or in one of several ranks, whose steps the others can't repeat.
         """
-        cause = str(error).strip().splitlines()[0]
+        cause = first_line(error)
         self.worker_failures += 1
         if self.worker_failures > MAX_WORKER_FAILURES or trainer.world_size > 1:
             text = f"{cause}. {resume_hint(self.folder)}; data.num_workers=0 loads in the main process"
             raise RunError("data.worker_died", text) from error
-        point = None
-        if has_checkpoint(self.folder):
-            point = find_resume_point(self.folder, self.task, self.data)
-        else:
-            self.start_again()
-        where = f"resumes from epoch {point.epoch + 1}, batch {point.batch}" if point else "starts again"
+        point = find_resume_point(self.folder, self.task, self.data) if has_checkpoint(self.folder) else None
+        where = f"resumes from {point}" if point else "starts again"
         log.warning(f"{cause}. The run {where} ({self.worker_failures} of at most {MAX_WORKER_FAILURES})")
-        return self.rebuild(), point
+        if point is None:
+            self.start_again()
+        return point
 
-    def halve_batch(self, trainer: Trainer, error: BaseException) -> Trainer:
+    def halve_batch(self, trainer: Trainer, error: Exception) -> None:
         """Starts again with half the batch and twice the accumulation.
 
         Raises:
             RunError: Naming what else helps, if the batch size was set by the user or training is past its first epoch.
         """
-        size, cause = self.data.current_batch_size, str(error).strip().splitlines()[0][:160]
-        if not self.may_halve or trainer.current_epoch > 0 or self.initial is None or not halve(self.state):
+        size, sizes = self.data.current_batch_size, self.state.batch_sizes
+        if not self.may_halve or trainer.current_epoch > 0 or self.initial is None or min(sizes.values()) < 2:
             text = (
-                f"out of memory at data.batch_size={size} ({cause}): lower data.batch_size and raise trainer.accumulate_grad_batches by the "
-                "same factor, choose a smaller data.size or backbone, or trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
+                f"out of memory at data.batch_size={size} ({first_line(error)[:160]}): lower data.batch_size and raise "
+                "trainer.accumulate_grad_batches by the same factor, choose a smaller data.size or backbone, or "
+                "trainer.precision=bf16-mixed; trainer.batch_size=auto finds what fits"
             )
             raise RunError("run.out_of_memory", text) from error
-        log.warning(
-            f"out of memory at data.batch_size={size}: starting again with {self.data.current_batch_size}, accumulated to {size}"
-        )
+        self.state.resize_batches({name: size // 2 for name, size in sizes.items()}, halvings=1)
+        smaller = self.data.current_batch_size
+        log.warning(f"out of memory at data.batch_size={size}: starting again with {smaller}, accumulated to {size}")
         self.start_again()
-        return self.rebuild()
 
     def start_again(self) -> None:
         """Restores the initial weights."""
@@ -180,37 +183,18 @@ def log_resume(point: ResumePoint, trainer: Trainer) -> None:
         )
 
 
-def halve(state: RunState) -> bool:
-    """Halves the batch size of all parts of the data; False where one is at a single item."""
-    if min(state.batch_sizes.values()) < 2:
-        return False
-    state.resize_batches({name: size // 2 for name, size in state.batch_sizes.items()}, halvings=1)
-    return True
-
-
-def worker_died(error: BaseException) -> bool:
-    """Whether DataLoader workers died or gave no batch in time; an error that a worker raised is not meant."""
-    return bool(re.search(r"DataLoader (worker \(pid|timed out)", str(error)))
-
-
-def rank_lost(error: BaseException) -> bool:
+def rank_lost(error: Exception) -> bool:
     """Whether another rank is gone."""
     words = ("gloo", "Gloo", "Connection closed by peer", "NCCL", "Socket Timeout")
     return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in words)
-
-
-def without_source(error: BaseException) -> Exception:
-    """Returns the error without the positions in a library's source that stand before its message."""
-    return RuntimeError(re.sub(r"\[/\S+\] ?", "", str(error)))
 
 
 def exit_after_signal(stopped: Stopped, folder: Path) -> NoReturn:
     """Logs how to resume, and exits with the exit code of the signal."""
     if not is_rank_zero():
         sys.exit(0)  # rank 0 logs and has the exit code
-    log.info(
-        f"stopped by {stopped}; {f'resume with resume={folder}' if has_checkpoint(folder) else resume_hint(folder)}"
-    )
+    hint = f"resume with resume={folder}" if has_checkpoint(folder) else resume_hint(folder)
+    log.info(f"stopped by {stopped}; {hint}")
     if stopped.requeue:
         requeue()
     sys.exit(stopped.exit_code)

@@ -7,7 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +17,13 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from foundation.hardware import fast_precision
 from foundation.parallel.rendezvous import TIMEOUT
-from foundation.structures import InputError, first_line
+from foundation.structures import InputError, first_line, require_range
 from resmet.callbacks.batch_size_finder import BatchSizeFinder
 from resmet.callbacks.checkpoint import CheckpointWriter
 from resmet.callbacks.ema import WeightAveraging
@@ -60,16 +61,10 @@ class TrainerConfig:
 
     Args:
         max_epochs: Number of epochs; -1 trains until a callback stops.
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
         devices: Number of devices, or which; one process each.
-        num_nodes: Number of machines.
         strategy: ``auto``, ``ddp`` (a replica of the weights in each process) or ``fsdp`` (a shard in each).
         precision: One of Lightning's, such as ``32-true`` or ``bf16-mixed``; ``auto`` takes bf16 where the hardware computes it fast.
-        accumulate_grad_batches: Batches whose gradients are accumulated for an optimizer step.
-        check_val_every_n_epoch: Epochs between two validations.
         limit_train_batches: Batches (int) or share of the batches (float) of a training epoch; None is all.
-        limit_val_batches: The same for validation.
-        limit_test_batches: The same for the test.
         sync_batchnorm: Compute batch statistics over all processes; unlike Lightning's, also on CPU.
         batch_size: Not an argument of Lightning's: ``auto`` searches for ``data.batch_size`` before training.
 
@@ -93,8 +88,9 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch"):
-            if getattr(self, name) < 1 and (name, getattr(self, name)) != ("max_epochs", -1):
-                raise InputError("config.out_of_range", f"trainer.{name} must be at least 1, got {getattr(self, name)}")
+            value = vars(self)[name]
+            if (name, value) != ("max_epochs", -1):
+                require_range(f"trainer.{name}", value, 1)
 
     @property
     def parallel_devices(self) -> list[torch.device]:
@@ -105,23 +101,18 @@ class TrainerConfig:
         """
         kind = next((kind for kind in ACCELERATORS[self.accelerator] if kind.is_available()), None)
         if kind is None:
-            raise InputError(
-                "trainer.no_gpu",
-                "trainer.accelerator=gpu needs a GPU, and torch finds none: use trainer.accelerator=cpu",
-            )
+            text = "trainer.accelerator=gpu needs a GPU, and torch finds none: use trainer.accelerator=cpu"
+            raise InputError("trainer.no_gpu", text)
         try:
             count = kind.auto_device_count() if self.devices == "auto" else self.devices
             devices: list[torch.device] = kind.get_parallel_devices(kind.parse_devices(count))
         except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
-            raise InputError(
-                "trainer.invalid", f"trainer.devices={self.devices} is not possible here: {first_line(error)}"
-            ) from error
+            text = f"trainer.devices={self.devices} is not possible here: {first_line(error)}"
+            raise InputError("trainer.invalid", text) from error
         most = MAX_PROCESSES_PER_CORE * (os.cpu_count() or 1)
         if kind is CPUAccelerator and len(devices) > most:
-            text = (
-                f"trainer.devices={len(devices)} are too many processes for {os.cpu_count()} cores: use at most {most}"
-            )
-            raise InputError("trainer.too_many_processes", text)
+            text = f"trainer.devices={len(devices)} are too many processes for {os.cpu_count()} cores"
+            raise InputError("trainer.too_many_processes", f"{text}: use at most {most}")
         return devices
 
     @property
@@ -133,7 +124,7 @@ class TrainerConfig:
         self,
         run_dir: Path | None = None,
         callbacks: Sequence[Callback] = (),
-        logger: Any = False,
+        logger: Logger | bool = False,
         find_unused_parameters: bool = False,
     ) -> Trainer:
         """Returns a Trainer for the run folder `run_dir`.
@@ -145,13 +136,16 @@ class TrainerConfig:
             InputError: If Lightning refuses an argument, or a callback can't work on sharded weights.
         """
         silence()
+        # Before all others, so that a search for the learning rate runs with what they change.
+        own: list[Callback] = [SyncBatchNorm()] if self.sync_batchnorm else []
+        own += [BatchSizeFinder()] if self.batch_size == "auto" else []
         strategy = self.build_strategy(callbacks, find_unused_parameters)
         checkpoint_io = next((c.io for c in callbacks if isinstance(c, CheckpointWriter)), None)
         try:
             return Trainer(
                 **self.arguments(),
                 strategy=strategy,
-                callbacks=[*self.first_callbacks(), *callbacks],
+                callbacks=[*own, *callbacks],
                 plugins=[checkpoint_io or AtomicCheckpointIO()],
                 enable_checkpointing=checkpoint_io is not None,
                 logger=logger,
@@ -169,20 +163,12 @@ class TrainerConfig:
 
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments that Lightning takes as they are, or nearly so."""
-        arguments = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OWN}
+        arguments = {name: value for name, value in vars(self).items() if name not in OWN}
         if self.precision == "auto":
             arguments["precision"] = fast_precision("cpu" if self.parallel_devices[0].type == "cpu" else "gpu")
         if self.max_epochs > 0:  # else a run of fewer epochs would have no validation
             arguments["check_val_every_n_epoch"] = min(self.check_val_every_n_epoch, self.max_epochs)
         return arguments
-
-    def first_callbacks(self) -> list[Callback]:
-        """Returns the callbacks that come before all others, so that a search for the learning rate runs with what they change."""
-        chosen = [
-            SyncBatchNorm() if self.sync_batchnorm else None,
-            BatchSizeFinder() if self.batch_size == "auto" else None,
-        ]
-        return [callback for callback in chosen if callback]
 
     def build_strategy(self, callbacks: Sequence[Callback], find_unused_parameters: bool) -> Strategy | str:
         """Returns FSDP, DDP for ``ddp`` or several processes, or Lightning's ``auto``."""
@@ -196,42 +182,31 @@ class TrainerConfig:
 
 
 def check_sharded(callbacks: Sequence[Callback], partly_frozen: bool) -> None:
-    """Refuses what needs the whole weights in every process.
-
-    Raises:
-        InputError: Naming the keys that turn it off.
-    """
+    """Refuses what needs the whole weights in every process; the message names the keys that turn it off."""
     kinds = {WeightAveraging: "recipe.ema=0", LRFinder: "recipe.find_lr=false"}
     off = [key for kind, key in kinds.items() if any(isinstance(callback, kind) for callback in callbacks)]
     off += ["recipe.freeze.frozen=0 recipe.freeze.unfreezing=0"] if partly_frozen else []
     if off:
-        text = f"trainer=fsdp shards the weights, and this recipe needs all of them in every process: set {' '.join(off)}, or use trainer=ddp"
-        raise InputError("trainer.not_with_fsdp", text)
+        text = "trainer=fsdp shards the weights, and this recipe needs all of them in every process"
+        raise InputError("trainer.not_with_fsdp", f"{text}: set {' '.join(off)}, or use trainer=ddp")
 
 
 def check_compiler(config: TrainerConfig) -> None:
-    """Refuses ``compile=true`` where torch could not compile: before the data is read rather than at the first step.
-
-    Raises:
-        InputError: Naming what is missing.
-    """
+    """Refuses ``compile=true`` where torch could not compile: before the data is read rather than at the first step."""
     if config.parallel_devices[0].type == "cuda":
-        if find_spec("triton") is None:
-            raise InputError(
-                "trainer.no_compiler",
-                "compile=true needs the package triton on a GPU: install it, or set compile=false",
-            )
-    elif not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS)):
-        text = f"compile=true needs a C++ compiler ({', '.join(COMPILERS)}) on a CPU: install one, or set compile=false"
-        raise InputError("trainer.no_compiler", text)
+        missing = "the package triton" if find_spec("triton") is None else ""
+    else:
+        found = any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS))
+        missing = "" if found else f"a C++ compiler ({', '.join(COMPILERS)})"
+    if missing:
+        raise InputError("trainer.no_compiler", f"compile=true needs {missing}: install it, or set compile=false")
 
 
 def silence() -> None:
     """Hides Lightning's log messages, and the warnings whose causes are known and harmless here."""
     for name in ("lightning.pytorch", "lightning.fabric", "torch.utils.cpp_extension"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings(
-        "ignore", category=PossibleUserWarning
-    )  # Lightning's advice on workers, samplers and resuming
+    # Lightning's advice on workers, samplers and resuming
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)

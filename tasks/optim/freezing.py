@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from backbones.base import Backbone
-from foundation.structures import InputError
+from foundation.structures import require_range
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,8 @@ class FreezeSchedule:
 
     def __post_init__(self) -> None:
         for name in ("frozen", "unfreezing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    "config.out_of_range", f"recipe.freeze.{name} must be from 0 to 1, got {getattr(self, name)}"
-                )
-        if self.frozen + self.unfreezing > 1:
-            raise InputError(
-                "config.out_of_range",
-                f"recipe.freeze.frozen and recipe.freeze.unfreezing must sum to at most 1, got {self.frozen} + {self.unfreezing}",
-            )
+            require_range(f"recipe.freeze.{name}", vars(self)[name], 0, 1)
+        require_range("recipe.freeze.frozen + recipe.freeze.unfreezing", self.frozen + self.unfreezing, 0, 1)
 
     @property
     def freezes(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from foundation.contracts import TrainingData
 from foundation.run_state import RunState
 from foundation.structures import Batch, InputError
 from tasks.optim.feature_cache import FeatureCache, available_bytes, in_order
@@ -31,6 +32,7 @@ class TrainingModule(LightningModule):
         unfrozen_stages: How many stages of the backbone train, counted from the deepest.
         feature_cache: Features of a frozen backbone; None while they are not cached.
         can_cache_features: Whether they may be cached.
+        linear_head: Whether the head is a single linear layer, which trains at higher learning rates than a deep one.
         total: The loss of the last step, detached.
     """
 
@@ -40,6 +42,7 @@ class TrainingModule(LightningModule):
     unfrozen_stages: int
     total: Tensor
     can_cache_features = True
+    linear_head = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,25 +60,28 @@ class TrainingModule(LightningModule):
         """Tells the data, before its loaders exist, how long its items must stay unchanged for cached features."""
         if stage != "fit":
             return
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.can_cache_features = self.can_cache_features and getattr(data, "can_disable_augmentation", False)
+        data = self.training_data
+        self.can_cache_features = self.can_cache_features and data is not None and data.can_disable_augmentation
         epochs = self.cached_epochs(self.epochs)
         # A time budget may fit in more epochs than it planned.
         self.run_state.disable_augmentation_for(epochs if epochs < self.epochs else sys.maxsize)
 
     def configure_optimizers(self) -> Any:
-        if self.trainer.precision == "16-mixed" and getattr(self.recipe.optimizer, "keywords", {}).get("fused"):
-            raise InputError(
-                "recipe.fused_with_fp16",
-                "trainer.precision=16-mixed scales gradients, which a fused optimizer hides from gradient clipping: "
-                "set recipe.optimizer.fused=false, or trainer.precision=bf16-mixed",
-            )
-        trainer: Any = self.trainer
-        size = getattr(trainer.datamodule, "current_batch_size", 1)
-        batch = size * trainer.world_size * trainer.accumulate_grad_batches
-        steps = self.run_state.total_steps or int(trainer.estimated_stepping_batches)
-        requested = getattr(trainer.datamodule, "batch_size", size)
+        if self.trainer.precision == "16-mixed" and self.recipe.optimizer_arguments.get("fused"):
+            text = "trainer.precision=16-mixed scales gradients, which a fused optimizer hides from gradient clipping"
+            remedy = "set recipe.optimizer.fused=false, or trainer.precision=bf16-mixed"
+            raise InputError("recipe.fused_with_fp16", f"{text}: {remedy}")
+        data = self.training_data
+        current, requested = (data.current_batch_size, data.batch_size) if data else (1, 1)
+        batch = current * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        steps = self.run_state.total_steps or int(self.trainer.estimated_stepping_batches)
         return self.recipe(self, steps, self.epochs, batch, requested)
+
+    @property
+    def training_data(self) -> TrainingData | None:
+        """The data module of the Trainer, if it is one of this project's."""
+        data = cast(Any, self.trainer).datamodule
+        return data if isinstance(data, TrainingData) else None
 
     @property
     def epochs(self) -> int:
@@ -105,9 +111,7 @@ class TrainingModule(LightningModule):
             part.compile(backend=backend)
 
     def on_train_start(self) -> None:
-        if (
-            self.run_state.batch
-        ):  # Lightning does not call on_train_epoch_start when it resumes in the middle of an epoch
+        if self.run_state.batch:  # Lightning does not call on_train_epoch_start when it resumes within an epoch
             self.begin_epoch()
 
     def on_train_epoch_start(self) -> None:

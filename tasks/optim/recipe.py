@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -41,6 +41,18 @@ RANGES: dict[str, dict[str, Any]] = {
     "ema": {"least": 0, "most": 1, "below": True},
 }
 """Valid ranges of the recipe's own arguments."""
+
+
+class Trainable(Protocol):
+    """What a recipe needs of a task."""
+
+    linear_head: bool
+    run_state: RunState
+
+    @property
+    def backbone(self) -> Any: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 @dataclass(frozen=True)
@@ -81,45 +93,39 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, limits in RANGES.items():
-            require_range(f"recipe.{name}", getattr(self, name), **limits)
+            require_range(f"recipe.{name}", vars(self)[name], **limits)
         if self.lr_scaling not in ("auto", "none", "linear", "sqrt"):
-            raise InputError(
-                "recipe.unknown_lr_scaling",
-                f"recipe.lr_scaling must be auto, none, linear or sqrt, got {self.lr_scaling!r}",
-            )
+            text = f"recipe.lr_scaling must be auto, none, linear or sqrt, got {self.lr_scaling!r}"
+            raise InputError("recipe.unknown_lr_scaling", text)
         if self.base_batch_size is not None:
             require_range("recipe.base_batch_size", self.base_batch_size, 1)
-        given = getattr(self.optimizer, "keywords", {})
-        for name in OPTIMIZER_RANGES.keys() & given.keys():
-            if name == "betas" and len(given[name]) != 2:
-                raise InputError(
-                    "config.out_of_range", f"recipe.optimizer.betas must be two numbers, got {list(given[name])}"
-                )
-            for value in given[name] if isinstance(given[name], Sequence) else [given[name]]:
-                require_range(f"recipe.optimizer.{name}", value, **OPTIMIZER_RANGES[name])
+        for name in OPTIMIZER_RANGES.keys() & self.optimizer_arguments.keys():
+            value = self.optimizer_arguments[name]
+            if name == "betas" and len(value) != 2:
+                text = f"recipe.optimizer.betas must be two numbers, got {list(value)}"
+                raise InputError("config.out_of_range", text)
+            for number in value if isinstance(value, Sequence) else [value]:
+                require_range(f"recipe.optimizer.{name}", number, **OPTIMIZER_RANGES[name])
 
     def check_optimizer(self) -> None:
-        """Constructs the optimizer once, for a dummy parameter.
-
-        Raises:
-            InputError: If it can't be constructed from these arguments.
-        """
+        """Refuses an optimizer that can't be constructed from its arguments."""
         try:
             optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                "recipe.invalid_optimizer", f"recipe.optimizer can't be constructed: {first_line(error)}"
-            ) from error
+            text = f"recipe.optimizer can't be constructed: {first_line(error)}"
+            raise InputError("recipe.invalid_optimizer", text) from error
         if not isinstance(optimizer, Optimizer):
-            raise InputError(
-                "recipe.invalid_optimizer",
-                f"recipe.optimizer makes a {type(optimizer).__name__}: choose recipe/optimizer=adamw or sgd",
-            )
+            text = f"recipe.optimizer makes a {type(optimizer).__name__}: choose recipe/optimizer=adamw or sgd"
+            raise InputError("recipe.invalid_optimizer", text)
+
+    @property
+    def optimizer_arguments(self) -> dict[str, Any]:
+        return self.optimizer.keywords if isinstance(self.optimizer, partial) else {}
 
     @property
     def lr(self) -> float:
         """The head's peak learning rate."""
-        return float(getattr(self.optimizer, "keywords", {}).get("lr", 1e-3))
+        return float(self.optimizer_arguments.get("lr", 1e-3))
 
     def with_lr(self, lr: float, batch_size: int) -> Recipe:
         """Returns the same recipe with another learning rate, which is right for `batch_size` items per step."""
@@ -131,11 +137,12 @@ class Recipe:
         rule = ("linear" if isinstance(optimizer, SGD) else "sqrt") if self.lr_scaling == "auto" else self.lr_scaling
         return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[rule]
 
-    def __call__(self, task: Any, steps: int, epochs: int, batch_size: int = 1, requested: int = 1) -> dict[str, Any]:
+    def __call__(
+        self, task: Trainable, steps: int, epochs: int, batch_size: int = 1, requested: int = 1
+    ) -> dict[str, Any]:
         """Returns optimizer and schedule as Lightning's `configure_optimizers` does.
 
         Args:
-            task: The module to train.
             steps: Steps of the whole run.
             epochs: Epochs of the whole run.
             batch_size: Items per step, over all processes and accumulated batches.
@@ -146,9 +153,9 @@ class Recipe:
         for group in optimizer.param_groups:
             group["lr"] *= scale
         if scale != 1:
+            base = self.base_batch_size or requested
             log_once(
-                f"note: learning rate {self.lr:g} x {scale:.4g}, for {batch_size} items per step instead of "
-                f"{self.base_batch_size or requested}"
+                f"note: learning rate {self.lr:g} x {scale:.4g}, for {batch_size} items per step instead of {base}"
             )
         starts = [round(steps * group["unfreeze_epoch"] / epochs) for group in optimizer.param_groups]
         factor = partial(self.lr_factor, steps=steps, run_state=task.run_state)
@@ -160,7 +167,7 @@ class Recipe:
         warmup = round(self.warmup * steps)
         return run_state.lr_scale * lr_factor(run_state.planned_step(step), steps, warmup, self.min_lr_ratio, start)
 
-    def parameter_groups(self, task: Any, epochs: int) -> list[dict[str, Any]]:
+    def parameter_groups(self, task: Trainable, epochs: int) -> list[dict[str, Any]]:
         """Returns two groups for every stage from the stem on, and for the head: with and without weight decay (norms and biases).
 
         Frozen stages are included, so that a resumed run finds the same groups. ``unfreeze_epoch`` is the first epoch in which a

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import seed_everything
 from omegaconf import DictConfig
 from small_runs import OVERRIDES, compose_small, run_train
 
 from backbones.weights import to_axes
 from foundation.structures import Spec
 from resmet.assembly import assemble_data, assemble_task
-from resmet.engine.fit import seed_all
 from tasks.base import Task
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def config(kind: str, net: str = "resnet", weights: object = "none") -> DictConf
 
 
 def assemble(cfg: DictConfig) -> tuple[Task, object]:
-    seed_all(0)
+    seed_everything(0, verbose=False)
     data = assemble_data(cfg)
     data.setup("fit")
     return assemble_task(cfg, data.spec), data

@@ -14,7 +14,7 @@ from small_runs import train_small
 
 from datamodules.base.dataset import ItemDataset
 from resmet.callbacks import bottleneck
-from resmet.callbacks.bottleneck import faster_data, faster_steps, smaller_items
+from resmet.callbacks.bottleneck import faster_data, faster_steps
 
 
 @pytest.mark.parametrize("slow", ["data", "compute"])
@@ -88,11 +88,6 @@ def test_only_options_that_are_not_in_use_help_the_step(
     strategy = SimpleNamespace(root_device=torch.device(device))
     trainer: Any = SimpleNamespace(strategy=strategy, precision=precision, callbacks=[])
     assert faster_steps(trainer, SimpleNamespace(config=config)) == options
-
-
-def test_large_items_could_be_smaller() -> None:
-    assert smaller_items(data({"size": 640}))
-    assert not smaller_items(data({"size": 224}, {}))
 
 
 @pytest.mark.slow
