@@ -1,4 +1,4 @@
-"""What one part of the project needs of another that it does not import."""
+"""Protocols of data, for code that does not import the data modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SplitItems(Protocol):
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> str:
-        """Returns a digest by which a resumed run knows its data again."""
+        """Returns a digest of the names and sizes of the items, which a resumed run compares."""
 
 
 @runtime_checkable
@@ -42,7 +42,7 @@ class DataPart(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """What the data says of itself."""
+        """Describes the data."""
 
     @property
     def augment(self) -> Any:

@@ -12,7 +12,7 @@ from foundation.durations import Clock
 
 @dataclass(eq=False)
 class RunState:
-    """What changes during a run and more than one object needs to know. Read its attributes; change them through its methods.
+    """The state that several objects share during a run. Read its attributes; change them through its methods.
 
     Every task has one, and a Trainer that sets up a task and a data module binds the data module to it. Checkpoints hold its
     `state_dict`.
@@ -27,11 +27,11 @@ class RunState:
         epoch: The epoch that the training data starts in, from 0.
         batch: The batch of that epoch that it starts with, from 0.
         no_augment_epochs: Number of epochs at the start in which training items are not augmented.
-        total_steps: Optimizer steps that a time budget planned at the start; 0 without a budget, where the Trainer knows.
+        total_steps: Optimizer steps of the schedule of a run with a time budget, as planned at its start; 0 without a budget.
         total_epochs: The epochs of that plan; 0 without a budget.
         end_step: The step at which a run with a time budget ends, as planned last; 0 without a budget.
-        anchor: The step at which that was planned, and the step of the first plan that it corresponds to.
-        seconds_used: What a run with a time budget has used of it.
+        anchor: The step at which that was planned, and the step of the schedule that it corresponds to.
+        seconds_used: Seconds of its time budget that the run has used.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -73,11 +73,11 @@ class RunState:
         self.anchor, self.end_step = (0, 0.0), steps
 
     def end_at(self, end: int, step: int) -> None:
-        """Moves the end of a run with a time budget: from `step` on, what is left of the schedule spreads over the steps up to `end`."""
+        """Moves the end of a run with a time budget: the rest of the schedule is spread over the steps from `step` to `end`."""
         self.anchor, self.end_step = (step, self.planned_step(step)), max(end, step)
 
     def planned_step(self, step: int) -> float:
-        """Returns the step of the first plan that `step` corresponds to; without a time budget, `step`."""
+        """Returns the step of the schedule that `step` corresponds to; without a time budget, `step`."""
         if not self.total_steps:
             return step
         start, planned = self.anchor
@@ -85,13 +85,13 @@ class RunState:
         return planned + (self.total_steps - planned) * done
 
     def planned_epoch(self, epoch: int, step: int) -> int:
-        """Returns the epoch of the first plan that `epoch` corresponds to, which starts at `step`."""
+        """Returns the epoch of the schedule that `epoch`, which starts at `step`, corresponds to."""
         if not self.total_steps:
             return epoch
         return int(self.planned_step(step) * self.total_epochs / self.total_steps + 1e-9)
 
     def use_seconds(self, seconds: float) -> None:
-        """Records what a run with a time budget has used of it."""
+        """Records the seconds of its time budget that the run has used."""
         self.seconds_used = seconds
 
     def check_finite_with(self, check: Callable[[Any, Any], bool] | None) -> None:
@@ -99,7 +99,7 @@ class RunState:
         self.finite_check = check
 
     def is_finite(self, loss: Any, grad_norm: Any) -> bool:
-        """Returns whether a step may be taken with this loss and gradient norm: True unless a registered check says otherwise."""
+        """Returns whether a step may be taken with this loss and gradient norm: True unless a registered check fails."""
         return self.finite_check is None or self.finite_check(loss, grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class RunState:
         self.lr_scale, self.anchor = lr_scale, (self.anchor[0], self.anchor[1])
 
     def __deepcopy__(self, memo: Any) -> RunState:
-        """The copy of a task has a state of its own, which no callback watches."""
+        """A copied task has a state of its own, without a finite check."""
         other = RunState(self.clock)
         other.load_state_dict(self.state_dict())
         return other

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.errors import InstantiationException
@@ -30,13 +30,7 @@ THIRD_PARTY = {"torch.optim.adamw.AdamW", "torch.optim.sgd.SGD", "torch.optim.ad
 
 
 def build(cfg: DictConfig) -> Any:
-    """Hydra's `instantiate`, for what may be built: see `allowed`.
-
-    The object that a name resolves to is checked, not the name: a path through a library's modules can end at anything.
-
-    Raises:
-        InputError: If the config names anything else, or the constructor refuses its keys.
-    """
+    """Hydra's `instantiate`, for what may be built: see `allowed`."""
     check_targets(OmegaConf.to_container(cfg, resolve=True))
     try:
         return instantiate(cfg, _convert_="all")
@@ -49,30 +43,20 @@ def build(cfg: DictConfig) -> Any:
 
 
 def check_targets(node: Any) -> None:
-    """Refuses every ``_target_`` in `node` that may not be built.
-
-    Raises:
-        InputError: Naming it, and what may be built.
-    """
-    if isinstance(node, list):
-        for value in node:
-            check_targets(value)
-    if not isinstance(node, dict):
-        return
-    if "_target_" in node and not allowed(str(node["_target_"])):
-        text = (
-            f"a config may not build {node['_target_']}: only what conf/ names, the layers, tasks and data of this project "
-            f"({', '.join(OURS)}) and {sorted(THIRD_PARTY)}"
-        )
+    """Refuses every ``_target_`` in `node` that may not be built."""
+    if isinstance(node, dict) and "_target_" in node and not allowed(str(node["_target_"])):
+        ours = f"the layers, tasks and data of this project ({', '.join(OURS)})"
+        text = f"a config may not build {node['_target_']}: only what conf/ names, {ours} and {sorted(THIRD_PARTY)}"
         raise InputError("config.forbidden_target", text)
-    for value in node.values():
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         check_targets(value)
 
 
 def allowed(target: str) -> bool:
     """Whether conf/ names `target`, or it is a layer, a task or a data module defined here, or one of `THIRD_PARTY`.
 
-    Not every function of this project: some start programs or write files.
+    Not every function of this project: some start programs or write files. The object that a name resolves to is checked, not the name: a
+    path through a library's modules can end at anything.
     """
     if target in conf_targets():
         return True
@@ -100,11 +84,7 @@ def conf_targets() -> frozenset[str]:
 
 
 def assemble_data(cfg: DictConfig) -> DataModule:
-    """Returns the data module of ``cfg.data``, which has not read anything yet.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """Returns the data module of ``cfg.data``, which has not read anything yet."""
     data = build(cfg.data) if cfg.get("data") else None
     if not isinstance(data, DataModule):
         raise InputError("config.no_data", "the config names no data module: set data=... and data.root=...")
@@ -119,7 +99,7 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
     if match and match.head and list(match.classes) == list(spec.class_names):  # a head of other classes is a bad start
         task.load_pretrained_head(dict(match.head))
     task.use_recipe(build(cfg.recipe))
-    task.use_config(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    task.use_config(cast(dict, OmegaConf.to_container(cfg, resolve=True)))
     task.write_defaults(task.config["task"])
     if spec.ndim == 2:
         task.to(memory_format=task.memory_format)
@@ -129,16 +109,11 @@ def assemble_task(cfg: DictConfig, spec: Spec) -> Task:
 def without_weights(cfg: DictConfig) -> DictConfig:
     """Returns a copy of `cfg` whose backbone loads no pretrained weights: a checkpoint has them."""
     none = {"backbone": {"weights": "none"}} if "weights" in cfg.backbone else {}
-    merged: Any = OmegaConf.merge(cfg, none)
-    return merged
+    return cast(DictConfig, OmegaConf.merge(cfg, none))
 
 
 def check_buildable(cfg: DictConfig) -> None:
-    """Builds recipe and task once for a placeholder Spec, so that an invalid number is reported before the data is read.
-
-    Raises:
-        InputError: If one of them can't be built.
-    """
+    """Builds recipe and task once for a placeholder Spec, so that an invalid number is reported before the data is read."""
     build(cfg.recipe).check_optimizer()
     config = without_weights(cfg)
     make = build(config.task)
@@ -150,14 +125,14 @@ def check_buildable(cfg: DictConfig) -> None:
             build_for_placeholder(config, make)
 
 
-def build_for_placeholder(cfg: DictConfig, make: Any) -> None:
+def build_for_placeholder(cfg: DictConfig, make: partial[Task]) -> None:
     spec = placeholder_spec(make)
     make(build(cfg.backbone)(ndim=spec.ndim, in_channels=spec.channels), spec)
 
 
-def placeholder_spec(make: Any) -> Spec:
+def placeholder_spec(make: partial[Task]) -> Spec:
     """Returns a Spec of two classes that a partial of a task accepts; of joint tasks, one that its parts accept."""
-    task, parts = make.func, make.keywords.get("tasks") or {}
+    task, parts = cast(type[Task], make.func), make.keywords.get("tasks") or {}
     return Spec(
         ndim=2 if 2 in task.axes else task.axes[0],
         channels=3,
@@ -179,34 +154,25 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         InputError: If the file is missing, truncated, or no checkpoint of this project.
     """
     if not Path(path).is_file():
-        raise InputError(
-            "checkpoint.missing", f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt"
-        )
+        text = f"{path}: there is no such file: give a checkpoint, RUN/checkpoints/best.ckpt"
+        raise InputError("checkpoint.missing", text)
     try:
         content = safe_load(Path(path), mapped=mmap)
     except InputError as error:
         raise InputError("checkpoint.unreadable", f"{path} can't be read as a checkpoint: {error}") from error
     if not isinstance(content, dict) or not {"config", "spec", "state_dict"} <= set(content):
-        text = (
-            f"{path} is no checkpoint of this project (it lacks config, spec or state_dict); "
-            f"to start from the weights of another, set backbone.weights={path}"
-        )
-        raise InputError("checkpoint.foreign", text)
+        text = f"{path} is no checkpoint of this project (it lacks config, spec or state_dict)"
+        raise InputError("checkpoint.foreign", f"{text}; to start from its weights, set backbone.weights={path}")
     content = convert_checkpoint(content)
     refuse_references(content["config"], str(path))
     if not isinstance(content["config"], dict):
-        raise InputError(
-            "checkpoint.invalid_config", f"{path} has a {type(content['config']).__name__} as its config: train again"
-        )
+        text = f"{path} has a {type(content['config']).__name__} as its config: train again"
+        raise InputError("checkpoint.invalid_config", text)
     return content
 
 
 def load_task(path: str | Path) -> Task:
-    """Returns the trained task of a checkpoint in evaluation mode. It needs neither the training data nor a config.
-
-    Raises:
-        InputError: If the file can't be used.
-    """
+    """Returns the trained task of a checkpoint in evaluation mode. It needs neither the training data nor a config."""
     content = read_checkpoint(path)
     spec = Spec.from_dict(content["spec"])
     try:

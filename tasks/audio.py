@@ -17,5 +17,5 @@ class Audio(Classification):
     def normalize(self, batch: Batch) -> Tensor:
         """Returns the standardized clips (N, C, T), each divided by its RMS."""
         x = super().normalize(batch)
-        # A microphone's gain tells nothing about the class; silence stays silent.
+        # The gain of a microphone does not depend on the class; silence stays silent.
         return x / x.pow(2).mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-3)

@@ -30,9 +30,6 @@ class Task(TrainingModule, ABC):
         targets: The kinds of target (`Spec.target`) that this task learns from.
         axes: The numbers of axes of its input.
         plot_data: What `compute_plot_data` returned last.
-
-    Raises:
-        InputError: If the data has another kind of target or another number of axes.
     """
 
     score: str

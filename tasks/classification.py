@@ -40,9 +40,6 @@ class Classification(Task):
         mixup: Parameter of Beta(mixup, mixup), from which the blending fraction of pairs of items is drawn; 0 is off, 0.2 usual.
         cutmix: Parameter of Beta(cutmix, cutmix), from which the fraction cut from one item into another is drawn; 0 is off, 1 usual.
         class_weights: ``balanced`` weights the loss of a class inversely to its frequency.
-
-    Raises:
-        InputError: If a fraction is out of range, `mixup` or `cutmix` is negative, or classes to be balanced were not counted.
     """
 
     score = "accuracy"

@@ -27,11 +27,8 @@ class CocoMeanAveragePrecision(Metric):
     """COCO's mean average precision of all batches since the last `reset`.
 
     torchmetrics' own has -1 for a class without objects, and ranks equal scores in the order in which the ranks' states arrive. This one
-    has NaN, and puts the batches of all ranks back into the order in which one rank would have taken them (the first of each rank, then
-    the second of each). Rank 0 computes, all ranks get the result, and it is computed once however often it is asked for.
-
-    Args:
-        num_classes: Number of classes.
+    has NaN, and the order of the batches is that of a single rank (the first of each rank, then the second of each). Rank 0 computes it,
+    once per epoch, for all ranks.
     """
 
     is_differentiable = False

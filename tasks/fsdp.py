@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from backbones.base import Backbone
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)  # nothing calls them, so nothing would unshard what they hold
 
 
-def shard(backbone: Backbone, heads: list[nn.Module], mesh: Any) -> list[Any]:
-    """Shards every stage, the backbone and every head over the ranks of `mesh`; each is unsharded while it computes.
-
-    Returns:
-        The sharded modules, the innermost first.
-    """
+def shard(backbone: Backbone, heads: list[nn.Module], mesh: DeviceMesh) -> list[nn.Module]:
+    """Shards every stage, the backbone and every head over the ranks of `mesh`, and returns them, the innermost first."""
     from torch.distributed.fsdp import fully_shard
 
     stages = [backbone.get_submodule(name) for names in backbone.stages.values() for name in names]

@@ -20,9 +20,6 @@ class Joint(Task):
         spec: The Spec of joint data, with one Spec per part.
         tasks: {part: makes the task from a backbone and a Spec}.
         weights: {part: factor of its losses}; 1 for a part that is not named.
-
-    Raises:
-        InputError: If tasks and data do not have the same parts, a part is named like an attribute of a module, or a weight is negative.
     """
 
     score = "mean"

@@ -28,9 +28,6 @@ class Segmentation(Task):
         dice_weight: Fraction of the Dice loss, 0 to 1; the remainder is cross-entropy. Source: Milletari et al., 2016
             (arXiv:1606.04797).
         class_weights: ``balanced`` weights a class in the cross-entropy inversely to its number of pixels.
-
-    Raises:
-        InputError: If `dice_weight` is outside 0..1, or classes to be balanced were not counted.
     """
 
     score = "dice"

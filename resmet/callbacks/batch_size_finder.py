@@ -59,18 +59,11 @@ class BatchSizeFinder(Callback):
 
 
 class BatchSizeSearch:
-    """Steps at several batch sizes, made of the same items. All sizes are factors (`scale`) of the configured ones.
-
-    Args:
-        trainer: The Trainer of the run.
-        task: The task of the run; a copy is trained.
-        data: Prepared data.
-    """
+    """Trains a copy of the task at several batch sizes, with the same items. A `scale` is a factor of the configured sizes."""
 
     def __init__(self, trainer: Trainer, task: Task, data: DataModule) -> None:
         self.trainer, self.task, self.sizes = trainer, task, data.batch_sizes
-        self.max_scale = max_scale(data, trainer.world_size)
-        self.batch = first_batch(data)
+        self.max_scale, self.batch = max_scale(data, trainer.world_size), first_batch(data)
 
     def batch_of(self, scale: float) -> Any:
         sizes = scaled(self.sizes, scale)
@@ -87,10 +80,8 @@ class BatchSizeSearch:
             if not self.trainer.strategy.broadcast(rates[-1] > FASTER * rates[-2]):
                 break
             scale *= 2
-        return (
-            scale,
-            f"the fastest on this CPU (items per second, doubling: {', '.join(f'{rate:.0f}' for rate in rates)})",
-        )
+        listed = ", ".join(f"{rate:.0f}" for rate in rates)
+        return scale, f"the fastest on this CPU (items per second, doubling: {listed})"
 
     def throughput(self, dry_run: DryRun, clock: Clock, scale: float) -> float:
         """Returns items per second at a scale: of the faster of two steps, after one that allocates memory."""
@@ -126,7 +117,7 @@ class BatchSizeSearch:
         """Returns whether two steps, the second with the optimizer's state, leave every process its margin of GPU memory."""
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        total, peak = gpu_memory(), math.inf
+        available, peak = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved(), math.inf
         try:
             self.train_twice(scale)
             peak = torch.cuda.max_memory_reserved()
@@ -135,17 +126,12 @@ class BatchSizeSearch:
                 raise
         gc.collect()
         torch.cuda.empty_cache()
-        return bool(reduce_over_ranks([peak <= MARGIN * total], "min")[0])
+        return bool(reduce_over_ranks([peak <= MARGIN * available], "min")[0])
 
     def train_twice(self, scale: float) -> None:
         dry_run, batch = DryRun(self.trainer, self.task, 0), self.batch_of(scale)
         dry_run.train(batch)
         dry_run.train(batch)
-
-
-def gpu_memory() -> float:
-    """Returns the bytes of the GPU that are free or held by this process."""
-    return float(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())
 
 
 def first_batch(data: DataModule) -> Any:
@@ -170,10 +156,8 @@ def scaled(sizes: Sizes, scale: float) -> Sizes:
 
 def max_scale(data: DataModule, world_size: int) -> float:
     """Returns the largest scale that leaves an epoch of the smallest part `MIN_STEPS` steps; at least 1."""
-    each = [
-        len(part.datasets["train"]) / (MIN_STEPS * world_size * part.current_batch_size) for part in data.parts.values()
-    ]
-    return max(1.0, min(each))
+    steps = (len(part.datasets["train"]) / (world_size * part.current_batch_size) for part in data.parts.values())
+    return max(1.0, min(steps) / MIN_STEPS)
 
 
 def describe(sizes: Sizes) -> str:

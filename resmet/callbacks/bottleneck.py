@@ -57,11 +57,11 @@ class BottleneckReport(Callback):
         """Returns the fractions of the training time for ``data`` and ``compute``; None before any step was measured."""
         if not self.seconds:
             return None
-        data = min(1.0, self.data_seconds / self.seconds)
+        data = self.data_seconds / self.seconds
         return {"data": round(data, 3), "compute": round(1 - data, 3)}
 
     def describe(self, trainer: Trainer, task: Task) -> str:
-        data = min(1.0, self.data_seconds / max(self.seconds, 1e-9))
+        data = self.data_seconds / self.seconds if self.seconds else 0.0
         advice = faster_data(self.data) if data > COMPUTE_BOUND else []
         advice += faster_steps(trainer, task) if data < DATA_BOUND else []
         bound = "data" if data > 0.5 else "compute"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,12 +42,9 @@ class CheckpointWriter(Checkpoint):
 
     Args:
         every: Longest time between two checkpoints, such as ``90s``, ``10m`` or ``2h``.
-        keep: How many earlier versions of ``last.ckpt`` are kept.
+        keep: Number of earlier versions of ``last.ckpt``, at least 0.
         on_failure: Whether the run continues (``continue``) or stops (``stop``) where a checkpoint can't be written.
         background: Whether to write a copy in a thread, rather than pause training.
-
-    Raises:
-        InputError: If `every` is no duration, or `keep` is negative.
 
     Attributes:
         best: The score of the weights in ``best.ckpt``; -inf before there is one.
@@ -62,27 +60,21 @@ class CheckpointWriter(Checkpoint):
         require_range("callbacks.checkpoint.keep", keep, 0)
         self.every = seconds(every, "checkpoint_every", "time between checkpoints")
         self.stop_on_failure, self.background = on_failure == "stop", background
-        self.io = AtomicCheckpointIO(keep)
-        self.listener: SignalListener | None = None
+        self.io, self.listener = AtomicCheckpointIO(keep), SignalListener()
         self.best = -math.inf
         self.previous_best: float | None = None  # while best.ckpt is being written
         self.saved_at, self.save_seconds = 0.0, 0.0
         self.moment: Moment = "epoch"
-        self.group: Any = None
+        self.group: torch.distributed.ProcessGroup | int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.folder, self.clock = Path(trainer.default_root_dir) / "checkpoints", task_of(pl_module).run_state.clock
+        self.listener = SignalListener(partial(lightning_state.kill_ranks, trainer))
         if stage == "fit" and trainer.is_global_zero:
             remove_partial(self.folder)
 
-    def listen(self, trainer: Trainer) -> None:
-        """Listens to signals; called once Lightning has installed its own handlers, which this replaces."""
-        if self.listener is None:
-            self.listener = SignalListener(lambda signum: lightning_state.kill_ranks(trainer, signum))
-        self.listener.start()
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.listen(trainer)
+        self.listener.start()  # Lightning has installed its own handlers by now, which this replaces
         self.fingerprints, self.saved_at = fingerprints(data_of(trainer)), self.clock.now()
         if trainer.world_size > 1 and self.group is None:
             self.group = torch.distributed.new_group(backend="gloo")
@@ -112,26 +104,16 @@ class CheckpointWriter(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # Several ranks validate different numbers of batches and can agree only when all are done.
-        if trainer.world_size == 1 and self.listener and self.listener.received:
+        # Several ranks evaluate different numbers of batches and can agree only when all are done.
+        if self.listener.received and (trainer.world_size == 1 or trainer.state.fn == "test"):
             if trainer.state.fn == "fit":
                 self.save(trainer, "validation")
             raise Stopped(self.listener.received)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.listen(trainer)
+        self.listener.start()
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if self.listener and self.listener.received:
-            raise Stopped(self.listener.received)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the weights as they were validated, if they are the best."""
@@ -152,7 +134,7 @@ class CheckpointWriter(Checkpoint):
     def save_if_due(self, trainer: Trainer, moment: Moment, due: bool = False) -> None:
         """Saves if it is due in any rank, then stops if any rank received a signal."""
         due = due or self.clock.now() - self.saved_at > self.every
-        signum, due_anywhere = self.largest(self.listener.received if self.listener else 0, due)
+        signum, due_anywhere = self.largest(self.listener.received, due)
         if signum or due_anywhere:
             self.save(trainer, moment, background=not signum)
         if signum:
@@ -186,11 +168,7 @@ class CheckpointWriter(Checkpoint):
         return not failed
 
     def check_failed(self, trainer: Trainer) -> None:
-        """Stops all ranks where a checkpoint could not be written and ``on_failure=stop``.
-
-        Raises:
-            RunError: Naming the cause.
-        """
+        """Stops all ranks where a checkpoint could not be written and ``on_failure=stop``."""
         if self.stop_on_failure and self.largest(bool(self.io.failed))[0]:
             causes = ", ".join(f"{name}: {cause}" for name, cause in self.io.failed.items())
             hint = f"callbacks.checkpoint.on_failure=stop: free some space, then {resume_hint(self.folder.parent)}"
@@ -229,11 +207,7 @@ class CheckpointWriter(Checkpoint):
         self.best, self.previous_best = state_dict["best"], None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.stop_listening()
+        self.listener.stop()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.stop_listening()
-
-    def stop_listening(self) -> None:
-        if self.listener:
-            self.listener.stop()
+        self.listener.stop()

@@ -38,15 +38,17 @@ class DryRun:
         """Returns the loss of a training batch."""
         torch.manual_seed(seed_from(self.seed, self.steps, self.trainer.global_rank))
         self.steps += 1
-        batch = self.trainer.strategy.batch_to_device(batch, self.task.device)
         with self.trainer.precision_plugin.forward_context():
-            return self.task.training_step(batch, 0)["loss"]
+            return self.task.training_step(self.on_device(batch), 0)["loss"]
 
     def step(self, loss: Tensor) -> None:
         """Takes an optimizer step."""
         self.optimizer.zero_grad()
         loss.backward()
-        average_gradients(self.task, self.trainer.world_size)
+        if (world_size := self.trainer.world_size) > 1:  # as DDP does with the original task
+            for gradient in (p.grad for p in self.task.parameters() if p.grad is not None):
+                torch.distributed.all_reduce(gradient)
+                gradient /= world_size
         if self.task.recipe.gradient_clip_norm:
             torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.task.recipe.gradient_clip_norm)
         self.optimizer.step()
@@ -59,10 +61,12 @@ class DryRun:
     @torch.no_grad()
     def validate(self, batch: Any) -> None:
         """Does what validation does with a batch, and waits for the device."""
-        batch = self.trainer.strategy.batch_to_device(batch, self.task.device)
         with self.trainer.precision_plugin.forward_context():
-            self.task.evaluate_batch("val", batch)
+            self.task.evaluate_batch("val", self.on_device(batch))
         self.synchronize()
+
+    def on_device(self, batch: Any) -> Any:
+        return self.trainer.strategy.batch_to_device(batch, self.task.device)
 
     def synchronize(self) -> None:
         if self.task.device.type == "cuda":
@@ -84,11 +88,3 @@ def endless(loader: Any) -> Iterator[Any]:
     while True:
         for batch in loader:
             yield batch[0] if isinstance(batch, tuple) else batch
-
-
-def average_gradients(task: Task, world_size: int) -> None:
-    """Does what DDP would do with the gradients of the original task."""
-    for parameter in task.parameters() if world_size > 1 else ():
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= world_size

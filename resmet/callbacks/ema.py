@@ -51,12 +51,6 @@ class WeightAveraging(Callback):
         for name in self.weights.keys() - set(floats):
             self.average[name].copy_(self.weights[name])
 
-    def swap(self) -> None:
-        """Exchanges the task's weights and the average. Nothing is copied."""
-        for name, value in self.weights.items():
-            value.data, self.average[name] = self.average[name], value.data
-        self.swapped = not self.swapped
-
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not self.swapped:
             self.swap()
@@ -65,13 +59,19 @@ class WeightAveraging(Callback):
         if self.swapped:
             self.swap()
 
+    def swap(self) -> None:
+        """Exchanges the task's weights and the average. Nothing is copied."""
+        for name, value in self.weights.items():
+            value.data, self.average[name] = self.average[name], value.data
+        self.swapped = not self.swapped
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.swapped:  # during a validation
             checkpoint["state_dict"] = self.average
 
     def state_dict(self) -> dict[str, Any]:
-        swapped = {name: value.detach() for name, value in self.weights.items()}
-        return {"step": self.step, "average": swapped if self.swapped else self.average}
+        weights = {name: value.detach() for name, value in self.weights.items()}
+        return {"step": self.step, "average": weights if self.swapped else self.average}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.step, self.average = state_dict["step"], state_dict["average"]

@@ -54,8 +54,8 @@ class RangeTest:
     def suggestion(self) -> float | None:
         """Returns the learning rate at which most of the fall into the first deep valley of the loss is done.
 
-        The fall is from where the loss lay at low rates, most of which change nothing, to its lowest; a later valley counts only if
-        it is clearly deeper. Slopes between single steps are noise. None if the loss falls by no more than it varies.
+        The fall is from the loss at low rates, most of which change nothing, to its lowest; a later valley counts only if it is clearly
+        deeper. None if the loss falls by no more than it varies.
         """
         smoothed = self.smoothed() if len(self.losses) > 3 else np.zeros(1)
         lowest = int(smoothed.argmin())

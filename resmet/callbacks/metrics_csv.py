@@ -117,8 +117,7 @@ def sum_over_ranks(value: Number) -> Number:
 
 
 def as_csv(rows: list[dict[str, str]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
+    names, buffer = list(dict.fromkeys(name for row in rows for name in row)), io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

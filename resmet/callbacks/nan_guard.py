@@ -22,16 +22,7 @@ log = logging.getLogger("resmet")
 
 
 class Rollback(Exception):
-    """The run returns to its last checkpoint and resumes at a lower learning rate.
-
-    Args:
-        message: What went wrong.
-        lr_factor: Factor of the learning rate.
-    """
-
-    def __init__(self, message: str, lr_factor: float) -> None:
-        super().__init__(message)
-        self.lr_factor = lr_factor
+    """The run returns to its last checkpoint and resumes, at the learning rate that its state has by now."""
 
 
 class NanGuard(Callback):
@@ -46,9 +37,6 @@ class NanGuard(Callback):
             resumes from the last checkpoint at a lower learning rate.
         limit: How often a run may skip or roll back, at least 1.
         lr_factor: Factor of the learning rate at each rollback, between 0 and 1.
-
-    Raises:
-        InputError: If a number is out of range.
     """
 
     def __init__(
@@ -72,12 +60,7 @@ class NanGuard(Callback):
             self.buffers = {name: value.clone() for name, value in pl_module.named_buffers()}
 
     def is_finite(self, loss: Tensor, grad_norm: Tensor) -> bool:
-        """Returns whether a step may be taken with this loss and gradient norm.
-
-        Raises:
-            RunError: If not, and the run ends.
-            Rollback: If not, and the run resumes from its last checkpoint.
-        """
+        """Returns whether a step may be taken with this loss and gradient norm; raises `RunError` or `Rollback` if the run can't continue."""
         # A scaled loss may overflow, which the gradient scaler handles.
         value = loss if self.trainer.precision == "16-mixed" else loss + grad_norm
         defer = value.is_cuda and self.nonfinite == "stop"
@@ -127,7 +110,8 @@ class NanGuard(Callback):
             limit = f"That exceeds callbacks.nan_guard.limit={self.limit}"
             raise RunError("run.nonfinite_limit", f"{message}. {limit}: {advice}")
         if self.nonfinite == "rollback":
-            raise Rollback(message, self.lr_factor)
+            task_of(self.trainer.lightning_module).run_state.reduce_lr(self.lr_factor)
+            raise Rollback(message)
         log.warning(f"{message}. The step is skipped ({self.count} of at most {self.limit})")
         # The forward pass may have made batch statistics non-finite.
         for name, value in self.trainer.lightning_module.named_buffers():

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from foundation.parallel.rank_zero import is_rank_zero, started_externally
@@ -44,7 +45,7 @@ class SignalListener:
         received: The first signal; 0 before any.
     """
 
-    def __init__(self, forward: Callable[[int], None]) -> None:
+    def __init__(self, forward: Callable[[int], None] = lambda signum: None) -> None:
         self.forward = forward
         self.pid = os.getpid()
         self.received = 0
@@ -64,7 +65,7 @@ class SignalListener:
                 signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
         self.previous = {}
 
-    def handle(self, signum: int, frame: Any) -> None:
+    def handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self.pid:
             return  # a DataLoader worker, which is needed until the end of the step
         if self.received and signum != signal.SIGUSR1 and not self.may_be_forwarded():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,30 +18,6 @@ MARGIN = 1.25
 """Factor by which the last evaluation may take longer than those before."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Seconds that the parts of a run take.
-
-    Attributes:
-        step: An optimizer step, loading included.
-        steps: Steps per epoch (a number, not seconds).
-        validation: Validation and checkpoints between two epochs.
-        final: Test, images and report after the training.
-    """
-
-    step: float
-    steps: int
-    validation: float
-    final: float
-
-    def steps_within(self, seconds: float) -> int:
-        """Returns how many steps fit into `seconds` with the validations of their epochs; the last epoch may be incomplete."""
-        epoch = self.step * self.steps + self.validation
-        epochs = max(0, math.floor(seconds / epoch))
-        left = seconds - epochs * epoch - self.validation
-        return epochs * self.steps + min(self.steps, max(0, math.floor(left / self.step)))
-
-
 class StepTimer(Callback):
     """Measures optimizer steps (loading included), validations and throughput.
 
@@ -54,7 +29,7 @@ class StepTimer(Callback):
 
     def __init__(self, data: DataModule, clock: Clock) -> None:
         self.data, self.clock = data, clock
-        self.step_seconds, self.validation_seconds, self.items_per_second = 0.0, 0.0, 0.0
+        self.step_seconds, self.validation_seconds, self.items_per_second = 1e-6, 0.0, 0.0
         self.started, self.batches, self.items = 0.0, 0, 0
         self.validation_started: float | None = None
 
@@ -66,7 +41,7 @@ class StepTimer(Callback):
 
     def record(self, step_seconds: float, validation_seconds: float) -> None:
         """Uses what was measured before this process's first step."""
-        self.step_seconds, self.validation_seconds = step_seconds, validation_seconds
+        self.step_seconds, self.validation_seconds = max(1e-6, step_seconds), validation_seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started, self.batches, self.items = self.clock.now(), 0, 0
@@ -79,7 +54,7 @@ class StepTimer(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        seconds = max(1e-9, self.clock.now() - self.started)
+        seconds = max(1e-6, self.clock.now() - self.started)
         self.batches, self.items = self.batches + 1, self.items + count(batch)
         self.step_seconds = seconds / self.batches * trainer.accumulate_grad_batches
         self.items_per_second = self.items / seconds
@@ -91,21 +66,39 @@ class StepTimer(Callback):
         if self.validation_started is not None:
             self.validation_seconds = self.clock.now() - self.validation_started
 
-    def cost(self, trainer: Trainer) -> Cost:
-        """Returns the cost as measured last. Tests take as long as validations, per batch."""
+    def steps_per_epoch(self, trainer: Trainer) -> int:
+        """Returns the optimizer steps per epoch, also before Lightning has made the loaders."""
+        batches = trainer.num_training_batches
+        if math.isinf(batches):
+            batches = count_batches(trainer, self.data, "train", trainer.limit_train_batches)
+        return math.ceil(batches / trainer.accumulate_grad_batches)
+
+    def final_seconds(self, trainer: Trainer) -> float:
+        """Returns the seconds for test, images and report. Tests take as long as validations, per batch."""
         split = "test" if "test" in self.data.datasets else "val"
         test, val = (count_batches(trainer, self.data, name, trainer.limit_val_batches) for name in (split, "val"))
-        final = MARGIN * (self.validation_seconds * test / val + REPORT * self.clock.cpu_contention())
-        batches = trainer.num_training_batches
-        if math.isinf(batches):  # Lightning has not made the loaders yet
-            batches = count_batches(trainer, self.data, "train", trainer.limit_train_batches)
-        steps = math.ceil(batches / trainer.accumulate_grad_batches)
-        return Cost(max(1e-6, self.step_seconds), steps, self.validation_seconds, final)
+        return MARGIN * (self.validation_seconds * test / val + REPORT * self.clock.cpu_contention())
 
     def remaining_seconds(self, trainer: Trainer, end_step: int) -> float:
         """Returns the seconds until the run is done that takes its last step at `end_step`."""
-        cost, steps = self.cost(trainer), max(0, end_step - trainer.global_step)
-        return steps * cost.step + steps / cost.steps * cost.validation + cost.final
+        steps = max(0, end_step - trainer.global_step)
+        validations = steps / self.steps_per_epoch(trainer) * self.validation_seconds
+        return steps * self.step_seconds + validations + self.final_seconds(trainer)
+
+
+def steps_within(seconds: float, step: float, steps: int, validation: float) -> int:
+    """Returns how many steps fit into `seconds` with the validations of their epochs; the last epoch may be incomplete.
+
+    Args:
+        seconds: Until the last validation ends.
+        step: Seconds per step.
+        steps: Steps per epoch.
+        validation: Seconds per validation.
+    """
+    epoch = step * steps + validation
+    epochs = max(0, math.floor(seconds / epoch))
+    left = seconds - epochs * epoch - validation
+    return epochs * steps + min(steps, max(0, math.floor(left / step)))
 
 
 def count_batches(trainer: Trainer, data: DataModule, split: str, limit: int | float) -> int:

@@ -1,4 +1,4 @@
-"""time_budget=8m: as many epochs as can be trained, tested and reported within that time."""
+"""time_budget=8m: the epochs that can be trained, tested and reported within that time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foundation.durations import format_seconds
 from foundation.run_state import RunState
 from foundation.structures import InputError
 from resmet.callbacks.dry_run import DryRun, endless, without_trace
-from resmet.callbacks.step_timer import Cost, StepTimer, count_batches
+from resmet.callbacks.step_timer import StepTimer, count_batches, steps_within
 from resmet.checkpoints.lightning_state import task_of
 from tasks.base import Task
 
@@ -52,9 +52,12 @@ class TimeBudget(Callback):
         """Seconds since the run started, without those between two starts of a resumed run."""
         return self.clock.now() - (self.started or 0.0)
 
-    def left(self, cost: Cost) -> float:
-        """Returns the seconds for training and validation."""
-        return self.seconds * (1 - RESERVE) - END - self.used - cost.final
+    def steps_left(self, trainer: Trainer, done: int = 0) -> int:
+        """Returns how many steps can still be taken, `done` steps into an epoch; the same in every rank."""
+        timer, steps = self.timer, self.timer.steps_per_epoch(trainer)
+        left = self.seconds * (1 - RESERVE) - END - self.used - timer.final_seconds(trainer)
+        fits = steps_within(left + done * timer.step_seconds, timer.step_seconds, steps, timer.validation_seconds)
+        return trainer.strategy.broadcast(max(0, fits - done))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning calls this when the processes are connected, but neither optimizer nor schedule exist."""
@@ -79,19 +82,21 @@ class TimeBudget(Callback):
         used = trainer.strategy.broadcast(self.used)
         if used > self.seconds:
             self.refuse(f"starting took {used:.0f} s", math.ceil(3 * used))
-        with without_trace(self.timer.data):
+        timer = self.timer
+        with without_trace(timer.data):
             self.measure(trainer, task)
-        cost = self.timer.cost(trainer)
-        steps, cost, used = trainer.strategy.broadcast((cost.steps_within(self.left(cost)), cost, self.used))
+        steps, used, final = self.steps_left(trainer), self.used, timer.final_seconds(trainer)
         if steps < 1:
-            least = (used + cost.step + cost.validation + cost.final + END) / (1 - RESERVE)
-            parts = f"a step {cost.step:.1f} s, validation {cost.validation:.0f} s, test and report {cost.final:.0f} s"
-            self.refuse(f"starting took {used:.0f} s, {parts}", math.ceil(1.1 * least))
-        task.run_state.plan(steps, math.ceil(steps / cost.steps))
+            least = (used + timer.step_seconds + timer.validation_seconds + final + END) / (1 - RESERVE)
+            parts = f"a step {timer.step_seconds:.1f} s, validation {timer.validation_seconds:.0f} s"
+            reason = f"starting took {used:.0f} s, {parts}, test and report {final:.0f} s"
+            self.refuse(reason, math.ceil(1.1 * least))
+        epochs = steps / timer.steps_per_epoch(trainer)
+        task.run_state.plan(steps, math.ceil(epochs))
         if trainer.is_global_zero:
             log.info(
-                f"time budget {format_seconds(self.seconds)}: {steps / cost.steps:.3g} epochs planned; starting took {used:.0f} s, "
-                f"{cost.final:.0f} s are reserved for test and report"
+                f"time budget {format_seconds(self.seconds)}: {epochs:.3g} epochs planned; starting took {used:.0f} s, "
+                f"{final:.0f} s are reserved for test and report"
             )
 
     def refuse(self, reason: str, least: int) -> None:
@@ -110,7 +115,7 @@ class TimeBudget(Callback):
         self.timer.record(step * trainer.accumulate_grad_batches, validation + 2 * metrics)
 
     def mean_seconds(self, trainer: Trainer, act: Callable[[], Any], count: int) -> float:
-        """Returns the mean seconds of up to `count` calls, as many in every rank, without the first two, which warm up."""
+        """Returns the mean seconds of up to `count` calls, the same number in every rank, without the first two, which warm up."""
         times, done = [self.clock.now()], False
         while not done:
             act()
@@ -137,10 +142,9 @@ class TimeBudget(Callback):
 
     def update_end(self, trainer: Trainer, state: RunState, done: int) -> None:
         """Moves the end of the run to the last step that fits, `done` steps into an epoch."""
-        step, cost = trainer.global_step, self.timer.cost(trainer)
-        fits = max(0, cost.steps_within(self.left(cost) + done * cost.step) - done)
-        fits, pause = trainer.strategy.broadcast((fits, max(1, round(CHECK_SECONDS / cost.step))))
-        self.next_check, end = step + pause, step + fits
+        step = trainer.global_step
+        end = step + self.steps_left(trainer, done)
+        self.next_check = step + trainer.strategy.broadcast(max(1, round(CHECK_SECONDS / self.timer.step_seconds)))
         # The number of epochs with cached features is fixed; their steps are faster than those after them.
         if trainer.current_epoch + 1 < state.no_augment_epochs < sys.maxsize:
             end = min(end, state.end_step)

@@ -15,7 +15,7 @@ from foundation.targets.kinds import TARGETS
 from foundation.visualization import plots
 from resmet.callbacks.metrics_csv import read_metrics_csv
 from resmet.checkpoints.lightning_state import data_of, task_of
-from tasks.base import Task, count
+from tasks.base import count
 
 SCORE_THRESHOLD = 0.5  # boxes below it would hide the image
 
@@ -25,9 +25,6 @@ class Visualize(Callback):
 
     Args:
         count: Items per image file, at least 1.
-
-    Raises:
-        InputError: If `count` is below 1.
     """
 
     def __init__(self, count: int = 12) -> None:
@@ -55,17 +52,6 @@ class Visualize(Callback):
                 cells = [cell(part, i, target, spec, "") for i, target in pairs]
                 plots.save(plots.sheet(cells, spec), self.folder(trainer) / f"{prefix(name)}inputs.png")
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self.record(trainer, task_of(pl_module), batch)
-
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -75,27 +61,17 @@ class Visualize(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.state.fn != "fit":
-            self.record(trainer, task_of(pl_module), batch)
-
-    def record(self, trainer: Trainer, task: Task, batch: Any) -> None:
-        """Keeps the first items with their predictions."""
-        if sum(count(batch) for batch, _ in self.seen) < self.count and trainer.is_global_zero:
-            present = {k: v for k, v in batch.items() if v is not None}
+        """Stores the first items with their predictions."""
+        stored = sum(count(batch) for batch, _ in self.seen)
+        if trainer.state.fn != "fit" and trainer.is_global_zero and stored < self.count:
+            present = {name: value for name, value in batch.items() if value is not None}
             with torch.inference_mode():
-                self.seen.append((present, task(present)))
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.finish(trainer, task_of(pl_module))
+                self.seen.append((present, pl_module(present)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != "fit":
-            self.finish(trainer, task_of(pl_module))
-
-    def finish(self, trainer: Trainer, task: Task) -> None:
-        if not trainer.is_global_zero:
+        if trainer.state.fn == "fit" or not trainer.is_global_zero:
             return
-        folder = self.folder(trainer)
+        task, folder = task_of(pl_module), self.folder(trainer)
         self.save_predictions(folder, task.spec)
         table = folder.parent / "metrics.csv"
         if table.is_file():
@@ -103,6 +79,8 @@ class Visualize(Callback):
         for name, spec in part_specs(task.spec).items():
             save_details(task.plot_data.get(name, {}) if name else task.plot_data, spec, folder, prefix(name))
         self.seen = []
+
+    on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
 
     def save_predictions(self, folder: Path, spec: Spec) -> None:
         """Writes predictions beside targets, one image file per part."""

@@ -9,7 +9,7 @@ import shutil
 import threading
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     be written is logged and recorded in `failed`; the run continues, and the next one is written again.
 
     Args:
-        keep: How many earlier versions of ``last.ckpt`` are kept, as ``previous-1.ckpt`` (the most recent), ``previous-2.ckpt`` ...
+        keep: Number of earlier versions of ``last.ckpt``, as ``previous-1.ckpt`` (the most recent), ``previous-2.ckpt`` ...
 
     Attributes:
         failed: {file name: cause} of the files whose most recent write failed. Complete after `wait`.
@@ -44,7 +44,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.failed: dict[str, str] = {}
         self.thread: threading.Thread | None = None
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Writes `checkpoint` to `path`; with ``storage_options={"background": True}`` a copy of it, in a thread."""
         self.wait()
         if storage_options and storage_options.get("background"):
@@ -55,14 +55,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             self.write(checkpoint, Path(path))
 
     def wait(self) -> None:
-        """Waits until nothing is being written."""
+        """Waits until nothing is being written; Lightning calls this at the end of every stage."""
         if self.thread:
             self.thread.join()
             self.thread = None
 
-    def teardown(self) -> None:
-        """Called by Lightning at the end of every stage."""
-        self.wait()
+    teardown = wait
 
     def write(self, checkpoint: dict[str, Any], target: Path) -> None:
         try:
@@ -74,7 +72,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             self.failed[target.name] = cause
             free = shutil.disk_usage(target.parent).free / 2**20 if target.parent.is_dir() else 0
             there = "the one before is safe" if target.is_file() else "there is none yet"
-            log.warning(f"{target} could not be written ({cause}; {free:.0f} MB free): {there}. {remedy(error)}")
+            denied = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+            remedy = "Make the folder writable" if denied else "Free some space, or make the folder writable"
+            log.warning(f"{target} could not be written ({cause}; {free:.0f} MB free): {there}. {remedy}")
 
     def skip(self, target: Path, cause: str) -> None:
         """Records that a checkpoint was not written."""
@@ -86,49 +86,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.wait()
         return name in self.failed
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Returns the checkpoint at `path` with present names.
-
-        Raises:
-            RunError: If it can't be read any more.
-        """
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Returns the checkpoint at `path` with present names."""
         try:
             return read_checkpoint(path)
         except InputError as error:
             raise RunError("checkpoint.unreadable", str(error)) from error
 
 
-def remedy(error: Exception) -> str:
-    """Returns what to do about a file that can't be written."""
-    denied = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
-    return "Make the folder writable" if denied else "Free some space, or make the folder writable"
-
-
 def write_checkpoint(checkpoint: dict[str, Any], target: Path, keep: int = 0) -> None:
-    """Writes `checkpoint` to `target` atomically, keeping the file that was there as the most recent of `keep` previous ones.
-
-    Raises:
-        OSError: If the disk does not take it. `target` is unchanged.
-    """
+    """Writes `checkpoint` to `target` atomically; the file that was there becomes the most recent of `keep` previous ones."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_open(target, sync_folder=True) as file:
         torch.save(checkpoint, file)
         file.flush()
         os.fsync(file.fileno())
-        verify(file, target)
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:
+            if broken := archive.testzip():
+                raise OSError(f"{target} was written, but {broken} in it has another checksum")
         rotate(target, keep)
-
-
-def verify(file: IO[bytes], target: Path) -> None:
-    """Reads a written file back and compares its checksums.
-
-    Raises:
-        OSError: If it does not hold what was written.
-    """
-    file.seek(0)
-    with zipfile.ZipFile(file) as archive:
-        if broken := archive.testzip():
-            raise OSError(f"{target} was written, but {broken} in it has another checksum")
 
 
 def rotate(target: Path, keep: int) -> None:

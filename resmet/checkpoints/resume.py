@@ -95,11 +95,7 @@ def fingerprints(data: DataModule) -> dict[str, str]:
 
 
 def check_data(content: dict[str, Any], task: Task, data: DataModule) -> None:
-    """Refuses data that differs from what the run was trained on.
-
-    Raises:
-        InputError: Naming what differs.
-    """
+    """Refuses data that differs from what the run was trained on."""
     old, new = Spec.from_dict(content["spec"]).to_dict(), task.spec.to_dict()
     differ = [f"{key}: was {old[key]}, is {new[key]}" for key in new if as_lists(old[key]) != as_lists(new[key])]
     saved = content.get("items", {})
@@ -120,17 +116,11 @@ def equal_fingerprints(one: str, other: str) -> bool:
 
 
 def check_processes(point: ResumePoint, world_size: int) -> None:
-    """Refuses another number of processes in the middle of an epoch, whose remaining items each process numbers differently.
-
-    Raises:
-        InputError: Naming both numbers.
-    """
+    """Refuses another number of processes in the middle of an epoch, whose remaining items each process numbers differently."""
     if point.batch and point.processes != world_size:
-        text = (
-            f"can't resume in the middle of epoch {point.epoch + 1} with another number of processes: the checkpoint has "
-            f"{point.processes}, this run {world_size}. Use trainer.devices={point.processes}; at the end of an epoch the number may change"
-        )
-        raise InputError("checkpoint.other_processes", text)
+        text = f"can't resume in the middle of epoch {point.epoch + 1} with another number of processes: the checkpoint has"
+        remedy = f"use trainer.devices={point.processes}; at the end of an epoch the number may change"
+        raise InputError("checkpoint.other_processes", f"{text} {point.processes}, this run {world_size}: {remedy}")
 
 
 def as_lists(value: Any) -> Any:

@@ -22,12 +22,7 @@ log = logging.getLogger("resmet")
 
 
 def evaluation_precision(precision: str, config: dict[str, Any]) -> str:
-    """Returns the precision to evaluate with: ``auto`` takes that of the training, unless only a GPU computes it.
-
-    Args:
-        precision: The one that was asked for.
-        config: The config of the training.
-    """
+    """Returns the precision to evaluate with: ``auto`` is that of the training's config, unless only a GPU computes it."""
     trained = str((config.get("trainer") or {}).get("precision", "auto"))
     if precision != "auto" or (trained.startswith("16") and not torch.cuda.is_available()):
         return precision
@@ -39,7 +34,7 @@ def evaluate(task: Task, data: DataModule, split: str, folder: Path, config: Tra
     began = time.monotonic()
     log.info(f"data: {data.describe()}")
     for note in data.notes:
-        log.info(note)
+        log.info(f"note: {note}")
     data.disable_augmentation()  # also of the training split
     trainer = config.build(folder, [Visualize()])
     init_process_group()

@@ -58,12 +58,7 @@ class RunOptions:
 def train(task: Task, data: DataModule, run: RunOptions, open_folder: Callable[[], None] = lambda: None) -> None:
     """Trains `task`, tests its best weights, and writes ``metrics.json`` and ``report.html``.
 
-    Args:
-        open_folder: Makes the run folder; called once everything is built and checked.
-
-    Raises:
-        InputError: If the checkpoint to resume from does not belong to this data, or an option does not fit.
-        RunError: If the run fails.
+    `open_folder` makes the run folder; it is called once everything is built and checked.
     """
     data.bind(task.run_state)
     point = find_resume_point(run.folder, task, data) if run.resume else None
@@ -112,12 +107,7 @@ class Callbacks:
 
 
 def finish(trainer: Trainer, task: Task, data: DataModule, run: RunOptions, callbacks: Callbacks) -> None:
-    """Tests the best weights and writes the results; only of a run whose end is on disk, so that ``metrics.json`` stands for that.
-
-    Raises:
-        InputError: If the run took no step.
-        RunError: If its end could not be written.
-    """
+    """Tests the best weights and writes the results; only of a run whose end is on disk, so that ``metrics.json`` stands for that."""
     if trainer.global_step == 0:
         text = "the run took no step: the training split is smaller than one batch allows; lower data.batch_size"
         raise InputError("data.no_steps", text)
@@ -164,7 +154,7 @@ def errors_after_training(folder: Path) -> Iterator[None]:
 
 
 def is_finished(point: ResumePoint, trainer: Trainer, folder: Path) -> bool:
-    """Whether the run was finished and reported before; then a message says so, and its results stay as they are."""
+    """Whether the run was finished and reported before; then that is printed, and its results stay as they are."""
     budgeted = trainer.max_epochs == -1
     done = point.stopped or (not budgeted and point.epoch >= (trainer.max_epochs or 1))
     if not done or not (folder / "metrics.json").is_file():
@@ -175,11 +165,7 @@ def is_finished(point: ResumePoint, trainer: Trainer, folder: Path) -> bool:
 
 
 def check_monitors(callbacks: Sequence[Callback], task: Task) -> None:
-    """Refuses a callback that monitors a metric which no validation has; the losses in ``train/`` are known only once training starts.
-
-    Raises:
-        InputError: Naming the metrics there are.
-    """
+    """Refuses a callback that monitors a metric which no validation has; the losses in ``train/`` are known only once training starts."""
     known = [f"val/{name}" for name in ("score", *task.metric_names())]
     for callback in callbacks:
         monitor = vars(callback).get("monitor")

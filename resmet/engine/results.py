@@ -24,13 +24,7 @@ log = logging.getLogger("resmet")
 
 
 def metrics_of(trainer: Trainer, task: Task, table: MetricsCSV, best: float, stage: str) -> dict[str, Any]:
-    """Returns the content of ``metrics.json``.
-
-    Args:
-        table: The metrics of every epoch.
-        best: The validation score of the weights in ``best.ckpt``, which were tested.
-        stage: ``test``, or ``val`` where the data has no test split.
-    """
+    """Returns the content of ``metrics.json``; `best` is the validation score of the weights in ``best.ckpt``, evaluated on the split `stage`."""
     val = row_of(table.rows, best)
     test = test_metrics(trainer, "test") if stage == "test" else {}
     rate = round(table.samples / table.train_seconds, 2) if table.train_seconds else None

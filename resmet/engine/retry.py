@@ -38,9 +38,6 @@ class FitWithRetry:
     starts again with half the batch and twice the accumulation, where the batch size was to be found automatically.
 
     Args:
-        task: The task to train.
-        data: Prepared data.
-        folder: The run folder.
         build_trainer: Returns a Trainer; takes a factor of the accumulated batches.
         may_halve: Whether the batch size may be halved.
     """
@@ -54,11 +51,7 @@ class FitWithRetry:
         self.initial: dict[str, Any] | None = None
 
     def run(self, trainer: Trainer, point: ResumePoint | None) -> Trainer:
-        """Fits from `point`, or from the beginning, and returns the Trainer that reached the end.
-
-        Raises:
-            RunError: If the run can't continue.
-        """
+        """Fits from `point`, or from the beginning, and returns the Trainer that reached the end."""
         if point:
             log_resume(point, trainer)
             trainer = self.rebuild() if self.state.batch_halvings else trainer
@@ -85,11 +78,7 @@ class FitWithRetry:
             exit_after_signal(stopped, self.folder)
 
     def recover(self, trainer: Trainer, error: Exception) -> ResumePoint | None:
-        """Returns where to continue after `error` (None: from the beginning), or raises it.
-
-        Raises:
-            RunError: If nothing helps.
-        """
+        """Returns where to continue after `error` (None: from the beginning), or raises it, as a `RunError` that names the remedy."""
         if re.search(r"DataLoader (worker \(pid|timed out)", str(error)):  # not an error that a worker raised
             return self.restart(trainer, error)
         if isinstance(error, RunError):
@@ -107,12 +96,7 @@ class FitWithRetry:
         raise error
 
     def roll_back(self, error: Rollback) -> ResumePoint:
-        """Reduces the learning rate and returns the last checkpoint.
-
-        Raises:
-            RunError: If there is none.
-        """
-        self.state.reduce_lr(error.lr_factor)
+        """Returns the last checkpoint."""
         try:
             point = find_resume_point(self.folder, self.task, self.data)
         except InputError as nothing:
@@ -122,11 +106,7 @@ class FitWithRetry:
         return point
 
     def restart(self, trainer: Trainer, error: Exception) -> ResumePoint | None:
-        """Returns the last checkpoint, if any, after DataLoader workers died.
-
-        Raises:
-            RunError: If that happened too often, or in one of several ranks, whose steps the others can't repeat.
-        """
+        """Returns the last checkpoint, if any, after DataLoader workers died; not in one of several ranks, whose steps the others can't repeat."""
         cause = first_line(error)
         self.worker_failures += 1
         if self.worker_failures > MAX_WORKER_FAILURES or trainer.world_size > 1:
@@ -140,11 +120,7 @@ class FitWithRetry:
         return point
 
     def halve_batch(self, trainer: Trainer, error: Exception) -> None:
-        """Starts again with half the batch and twice the accumulation.
-
-        Raises:
-            RunError: Naming what else helps, if the batch size was set by the user or training is past its first epoch.
-        """
+        """Starts again with half the batch and twice the accumulation, in the first epoch and unless the user has set the batch size."""
         size, sizes = self.data.current_batch_size, self.state.batch_sizes
         if not self.may_halve or trainer.current_epoch > 0 or self.initial is None or min(sizes.values()) < 2:
             text = (
@@ -159,7 +135,6 @@ class FitWithRetry:
         self.start_again()
 
     def start_again(self) -> None:
-        """Restores the initial weights."""
         if self.initial is not None:
             self.task.load_state_dict(self.initial)
         self.state.move_to(0, 0)

@@ -57,7 +57,7 @@ IGNORED_WARNINGS = (
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Arguments of Lightning's Trainer, with defaults that fit this project. Every one has Lightning's name and meaning, unless said.
+    """Arguments of Lightning's Trainer, with defaults that fit this project. Names and meanings are Lightning's unless noted.
 
     Args:
         max_epochs: Number of epochs; -1 trains until a callback stops.
@@ -67,9 +67,6 @@ class TrainerConfig:
         limit_train_batches: Batches (int) or share of the batches (float) of a training epoch; None is all.
         sync_batchnorm: Compute batch statistics over all processes; unlike Lightning's, also on CPU.
         batch_size: Not an argument of Lightning's: ``auto`` searches for ``data.batch_size`` before training.
-
-    Raises:
-        InputError: If a number is below 1.
     """
 
     max_epochs: int = 8
@@ -94,11 +91,7 @@ class TrainerConfig:
 
     @property
     def parallel_devices(self) -> list[torch.device]:
-        """The devices of this machine, as Lightning chooses them; one process each.
-
-        Raises:
-            InputError: If the machine has no such device, or so many processes that they would time out waiting for each other.
-        """
+        """The devices of this machine, as Lightning chooses them; one process each."""
         kind = next((kind for kind in ACCELERATORS[self.accelerator] if kind.is_available()), None)
         if kind is None:
             text = "trainer.accelerator=gpu needs a GPU, and torch finds none: use trainer.accelerator=cpu"
@@ -131,9 +124,6 @@ class TrainerConfig:
 
         Args:
             find_unused_parameters: Whether parameters may have no gradient in some epochs, which DDP must know.
-
-        Raises:
-            InputError: If Lightning refuses an argument, or a callback can't work on sharded weights.
         """
         silence()
         # Before all others, so that a search for the learning rate runs with what they change.

@@ -19,11 +19,7 @@ DIVISOR = 4
 
 
 class FeatureCache:
-    """The features of every item that its head needs, as far as the budget reaches.
-
-    Args:
-        budget: Bytes that may be added.
-    """
+    """The features of items that a head needs, up to a `budget` in bytes."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget

@@ -25,9 +25,6 @@ class FreezeSchedule:
         unfreezing: Fraction of the epochs, after those, over which its stages are unfrozen, 0 to 1.
         cache_features: Compute the features of a frozen backbone once instead of every epoch. Meanwhile training items are neither
             augmented nor mixed.
-
-    Raises:
-        InputError: If a fraction is outside 0..1, or their sum exceeds 1.
     """
 
     frozen: float = 0.0

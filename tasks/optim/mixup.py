@@ -19,11 +19,6 @@ class Mixup:
             (arXiv:1710.09412).
         cutmix: Alpha of Beta(alpha, alpha), from which the area of a cut is drawn; 0 is off. Source: Yun et al., 2019
             (arXiv:1905.04899). If both are on, each step takes one of them with equal probability.
-        num_classes: Number of classes.
-        kind: The kind of target.
-
-    Raises:
-        InputError: If `mixup` or `cutmix` is negative.
     """
 
     def __init__(self, mixup: float, cutmix: float, num_classes: int, kind: TargetKind) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 
 from foundation.contracts import TrainingData
 from foundation.run_state import RunState
@@ -57,13 +58,13 @@ class TrainingModule(LightningModule):
         self.recipe = recipe
 
     def setup(self, stage: str) -> None:
-        """Tells the data, before its loaders exist, how long its items must stay unchanged for cached features."""
+        """Disables augmentation while features are cached, before the loaders exist."""
         if stage != "fit":
             return
         data = self.training_data
         self.can_cache_features = self.can_cache_features and data is not None and data.can_disable_augmentation
         epochs = self.cached_epochs(self.epochs)
-        # A time budget may fit in more epochs than it planned.
+        # A run with a time budget may take more epochs than planned.
         self.run_state.disable_augmentation_for(epochs if epochs < self.epochs else sys.maxsize)
 
     def configure_optimizers(self) -> Any:
@@ -118,7 +119,7 @@ class TrainingModule(LightningModule):
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
-        """Freezes and caches what the recipe says for this epoch, whatever the epoch before had."""
+        """Freezes stages and caches features as the recipe schedules for this epoch, regardless of the epoch before."""
         caches = self.current_epoch < self.run_state.no_augment_epochs
         epoch = 0 if caches else self.run_state.planned_epoch(self.current_epoch, self.global_step)
         self.freeze_stages(epoch, self.epochs)
@@ -129,7 +130,7 @@ class TrainingModule(LightningModule):
             self.cache_training_features()
 
     def freeze_stages(self, epoch: int, epochs: int) -> None:
-        """Freezes and unfreezes stages as the recipe says for `epoch` of `epochs`."""
+        """Freezes and unfreezes stages as the recipe schedules for `epoch` of `epochs`."""
         self.unfrozen_stages = self.recipe.freeze.unfrozen_stages(len(self.backbone.stages), epoch, epochs)
         freeze(self.backbone, self.unfrozen_stages)
         self.train()
@@ -140,7 +141,7 @@ class TrainingModule(LightningModule):
 
     @torch.no_grad()
     def cache_training_features(self) -> None:
-        """Runs the backbone over all training items once, in every process: the shuffle deals them out anew in every epoch."""
+        """Runs the backbone over all training items once, in every process: the shuffle assigns them to other ranks in every epoch."""
         if isinstance(self.trainer.limit_train_batches, int):
             return  # a few batches do not need the features of all items
         for batch in in_order(self.trainer.train_dataloader):
@@ -159,7 +160,7 @@ class TrainingModule(LightningModule):
         self.zero_grad(set_to_none=True)
 
     def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clips gradients, and drops them where the run state's check finds the loss or their norm non-finite."""
         # A walk over the modules would take as long as the losses of a small step.

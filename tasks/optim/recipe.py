@@ -74,9 +74,6 @@ class Recipe:
             et al., 2017, arXiv:1706.02677), ``sqrt`` (Malladi et al., 2022, arXiv:2205.10287), ``none``, or ``auto``: linear for
             SGD, sqrt for the Adam family.
         base_batch_size: Items per step for which the optimizer's learning rate is right; None is the configured batch size.
-
-    Raises:
-        InputError: If a number is outside its range, or `lr_scaling` is none of these.
     """
 
     optimizer: Callable[..., Optimizer] = AdamW

@@ -6,16 +6,10 @@ import math
 
 
 def lr_factor(step: float, steps: int, warmup: int, min_ratio: float, start: int = 0) -> float:
-    """Returns the factor of the learning rate at `step`: up to 1 over `warmup` steps, then half a cosine down to `min_ratio`.
+    """Returns the factor of the learning rate at `step` of `steps`: up to 1 over `warmup` steps, then half a cosine down to `min_ratio`.
 
-    Source: Loshchilov & Hutter, 2016 (arXiv:1608.03983).
-
-    Args:
-        step: The step, from 0.
-        steps: Steps of the whole run.
-        warmup: Steps of the warm-up.
-        min_ratio: Factor at the end, 0 to 1.
-        start: The step at which the parameters are unfrozen; they warm up to the factor that the others have by then.
+    Parameters that are unfrozen at step `start` warm up to the factor that the others have by then. Source: Loshchilov & Hutter, 2016
+    (arXiv:1608.03983).
     """
     climb = min(1.0, max(0, step - start + 1) / (warmup + 1))
     done = min(1.0, max(0, step - warmup) / max(1, steps - warmup))

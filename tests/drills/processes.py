@@ -127,8 +127,8 @@ def host_cut_off(kind: str, place: Path) -> Outcome:
     """Two machines train together; the link is down for some seconds, the agents are started again, and the run resumes."""
     first, second = place / "connected", place / "disconnected"
     with two_hosts() as hosts:
-        across(kind, first, hosts, "uninterrupted", None)
-        across(kind, second, hosts, "broken", "cable-b")
+        run_on_both(kind, first, hosts, "uninterrupted", None)
+        run_on_both(kind, second, hosts, "broken", "cable-b")
     equal = not differences(first, second)
     return Outcome(
         f"one of two machines cut off for {DOWN_SECONDS} s, then reconnected",
@@ -140,7 +140,7 @@ def host_cut_off(kind: str, place: Path) -> Outcome:
     )
 
 
-def across(kind: str, folder: Path, hosts: tuple[str, str], name: str, cable: str | None) -> None:
+def run_on_both(kind: str, folder: Path, hosts: tuple[str, str], name: str, cable: str | None) -> None:
     """Does a run on both hosts; a `cable` that is given is set down after an epoch, and up again."""
     agents = start_agents(kind, folder, hosts, f"{name}-0")
     if cable:

@@ -99,10 +99,10 @@ def run_uninterrupted(kind: str, folder: Path) -> float:
     """Does an uninterrupted run, and returns the seconds of its training."""
     process = start(kind, folder, "checkpoint_every=1h")
     wait_until(process, folder, "epoch 1/")
-    began = time.monotonic()
+    started = time.monotonic()
     if process.wait() != 0:
         raise RuntimeError(log_of(folder).read_text()[-2000:])
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def wait_until(process: subprocess.Popen, folder: Path, text: str, limit: float = 300.0) -> None:

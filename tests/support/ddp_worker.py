@@ -20,7 +20,7 @@ from tasks.base import Task
 from tasks.optim.recipe import Recipe
 
 FSDP = ("classification", "joint")
-"""Trained with FSDP, too."""
+"""Tasks that are also trained with FSDP."""
 
 GLOBAL_BATCH_SIZE = 8
 

@@ -1,4 +1,4 @@
-"""A clock that only work moves, so that runs with a time budget do not depend on the speed of this machine."""
+"""A clock that only batches move, so that runs with a time budget do not depend on the speed of the machine."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tasks.base import Task
 
 
 class FakeClock(Clock):
-    """Training batches, validation batches and the start of the process take the seconds that are given."""
+    """Training batches, validation batches and the start of the process take the given seconds."""
 
     def __init__(self, batch: float = 2.0, evaluation: float = 0.4, start: float = 10.0) -> None:
         super().__init__()

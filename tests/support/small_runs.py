@@ -84,7 +84,7 @@ def make_task(kind: str, data: DataModule, stem: str = "large", **options: Any) 
 
 
 class Killed(Exception):
-    """Ends a training as abruptly as a dead process does."""
+    """Ends a training as abruptly as a killed process."""
 
 
 class Kill(Callback):
@@ -180,7 +180,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
         *(f"task.tasks.regions.{key}" for key in UNET_OVERRIDES),
     ),
 }
-"""The words after ``train.py`` that make data and head of a task small."""
+"""Overrides that make data and head of a task small."""
 
 
 LIMITS = tuple(f"trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test"))
@@ -193,7 +193,7 @@ def compose_small(*overrides: str) -> DictConfig:
 
 
 def run_train(*overrides: str) -> None:
-    """Does what ``python train.py OVERRIDES`` does, in this process, and takes its log handlers away again."""
+    """Does what ``python train.py OVERRIDES`` does, in this process, and removes its log handlers."""
     logger = logging.getLogger("resmet")
     handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
     try:

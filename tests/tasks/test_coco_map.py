@@ -1,4 +1,4 @@
-"""The metrics of detection equal torchmetrics', except for NaN."""
+"""COCO mAP equals torchmetrics', except that undefined values are NaN."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from tasks.coco_map import NAMES, CocoMeanAveragePrecision
 Image = dict[str, Tensor]
 
 
-def drawn(seed: int, images: int, classes: int, most: int, found: int) -> tuple[list[Image], list[Image]]:
-    """Detections near objects, of the right class or not, with scores of which many are equal; some images lack one or the other."""
+def random_detections(seed: int, images: int, classes: int, most: int, found: int) -> tuple[list[Image], list[Image]]:
+    """Returns detections near objects, some of a wrong class, with many equal scores, and the objects; some images have none."""
     generator = torch.Generator().manual_seed(seed)
 
     def whole(high: int, *shape: int) -> Tensor:
@@ -39,7 +39,7 @@ def drawn(seed: int, images: int, classes: int, most: int, found: int) -> tuple[
     return predicted, true
 
 
-def theirs(predicted: list[Image], true: list[Image], classes: int) -> dict:
+def reference(predicted: list[Image], true: list[Image], classes: int) -> dict:
     metric = MeanAveragePrecision(backend="faster_coco_eval", class_metrics=True, extended_summary=True)
     metric.warn_on_many_detections = False
     metric.update(predicted, true)
@@ -57,11 +57,11 @@ def theirs(predicted: list[Image], true: list[Image], classes: int) -> dict:
     [(40, 5, 6, 30), (12, 1, 5, 20), (30, 3, 1, 5), (6, 2, 8, 150), (20, 3, 4, 0), (4, 3, 0, 0), (25, 80, 6, 10)],
 )
 def test_values_equal_torchmetrics(seed: int, images: int, classes: int, most: int, found: int) -> None:
-    predicted, true = drawn(seed, images, classes, most, found)
+    predicted, true = random_detections(seed, images, classes, most, found)
     metric = CocoMeanAveragePrecision(classes)
     for i in range(0, images, 3):
         metric.update(predicted[i : i + 3], true[i : i + 3])
-    ours, expected = metric.compute(), theirs(predicted, true, classes)
+    ours, expected = metric.compute(), reference(predicted, true, classes)
     for name in NAMES:
         assert ours[name] == pytest.approx(expected[name], abs=1e-6, nan_ok=True)
     torch.testing.assert_close(ours["precision"], expected["precision"], atol=1e-6, rtol=0, equal_nan=True)
@@ -76,7 +76,7 @@ def test_no_items_give_nan() -> None:
 def test_an_epoch_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, evaluate = [], coco_map.evaluate_coco
     monkeypatch.setattr(coco_map, "evaluate_coco", lambda *given: calls.append(1) or evaluate(*given))
-    predicted, true = drawn(0, 8, 3, 4, 10)
+    predicted, true = random_detections(0, 8, 3, 4, 10)
     metric = CocoMeanAveragePrecision(3)
     metric.update(predicted, true)
     first = metric.compute()

@@ -1,4 +1,4 @@
-"""Compiled parts have the outputs of parts that are not compiled, and the same names."""
+"""Compiled tasks have the losses and the state-dict names of tasks that are not compiled."""
 
 from collections.abc import Callable
 from typing import Any

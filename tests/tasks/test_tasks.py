@@ -1,4 +1,4 @@
-"""What holds for every task."""
+"""Laws of all tasks."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ TASKS = {
 }
 
 
-def judge(task, data, stage: str = "test") -> dict[str, float]:
+def score(task, data, stage: str = "test") -> dict[str, float]:
     with torch.inference_mode():
         for batch in data.dataloader(stage):
             task.evaluate_batch(stage, batch)
@@ -75,42 +75,42 @@ def test_losses_are_finite_and_reach_every_parameter(kind: str) -> None:
 def test_an_untrained_head_is_at_chance(kind: str, low: float, high: float) -> None:
     data = house(kind, 100)
     task = make(TASKS[kind], data.spec)
-    assert low <= judge(task, data)[task.score] <= high
+    assert low <= score(task, data)[task.score] <= high
 
 
-def test_truth_as_prediction_scores_one() -> None:
+def test_targets_as_predictions_score_one() -> None:
     for kind in ("detection", "segmentation"):
         data = house(kind, 50)
         task = make(TASKS[kind], data.spec)
         for batch in data.dataloader("test"):
             if kind == "detection":
-                said = [t | {"scores": torch.ones(len(t["labels"]))} for t in batch["target"]]
+                predictions = [t | {"scores": torch.ones(len(t["labels"]))} for t in batch["target"]]
             else:
-                said = [{"mask": mask.long()} for mask in batch["target"]]
-            task.update("test", said, batch)
+                predictions = [{"mask": mask.long()} for mask in batch["target"]]
+            task.update("test", predictions, batch)
         assert all(value == pytest.approx(1.0) for value in task.compute_metrics("test").values())
 
 
-def test_metrics_are_of_the_whole_set() -> None:
-    """Unequal batches: the mean over the set, not the mean of the batches' means."""
+def test_metrics_are_computed_over_the_whole_set() -> None:
+    """Not as the mean of the batches' means."""
     spec = Spec(**RGB, class_names=("a", "b"))
     task = make(Classification, spec)
-    sure = torch.tensor([1.0, 0.0])
+    certain = torch.tensor([1.0, 0.0])
     for labels in ([0, 0, 0, 0], [1]):
         batch = {"target": torch.tensor(labels)}
-        task.update("test", [{"probabilities": sure} for _ in labels], batch)
+        task.update("test", [{"probabilities": certain} for _ in labels], batch)
     assert task.compute_metrics("test")["accuracy"] == pytest.approx(4 / 5)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (5, 90)])
 @pytest.mark.parametrize("names", [("background", "cell"), ("background", "a", "b"), ("a", "b")])
 @pytest.mark.parametrize("stem", ["large", "small"])
-def test_segmentation_takes_any_size(size: tuple[int, int], names: tuple[str, ...], stem: str) -> None:
+def test_segmentation_of_any_size(size: tuple[int, int], names: tuple[str, ...], stem: str) -> None:
     spec = Spec(**RGB, class_names=names, target="mask")
     task = Segmentation(net(spec, stem=stem), spec).eval()
     image, mask = torch.zeros(3, *size, dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
     batch = collate([(image, mask, "a"), (image[:, :1, :1], mask[:1, :1], "b")], TARGETS["mask"])
-    masks = [said["mask"].shape for said in task(batch)]
+    masks = [prediction["mask"].shape for prediction in task(batch)]
     assert masks == [torch.Size(size), torch.Size((1, 1))]
     assert all(torch.isfinite(v) for v in task.losses(task.encode(batch), batch).values())
 
@@ -154,7 +154,7 @@ def test_detection_without_any_object_has_finite_losses() -> None:
 
 @pytest.mark.slow
 def test_detection_shifts_labels_past_the_background() -> None:
-    """One class, label 0: if it were the background, nothing would be detected."""
+    """If label 0 were the background, nothing would be detected."""
     spec = Spec(**RGB, class_names=("thing",), target="boxes", mean=(128.0,) * 3, std=(64.0,) * 3)
     torch.manual_seed(0)
     task = Detection(ResNet(18, width=16), spec)
@@ -210,12 +210,12 @@ def test_joint_refuses_other_names() -> None:
 @pytest.mark.parametrize(
     ("kind", "target"), [(Classification, "boxes"), (Detection, "label"), (Segmentation, "boxes"), (Audio, "mask")]
 )
-def test_data_of_another_task(kind: type[nn.Module], target: str) -> None:
+def test_data_of_another_task_is_refused(kind: type[nn.Module], target: str) -> None:
     with refused("task.wrong_target"):
         kind(ResNet(18, width=8), Spec(**RGB, class_names=("a", "b"), target=target))
 
 
-def test_a_head_names_the_strides_that_are_there() -> None:
+def test_missing_strides_are_refused() -> None:
     spec = Spec(**RGB, class_names=("a",), target="boxes")
     with refused("backbone.missing_strides"):
         Detection(ResNet(20, width=8, stem="small"), spec)

@@ -1,4 +1,4 @@
-"""Steps see changed items, what is kept or judged does not."""
+"""Training steps see augmented items; cached features and evaluation do not."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tasks.optim.recipe import Recipe
 
 
 class Seen(Callback):
-    """What the steps of every epoch saw of each item."""
+    """Records the input of every item in every epoch."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Tensor]] = []
@@ -31,8 +31,8 @@ class Seen(Callback):
 
 
 @pytest.fixture
-def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Items of every batch that was changed."""
+def augmented(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Returns the number of items of every batch that is augmented from now on."""
     found: list[int] = []
     make = Augment.transform
 
@@ -44,8 +44,8 @@ def makes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Path, makes: list[int]) -> None:
-    """Neither what is kept nor what is judged is ever changed."""
+def test_augmentation_starts_once_features_are_no_longer_cached(tmp_path: Path, augmented: list[int]) -> None:
+    """Neither cached features nor evaluated items are augmented."""
     seen = Seen()
     train_small(
         "classification", tmp_path / "run", [seen], max_epochs=4, recipe=Recipe(freeze=FreezeSchedule(frozen=0.5))
@@ -55,20 +55,20 @@ def test_a_run_sees_changed_items_once_features_are_no_longer_kept(tmp_path: Pat
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert sum(not torch.equal(second[name], third[name]) for name in first) > 30
     assert sum(not torch.equal(third[name], fourth[name]) for name in first) > 30
-    assert makes == [8] * 10  # two epochs of 40 items
+    assert augmented == [8] * 10  # two epochs of 40 items
 
 
-def test_learning_rates_are_tried_on_changed_items(
-    tmp_path: Path, makes: list[int], monkeypatch: pytest.MonkeyPatch
+def test_the_learning_rate_finder_trains_on_augmented_items(
+    tmp_path: Path, augmented: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep, tried = LRFinder.run, []
 
     def watched(self: LRFinder, *arguments: Any) -> Any:
         found = sweep(self, *arguments)
-        tried.append((len(makes), len(found.rates)))
+        tried.append((len(augmented), len(found.rates)))
         return found
 
     monkeypatch.setattr(LRFinder, "run", watched)
     train_small("classification", tmp_path / "run", max_epochs=1, recipe=Recipe(find_lr=True))
-    (made_then, rates) = tried[0]
-    assert made_then == rates > 10
+    (count, rates) = tried[0]
+    assert count == rates > 10

@@ -1,4 +1,4 @@
-"""The batch size that is found, and the run with it."""
+"""The automatic batch size, and runs with it."""
 
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,12 @@ from tasks.optim.recipe import Recipe
 
 
 def fix_scale(monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
-    """What is fastest depends on the machine; the search still runs, and must leave no trace."""
+    """Replaces the result of the search, which depends on the machine; it still runs, and must leave no trace."""
     search = BatchSizeSearch.fastest
 
     def fixed(self: BatchSizeSearch, clock: Clock) -> tuple[float, str]:
         search(self, clock)
-        return scale, "as the test says"
+        return scale, "fixed"
 
     monkeypatch.setattr(BatchSizeSearch, "fastest", fixed)
 
@@ -43,10 +43,10 @@ def assert_same(first: Path, second: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "scale"), [("classification", 0.5), ("detection", 2.0)])
-def test_a_found_batch_size_is_as_good_as_a_configured_one(
+def test_a_found_batch_size_equals_a_configured_one(
     kind: str, scale: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Bit for bit, with the learning rate that the recipe's rule gives; a resumed run takes the same."""
+    """Bit for bit, with the learning rate of the recipe's rule; a resumed run has the same."""
     fix_scale(monkeypatch, scale)
     own = DATA[kind]().batch_size
     auto = train_small(kind, tmp_path / "auto", batch_size="auto", max_epochs=2)
@@ -62,7 +62,7 @@ def test_a_found_batch_size_is_as_good_as_a_configured_one(
 
 
 @pytest.mark.slow
-def test_the_learning_rates_follow_the_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_learning_rates_scale_with_the_found_batch_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fix_scale(monkeypatch, 4.0)
     recipe, options = (
         Recipe(partial(SGD, lr=0.001)),
@@ -115,7 +115,7 @@ def test_a_cpu_leaves_an_epoch_its_steps(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def on_gpu(monkeypatch: pytest.MonkeyPatch, items: int, max_scale: float = 1000.0) -> tuple[BatchSizeSearch, list]:
-    """A search on a GPU that takes 110 items, of which a batch is to have `items`, and the scales that it tries."""
+    """Returns a search on a GPU with memory for 110 items, from a configured batch size of `items`, and the scales that it tries."""
     search, scales = BatchSizeSearch.__new__(BatchSizeSearch), []
     search.sizes, search.max_scale = {"": items}, max_scale
     monkeypatch.setattr(BatchSizeSearch, "fits", lambda self, scale: scales.append(scale) or items * scale <= 110)
@@ -144,7 +144,7 @@ def test_an_item_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("kind", DATA)
-def test_the_items_of_a_batch_make_one_of_any_size(kind: str) -> None:
+def test_a_batch_is_repeated_to_any_size(kind: str) -> None:
     data = DATA[kind]()
     data.setup("fit")
     batch = first_batch(data)
@@ -154,7 +154,7 @@ def test_the_items_of_a_batch_make_one_of_any_size(kind: str) -> None:
             assert count(resized) == size == len(resized["input"]) == len(resized["target"])
 
 
-def test_an_epoch_keeps_its_steps() -> None:
+def test_the_largest_scale_leaves_an_epoch_its_steps() -> None:
     data = DATA["classification"]()
     data.setup("fit")
     assert max_scale(data, 1) == 1  # 40 items in batches of 8
@@ -189,7 +189,7 @@ def test_out_of_memory_after_the_search_halves_the_batch(monkeypatch: pytest.Mon
 
     right = type(make_task("classification", prepared())).training_step
     monkeypatch.setattr("tasks.classification.Classification.training_step", step)
-    monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (2.0, "as the test says"))
+    monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (2.0, "fixed"))
     train_small("classification", tmp_path / "run", batch_size="auto", max_epochs=1)
     state = last(tmp_path / "run")["run_state"]
     assert (state["batch_sizes"], state["batch_halvings"]) == ({"": 8}, 1)

@@ -15,13 +15,14 @@ from small_runs import train_small
 from datamodules.base.dataset import ItemDataset
 from resmet.callbacks import bottleneck
 from resmet.callbacks.bottleneck import faster_data, faster_steps
+from resmet.callbacks.progress_bar import RunProgressBar
 
 
 @pytest.mark.parametrize("slow", ["data", "compute"])
-def test_what_takes_the_time_is_reported_once(
+def test_the_bottleneck_is_reported_once(
     slow: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the log and in metrics.json: loading a batch takes three seconds and a step one, or the other way round."""
+    """In the log and in metrics.json: loading a batch takes three seconds and a step one, or vice versa."""
     caplog.set_level(logging.INFO, "resmet")
     monkeypatch.setattr(bottleneck, "STEPS", 6)
     clock = FakeClock(batch={"data": 1.0, "compute": 3.0}[slow])
@@ -56,13 +57,13 @@ def data(*parts: dict[str, Any]) -> Any:
         ([{}, {"cache_mode": "off"}], ["data.cache=auto"]),
     ],
 )
-def test_only_options_that_are_not_in_use_help_the_data(parts: list[dict], options: list[str]) -> None:
+def test_advice_for_loading_names_only_options_that_are_not_in_use(parts: list[dict], options: list[str]) -> None:
     found = faster_data(data(*parts))
     assert len(found) == len(options)
     assert all(option in text for option, text in zip(options, found, strict=True))
 
 
-def test_workers_help_where_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_workers_are_advised_only_where_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     none, eight = ({"loaders": [SimpleNamespace(num_workers=number)]} for number in (0, 8))
     monkeypatch.setattr(bottleneck, "cores", lambda: 8)
     assert faster_data(data(none)) == ["data.num_workers=8"]
@@ -80,7 +81,7 @@ def test_workers_help_where_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> 
         ("cuda", "bf16-mixed", {"compile": True}, ["trainer.batch_size=auto"]),
     ],
 )
-def test_only_options_that_are_not_in_use_help_the_step(
+def test_advice_for_steps_names_only_options_that_are_not_in_use(
     device: str, precision: str, config: dict, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -95,8 +96,6 @@ def test_only_options_that_are_not_in_use_help_the_step(
 def test_every_epoch_logs_throughput_memory_and_the_time_left(
     kind: str, unit: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from resmet.callbacks.progress_bar import RunProgressBar
-
     caplog.set_level(logging.INFO, "resmet")
     train_small(kind, tmp_path / "run", [RunProgressBar()], clock=FakeClock())
     lines = re.findall(rf"epoch (\d)/3  .* {unit}/s  \d+\.\d GB  left (\d+):(\d\d)", caplog.text)

@@ -1,4 +1,4 @@
-"""The average of the weights, and which of the two the task holds when."""
+"""The exponential moving average of the weights, and when the task holds it."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from resmet.callbacks.ema import WeightAveraging
 
 
 def test_a_retry_after_a_failed_validation_starts_a_new_average() -> None:
-    """Memory ran out in a validation, and the run starts again with smaller batches."""
+    """As after an out-of-memory error in a validation, when the run starts again with smaller batches."""
     net: Any = nn.Linear(2, 1)
     trainer: Any = SimpleNamespace(global_step=0, state=SimpleNamespace(fn="fit"))
     first = {name: value.clone() for name, value in net.state_dict().items()}

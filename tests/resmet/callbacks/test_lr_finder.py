@@ -25,7 +25,7 @@ from tasks.segmentation import Segmentation
 
 
 def valley(fall: float, rise: float) -> RangeTest:
-    """A loss of 2 that falls most steeply at the rate `fall` and rises from `rise` on."""
+    """Returns a loss of 2 that falls most steeply at the learning rate `fall` and rises from `rise`."""
     rates = [float(rate) for rate in np.logspace(-6, 1, STEPS)]
     losses = [2 - 1.5 / (1 + (fall / rate) ** 2) + (rate / rise) ** 2 for rate in rates]
     return RangeTest(rates, losses)
@@ -67,7 +67,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_variation_at_the_start_is_no_fall(name: str) -> None:
+def test_noise_at_the_start_is_not_a_fall(name: str) -> None:
     (least, most), text = REAL[name]
     losses = [float(word) for word in text.split()]
     found = RangeTest(RATES[: len(losses)], losses).suggestion()
@@ -78,7 +78,7 @@ def test_variation_at_the_start_is_no_fall(name: str) -> None:
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([1e-4, 1e-3, 1e-2]), st.floats(0.3, 2.0), st.floats(0.0, 0.1))
 def test_noise_does_not_move_the_valley(seed: int, fall: float, depth: float, noise: float) -> None:
-    """Whatever the batches, the suggestion is right within a factor, and never among learning rates that change nothing."""
+    """The suggestion is right within a factor, and never among learning rates that change nothing."""
     drawn = noise * np.random.default_rng(seed).standard_normal(STEPS)
     losses = [2 - depth / (1 + (fall / r) ** 2) + (r / fall / 100) ** 2 + e for r, e in zip(RATES, drawn, strict=True)]
     found = RangeTest(RATES, losses).suggestion()
@@ -86,7 +86,7 @@ def test_noise_does_not_move_the_valley(seed: int, fall: float, depth: float, no
     assert fall / 2 < found < fall * 10
 
 
-def test_noise_alone_seldom_leads_to_a_suggestion() -> None:
+def test_noise_alone_rarely_leads_to_a_suggestion() -> None:
     drawn = 2.3 + 0.1 * np.random.default_rng(0).standard_normal((100, STEPS))
     assert sum(RangeTest(RATES, losses).suggestion() is not None for losses in drawn.tolist()) <= 10
 
@@ -116,7 +116,7 @@ def last(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_suggestion_is_used_and_the_test_leaves_no_trace(tmp_path: Path) -> None:
-    """The same bits twice, after an interruption, and where the suggested learning rate is configured."""
+    """Runs are equal bit for bit: repeated, interrupted and resumed, and with the suggested learning rate configured."""
     train_one = partial(train_small, "classification", max_epochs=2)
     first = last(train_one(tmp_path / "first", recipe=Recipe(find_lr=True)))
     lr = max(base for scheduler in first["lr_schedulers"] for base in scheduler["base_lrs"])

@@ -1,4 +1,4 @@
-"""NaN in a loss: nothing non-finite reaches the weights, and the run does what it was configured to."""
+"""A NaN in the loss never reaches the weights, and the run stops, skips or rolls back as configured."""
 
 import json
 from functools import partial
@@ -60,7 +60,7 @@ def test_a_nan_stops_the_run_and_saves_the_batch(tmp_path: Path) -> None:
     assert all_finite(tmp_path / "run")
 
 
-def test_a_learning_rate_that_is_far_too_high_is_caught_by_default(tmp_path: Path) -> None:
+def test_an_exploding_loss_stops_the_run_by_default(tmp_path: Path) -> None:
     recipe = Recipe(partial(torch.optim.SGD, lr=1e25), gradient_clip_norm=0, warmup=0)
     with refused("run.nonfinite", RunError):
         train_small("segmentation", tmp_path / "run", recipe=recipe)
@@ -80,7 +80,7 @@ def test_skipping_has_a_limit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_rolls_back_and_resumes_at_a_lower_learning_rate(tmp_path: Path) -> None:
-    """What is NaN at the full rate is not at half of it."""
+    """The loss is NaN at the full learning rate only."""
     guards = [Poison(7, when=lambda task: task.run_state.lr_scale == 1), NanGuard(nonfinite="rollback")]
     train_small("classification", tmp_path / "rolled_back", guards)
     train_small("classification", tmp_path / "undisturbed")

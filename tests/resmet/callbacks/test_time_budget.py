@@ -1,4 +1,4 @@
-"""Runs with a time budget end in time, tested, and use it. Their clock is moved by batches alone."""
+"""Runs with a time budget end in time, test included, and use it. Only batches move their clock."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from refusals import refused
 from small_runs import Kill, Killed
 
 from resmet.callbacks.metrics_csv import read_metrics_csv
-from resmet.callbacks.step_timer import Cost
+from resmet.callbacks.step_timer import steps_within
 from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
@@ -24,8 +24,7 @@ SECONDS = st.floats(0.01, 50.0)
 
 @given(SECONDS, st.integers(1, 100), SECONDS, st.floats(0, 5000))
 def test_planned_steps_fit_and_one_more_does_not(step: float, steps: int, validation: float, left: float) -> None:
-    cost = Cost(step, steps, validation, 0)
-    fits = cost.steps_within(left)
+    fits = steps_within(left, step, steps, validation)
     epochs = -(-fits // steps)
     assert fits * step + epochs * validation <= left + 1e-6
     more = -(-(fits + 1) // steps)
@@ -44,17 +43,14 @@ def saved_state(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["run_state"]
 
 
-NO_CHANGE: dict[int, float] = {}
-
-
 @pytest.mark.parametrize(
     ("factors", "batch"),
-    [(NO_CHANGE, 0), ({1: 3.0}, 0), ({2: 0.3}, 0), ({1: 2.0, 4: 0.5}, 2), ({6: 4.0}, 1)],
+    [({}, 0), ({1: 3.0}, 0), ({2: 0.3}, 0), ({1: 2.0, 4: 0.5}, 2), ({6: 4.0}, 1)],
     ids=["constant", "slower", "faster", "slower, then faster", "slower at the end"],
 )
 @pytest.mark.slow
 def test_a_run_ends_within_its_budget_and_uses_it(factors: dict[int, float], batch: int, tmp_path: Path) -> None:
-    """Whatever the speed; tested, and with a learning rate that only falls, to its minimum at the end."""
+    """At any speed; tested, and with a learning rate that only falls, to its minimum at the end."""
     clock = FakeClock()
     train_timed("classification", tmp_path / "run", clock, ChangeSpeed(factors, batch), time_budget=100.0)
     assert 75 <= clock.used <= 100
@@ -67,7 +63,7 @@ def test_a_run_ends_within_its_budget_and_uses_it(factors: dict[int, float], bat
 
 
 @pytest.mark.slow
-def test_if_no_epoch_fits_a_part_of_one_is_trained(tmp_path: Path) -> None:
+def test_a_budget_shorter_than_an_epoch_trains_a_part_of_it(tmp_path: Path) -> None:
     clock = FakeClock(batch=10.0)
     train_timed("classification", tmp_path / "run", clock, time_budget=80.0)
     metrics = result(tmp_path / "run")
@@ -78,7 +74,7 @@ def test_if_no_epoch_fits_a_part_of_one_is_trained(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [0, 1])
-def test_a_part_of_an_epoch_grows_if_steps_are_faster_than_measured(batch: int, tmp_path: Path) -> None:
+def test_faster_steps_than_measured_extend_a_partial_epoch(batch: int, tmp_path: Path) -> None:
     clock = FakeClock(batch=20.0)
     train_timed("classification", tmp_path / "run", clock, ChangeSpeed({0: 0.3}, batch), time_budget=120.0)
     metrics = result(tmp_path / "run")
@@ -86,7 +82,7 @@ def test_a_part_of_an_epoch_grows_if_steps_are_faster_than_measured(batch: int, 
     assert 0.7 * 120 <= clock.used <= 120
 
 
-def test_a_budget_that_the_start_used_up_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+def test_a_budget_used_up_by_the_start_is_refused_at_once(tmp_path: Path) -> None:
     clock = FakeClock()
     with refused("trainer.budget_too_short"):
         train_timed("classification", tmp_path / "run", clock, time_budget=5.0)
@@ -94,7 +90,7 @@ def test_a_budget_that_the_start_used_up_is_refused_before_anything_is_measured(
 
 
 @pytest.mark.slow
-def test_a_budget_that_is_too_short_is_refused_with_the_least(tmp_path: Path) -> None:
+def test_a_budget_that_is_too_short_is_refused_with_the_minimum(tmp_path: Path) -> None:
     with refused("trainer.budget_too_short") as refusal:
         train_timed("classification", tmp_path / "run", FakeClock(batch=10.0), time_budget=30.0)
     least = float(str(refusal.value).rsplit("time_budget=", 1)[1].split("s")[0])
@@ -104,8 +100,8 @@ def test_a_budget_that_is_too_short_is_refused_with_the_least(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [{"step": 12}, {"validation": 2}], ids=["step", "validation"])
-def test_a_resumed_run_has_what_is_left(place: dict[str, int], tmp_path: Path) -> None:
-    """Both parts together are within the budget, the second follows the plan of the first, and a finished run does nothing."""
+def test_a_resumed_run_has_the_rest_of_its_budget(place: dict[str, int], tmp_path: Path) -> None:
+    """Both parts are within the budget together, the second continues the schedule of the first, and a finished run does nothing."""
     clock, again, folder = FakeClock(), FakeClock(), tmp_path / "run"
     with pytest.raises(Killed):
         train_timed("classification", folder, clock, Kill(**place), time_budget=100.0, checkpoint_every="0.001s")
@@ -123,7 +119,7 @@ def test_a_resumed_run_has_what_is_left(place: dict[str, int], tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["detection", "segmentation", "audio", "joint"])
-def test_every_task_takes_a_budget(kind: str, tmp_path: Path) -> None:
+def test_every_task_trains_with_a_budget(kind: str, tmp_path: Path) -> None:
     clock = FakeClock()
     train_timed(kind, tmp_path / "run", clock, time_budget=60.0)
     assert 0.7 * 60 <= clock.used <= 60
@@ -148,7 +144,7 @@ class UnfrozenStages(Callback):
         FreezeSchedule(frozen=0.3, unfreezing=0.4),
     ],
 )
-def test_stages_are_unfrozen_once_however_many_epochs_fit(freeze: FreezeSchedule, tmp_path: Path) -> None:
+def test_stages_are_unfrozen_once_for_any_number_of_epochs(freeze: FreezeSchedule, tmp_path: Path) -> None:
     clock, stages = FakeClock(), UnfrozenStages()
     speed, recipe = ChangeSpeed({0: 0.5, 6: 0.5}), Recipe(freeze=freeze)
     train_timed("classification", tmp_path / "run", clock, stages, speed, time_budget=100.0, recipe=recipe)
@@ -184,7 +180,7 @@ def test_accumulated_and_limited_batches_count_as_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_finding_a_batch_size_and_a_learning_rate_takes_of_the_budget(tmp_path: Path) -> None:
+def test_the_budget_includes_finding_a_batch_size_and_a_learning_rate(tmp_path: Path) -> None:
     clock, recipe = FakeClock(batch=0.1), Recipe(find_lr=True)
     train_timed("classification", tmp_path / "run", clock, time_budget=60.0, batch_size="auto", recipe=recipe)
     assert 0.75 * 60 <= clock.used <= 60

@@ -1,4 +1,4 @@
-"""A checkpoint is written whole or not at all, proven, and read without running code."""
+"""A checkpoint is written whole or not at all, verified, and read without running code."""
 
 from pathlib import Path
 
@@ -35,8 +35,8 @@ def test_a_failed_write_keeps_the_previous_file(tmp_path: Path, monkeypatch, cap
     assert str(path) in caplog.text
 
 
-def test_a_file_that_reads_otherwise_does_not_take_the_place(tmp_path: Path, monkeypatch, caplog) -> None:
-    """A disk that flips a byte behind our back."""
+def test_a_corrupt_file_does_not_replace_the_previous_one(tmp_path: Path, monkeypatch, caplog) -> None:
+    """The disk flips a byte."""
     path, io = tmp_path / "last.ckpt", AtomicCheckpointIO()
     io.save_checkpoint({"a": torch.ones(300)}, path)
     right = torch.save
@@ -56,7 +56,7 @@ def test_a_file_that_reads_otherwise_does_not_take_the_place(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3])
-def test_so_many_earlier_ones_stay(tmp_path: Path, keep: int) -> None:
+def test_keep_earlier_versions(tmp_path: Path, keep: int) -> None:
     io = AtomicCheckpointIO(keep=keep)
     for value in range(6):
         io.save_checkpoint({"value": value}, tmp_path / "last.ckpt")
@@ -66,7 +66,7 @@ def test_so_many_earlier_ones_stay(tmp_path: Path, keep: int) -> None:
     assert len(files(tmp_path)) == keep + 2
 
 
-def test_without_the_last_one_the_one_before_is_found(tmp_path: Path) -> None:
+def test_candidates_without_the_last_one(tmp_path: Path) -> None:
     io = AtomicCheckpointIO(keep=2)
     for value in range(3):
         io.save_checkpoint({"value": value}, tmp_path / "last.ckpt")
@@ -74,15 +74,15 @@ def test_without_the_last_one_the_one_before_is_found(tmp_path: Path) -> None:
     assert candidates(tmp_path) == [previous(tmp_path, 1), previous(tmp_path, 2)]
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     for name in (".last.ckpt.1a2b.part", ".last.ckpt.link", "last.ckpt"):
         (tmp_path / name).write_bytes(b"half")
     remove_partial(tmp_path)
     assert files(tmp_path) == ["last.ckpt"]
 
 
-def test_beside_the_training_a_copy_is_written(tmp_path: Path, monkeypatch) -> None:
-    """What changes after the call is not in the file."""
+def test_a_copy_is_written_in_the_background(tmp_path: Path, monkeypatch) -> None:
+    """Later changes are not in the file."""
     value, nested = torch.ones(3), {"list": [torch.ones(2)], "tuple": (torch.ones(1), "x")}
     io, right = AtomicCheckpointIO(), checkpoint_io.write_checkpoint
 

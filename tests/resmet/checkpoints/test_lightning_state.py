@@ -1,4 +1,4 @@
-"""What is known of Lightning's private state holds for the installed version."""
+"""The installed version of Lightning is the one whose private state was checked."""
 
 import lightning
 

@@ -45,7 +45,7 @@ def same(whole: Path, broken: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The uninterrupted run of a kind with these choices, made once."""
+    """Returns the uninterrupted run of a kind, with `FULL` or not, trained once."""
     made: dict[tuple, Path] = {}
 
     def get(kind: str, full: bool) -> Path:
@@ -57,7 +57,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
-PLACES = {"early": {"step": 3}, "late": {"step": 6}, "validating": {"validation": 1}}
+PLACES = {"early": {"step": 3}, "late": {"step": 6}, "validating": {"validation": 1}, "between epochs": {"epoch": 2}}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_signal_loses_nothing(place: dict, signum: int, code: int, whole: Any,
 
 
 def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
-    """Cut off between the last epoch's end and the test, a run that was stopped early takes no further step."""
+    """A run that was stopped early and interrupted before the test takes no further step."""
 
     def stop() -> EarlyStopping:
         return EarlyStopping("val/score", mode="max", patience=1, min_delta=2.0)

@@ -1,4 +1,4 @@
-"""Two processes train and evaluate as one does."""
+"""Two processes train and evaluate like one."""
 
 import os
 import socket
@@ -67,8 +67,8 @@ def test_evaluation_is_equal_bit_for_bit(kind: str, runs: Any) -> None:
         assert torch.equal(first, second), (results[kind]["test"], one[kind]["test"])
 
 
-def test_a_joint_part_in_one_process_only(runs: Any) -> None:
-    """No process waits, every weight has a gradient, and that of the part's head is that of its own batch."""
+def test_a_joint_part_on_one_rank_only(runs: Any) -> None:
+    """No rank blocks, every weight has a gradient, and that of the part's head is that of its own batch."""
     first, second = (results["gradients_of_part"] for results in runs[1])
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     _, task = ddp_worker.make("joint", 2)
@@ -82,8 +82,8 @@ def test_a_joint_part_in_one_process_only(runs: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ddp_worker.FSDP)
-def test_fsdp_trains_as_ddp_does(kind: str, runs: Any) -> None:
-    """And its checkpoint is like any other, one file of plain values."""
+def test_fsdp_trains_like_ddp(kind: str, runs: Any) -> None:
+    """Its checkpoint is one file of plain values, too."""
     whole, shared = runs[1][0][kind], runs[1][0][f"{kind}, fsdp"]
     assert shared["losses"] == pytest.approx(whole["losses"], rel=2e-4)
     assert list(shared["weights"]) == list(whole["weights"])

@@ -23,7 +23,7 @@ Fill = Callable[[Callable[[int, str], bool]], None]
 
 @pytest.fixture(autouse=True)
 def known_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default the last epoch is the best; the test metric tells weights apart."""
+    """By default the last epoch is the best; the test metric differs between weights."""
     SCORES[:] = [0.1, 0.2, 0.3]
 
     def compute_metrics(task: Classification, stage: str) -> dict[str, float]:
@@ -35,7 +35,7 @@ def known_scores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fill(monkeypatch: pytest.MonkeyPatch) -> Fill:
-    """Makes the writes that `full` is true of fail; it takes the epoch of a checkpoint and its file name."""
+    """Makes writes fail where `full` is true of the epoch and the file name of a checkpoint."""
 
     def fill(full: Callable[[int, str], bool]) -> None:
         def write(checkpoint: dict, target: Path, keep: int = 0) -> None:

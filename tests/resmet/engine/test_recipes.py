@@ -1,4 +1,4 @@
-"""Recipes through whole runs: interrupted and resumed, averaged, in several processes."""
+"""Recipes in whole runs: interrupted and resumed, averaged, in several processes."""
 
 import json
 from functools import partial
@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback
 from small_runs import Kill, Killed, digits, make_task, train_small
 
-from datamodules.synthetic import Digits, Scenes
+from datamodules.synthetic import Scenes
 from datamodules.transforms.augment import Augment
 from resmet.assembly import load_task
 from tasks.optim.freezing import FreezeSchedule
@@ -22,13 +22,13 @@ SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 DATA = {
     "classification": partial(digits, batch_size=15),  # 40 items: the last batch is smaller
-    "cut-outs": partial(digits, batch_size=15, augment=Augment(translate=0.2, degrees=10.0, random_crop=16)),
+    "crops": partial(digits, batch_size=15, augment=Augment(translate=0.2, degrees=10.0, random_crop=16)),
     "segmentation": partial(Scenes, target="mask", count=12, size=48),
 }
 
 
 class Watch(Callback):
-    """Remember what moved in every epoch, and how often the backbone ran while training."""
+    """Records which weights changed in every epoch, and how often the backbone ran in training."""
 
     def __init__(self) -> None:
         self.moved: list[set[str]] = []
@@ -38,7 +38,7 @@ class Watch(Callback):
         self.hook = pl_module.backbone.register_forward_hook(self.count)
 
     def on_train_end(self, trainer, pl_module) -> None:
-        self.hook.remove()  # the test at the end of a run looks at other items
+        self.hook.remove()  # before the test
 
     def count(self, *_: object) -> None:
         self.passes[-1] += 1
@@ -72,10 +72,10 @@ def last(folder: Path) -> dict:
 RECIPES = {
     "probe": (Recipe(freeze=FreezeSchedule(frozen=1.0)), 2),
     "lp_ft, while frozen": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 1),
-    "lp_ft, after it woke": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 3),
+    "lp_ft, unfrozen": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 3),
     "gradual": (Recipe(freeze=FreezeSchedule(unfreezing=0.75), layer_decay=0.5), 2),
     "ema": (Recipe(ema=0.9), 2),
-    "all of it": (Recipe(SGD, freeze=FreezeSchedule(0.25, 0.5), layer_decay=0.7, ema=0.5), 2),
+    "all": (Recipe(SGD, freeze=FreezeSchedule(0.25, 0.5), layer_decay=0.7, ema=0.5), 2),
 }
 
 
@@ -98,21 +98,21 @@ def test_resumed_equals_uninterrupted_bit_for_bit(kind: str, name: str, tmp_path
     assert tests[0] == tests[1]
 
 
-def test_a_probe_moves_the_head_alone_and_looks_once(tmp_path: Path) -> None:
+def test_a_probe_trains_the_head_only_and_computes_features_once(tmp_path: Path) -> None:
     watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(frozen=1.0)))
     assert watch.moved == [set()] * 4
     assert watch.passes == [6, 0, 0, 0]  # 3 batches of training items and 3 of validation items
 
 
-def test_without_keeping_every_epoch_looks(tmp_path: Path) -> None:
+def test_without_a_cache_features_are_computed_every_epoch(tmp_path: Path) -> None:
     watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(frozen=1.0, cache_features=False)))
     assert watch.moved == [set()] * 4
     assert watch.passes == [6] * 4
 
 
-def test_cut_outs_are_never_kept(tmp_path: Path) -> None:
-    """Whole, the pictures might not even fit in memory."""
-    watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(frozen=1.0)), "cut-outs")
+def test_random_crops_are_never_cached(tmp_path: Path) -> None:
+    """Whole images might not fit in memory."""
+    watch = fit(tmp_path / "run", Recipe(freeze=FreezeSchedule(frozen=1.0)), "crops")
     assert watch.passes == [6] * 4
 
 
@@ -130,30 +130,7 @@ def test_gradual_unfreezes_the_deepest_first(tmp_path: Path) -> None:
     assert all(count > 3 for count in watch.passes[1:])
 
 
-def test_items_stand_still_only_while_features_are_kept(tmp_path: Path) -> None:
-    changed: list[int] = []
-
-    def change(image, target, generator):
-        changed.append(1)
-        return image, target
-
-    data = Digits(batch_size=16, augment=change)
-    whole = data.read()
-    data.read = lambda: {split: items[:20] for split, items in whole.items()}  # type: ignore[method-assign]
-    data.setup("fit")
-    data.run_state.disable_augmentation_for(2)
-    loader = data.dataloader("train")
-    counts = []
-    for epoch in range(4):
-        loader.batch_sampler.set_epoch(epoch)
-        changed.clear()
-        list(loader)
-        counts.append(len(changed))
-    assert counts == [0, 0, 20, 20]
-
-
 def test_the_average_is_validated_and_saved_as_the_best(tmp_path: Path) -> None:
-    """An average of all weights with a decay near 1 is not the weights; its score, not theirs, is in the table."""
     fit(tmp_path / "run", Recipe(ema=0.95), max_epochs=2)
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     content = last(tmp_path / "run")
@@ -167,8 +144,8 @@ def test_the_average_is_validated_and_saved_as_the_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["probe", "gradual"])
-def test_two_processes_need_no_flag(run, tmp_path: Path, image_folder: Path, recipe: str) -> None:
-    """Both take the same steps from the same rate: what the first found."""
+def test_frozen_stages_need_no_flag_under_ddp(run, tmp_path: Path, image_folder: Path, recipe: str) -> None:
+    """Both ranks train with the learning rate that rank 0 found."""
     data = ("data=image_folder", f"data.root={image_folder}", "data.batch_size=4", "data.size=32", "backbone.width=8")
     command = (*data, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=4", f"recipe={recipe}")
     done = run("train", *command, "recipe.ema=0.9", f"recipe.find_lr={recipe == 'gradual'}", "run_dir=run")

@@ -1,4 +1,4 @@
-"""What a run does by itself where fitting fails: it resumes after dead loader workers, and halves the batch after running out of memory."""
+"""A run resumes after dead loader workers, and halves the batch size after running out of memory."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_run_resumes_after_dead_workers(tmp_path: Path, steps: tuple[int, ...]
     assert caplog.text.count("DataLoader worker (pid 42)") == len(steps)
 
 
-def test_workers_that_die_again_and_again_end_the_run(tmp_path: Path) -> None:
+def test_workers_that_die_too_often_end_the_run(tmp_path: Path) -> None:
     with refused("data.worker_died", RunError) as error:
         train_small("classification", tmp_path / "run", [DyingWorkers(*[0] * (MAX_WORKER_FAILURES + 1))])
     assert "data.num_workers=0" in str(error.value)
@@ -57,7 +57,7 @@ class SmallMemory(Callback):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-def test_out_of_memory_names_the_batch_size_and_what_helps(tmp_path: Path) -> None:
+def test_out_of_memory_names_the_batch_size_and_the_remedy(tmp_path: Path) -> None:
     with refused("run.out_of_memory", RunError) as error:
         train_small("classification", tmp_path / "run", [SmallMemory(4)])
     assert "data.batch_size=8" in str(error.value)
@@ -66,7 +66,7 @@ def test_out_of_memory_names_the_batch_size_and_what_helps(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_after_out_of_memory_smaller_batches_are_accumulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of 8 become 4 times 2, so that the steps stay as large; a resumed run does not search again."""
+    """Batches of 8 become 4 times 2, with as many items per step; a resumed run does not search again."""
     monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (1.0, "as configured"))
     more = {"batch_size": "auto"}
     train_small("classification", tmp_path / "run", [SmallMemory(2)], max_epochs=2, **more)

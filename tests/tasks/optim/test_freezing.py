@@ -1,4 +1,4 @@
-"""Frozen stages do not change in any way, and their features are computed once."""
+"""Frozen stages never change, and their features are computed once."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ NETS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
-def test_every_parameter_lies_in_one_stage_in_order(name: str) -> None:
+def test_every_parameter_is_in_one_stage_in_order(name: str) -> None:
     net = NETS[name]()
     staged = [id(p) for part in net.stages.values() for m in part for p in net.get_submodule(m).parameters()]
     assert staged == [id(p) for p in net.parameters()]
@@ -47,7 +47,7 @@ def test_every_parameter_lies_in_one_stage_in_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet", "convnext"])
-def test_stages_are_unfrozen_from_the_deepest_on(name: str) -> None:
+def test_the_deepest_stages_are_unfrozen_first(name: str) -> None:
     """With n stages unfrozen, the gradient of the deepest features reaches those n and no other."""
     net = NETS[name]().train()
     for unfrozen_stages in range(len(net.stages) + 1):
@@ -62,9 +62,7 @@ def test_stages_are_unfrozen_from_the_deepest_on(name: str) -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 6), st.integers(1, 40))
-def test_a_schedule_unfreezes_and_never_freezes_again(
-    frozen: float, unfreezing: float, stages: int, epochs: int
-) -> None:
+def test_unfrozen_stages_are_never_frozen_again(frozen: float, unfreezing: float, stages: int, epochs: int) -> None:
     schedule = FreezeSchedule(frozen, min(unfreezing, 1 - frozen))
     unfrozen_stages = [schedule.unfrozen_stages(stages, epoch, epochs) for epoch in range(epochs)]
     assert unfrozen_stages == sorted(unfrozen_stages)
@@ -85,7 +83,7 @@ UNFROZEN = {
 
 
 @pytest.mark.parametrize("name", UNFROZEN)
-def test_the_recipes_do_what_they_are_named_for(name: str) -> None:
+def test_the_schedules_of_the_recipes(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"recipe={name}"])
     schedule = build(cfg.recipe).freeze
@@ -139,7 +137,7 @@ def a_batch(count: int = 4, side: int = 64) -> dict:
     return collate([(image, 0, f"item{i}") for i, image in enumerate(images)], TARGETS["label"])
 
 
-def test_cached_features_are_those_that_the_head_would_have_had() -> None:
+def test_cached_features_give_equal_predictions() -> None:
     task = Classification(ResNet(18, width=8), Spec(2, 3, ("a", "b"))).eval()
     batch = a_batch()
     with torch.inference_mode():
@@ -148,12 +146,12 @@ def test_cached_features_are_those_that_the_head_would_have_had() -> None:
         first, second = task(batch), task(batch)
         task.backbone = None  # cached features need no backbone
         third = task(batch)
-    for answers in (first, second, third):
-        assert all(torch.equal(a["probabilities"], b["probabilities"]) for a, b in zip(plain, answers, strict=True))
+    for predictions in (first, second, third):
+        assert all(torch.equal(a["probabilities"], b["probabilities"]) for a, b in zip(plain, predictions, strict=True))
 
 
 @pytest.mark.parametrize("head", [LinearHead, UNet, RCNN])
-def test_a_head_takes_what_it_needs(head: type[nn.Module]) -> None:
+def test_a_head_selects_the_features_that_it_needs(head: type[nn.Module]) -> None:
     net = ResNet(18, width=8).eval()
     made = head(net.channels, 3).eval()
     batch = a_batch()
@@ -170,7 +168,7 @@ def test_a_head_takes_what_it_needs(head: type[nn.Module]) -> None:
     assert torch.equal(whole, part)
 
 
-def test_the_cache_ends_with_its_budget_and_knows_the_padding() -> None:
+def test_the_cache_has_a_budget_and_distinguishes_padding() -> None:
     batch, features = a_batch(), {32: torch.randn(4, 64, 2, 2)}
     cache = FeatureCache(2 * 64 * 4 * 4)
     cache.add(batch, features)

@@ -21,7 +21,7 @@ SHAPES = {1: (2, 300), 2: (3, 20, 30), 3: (1, 8, 10, 12)}
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 3]), st.floats(0.1, 4), st.booleans(), st.booleans())
 def test_targets_are_mixed_as_inputs_are(seed: int, ndim: int, alpha: float, cuts: bool, several: bool) -> None:
-    """Item i is all ones where i is odd, so its mean is the fraction of it that was taken from or left of the item before."""
+    """Items are all zeros or all ones in turn, so the mean of a mixed item is the fraction of ones in it."""
     torch.manual_seed(seed)
     x = torch.zeros(4, *SHAPES[ndim])
     x[1::2] = 1.0
@@ -37,7 +37,7 @@ def test_targets_are_mixed_as_inputs_are(seed: int, ndim: int, alpha: float, cut
         assert set(batch["input"].unique().tolist()) <= {0.0, 1.0}
 
 
-def test_off_changes_nothing_and_mixing_follows_the_seed() -> None:
+def test_mixup_can_be_off_and_follows_the_seed() -> None:
     batch = {"input": torch.rand(4, 3, 8, 8), "target": torch.tensor([0, 1, 2, 0])}
     assert Mixup(0.0, 0.0, 3, TARGETS["label"])(batch) is batch
     both = Mixup(1, 1, 3, TARGETS["label"])
@@ -77,8 +77,7 @@ def test_balanced_classes_contribute_equally() -> None:
 
 
 @pytest.mark.parametrize("names", [("background", "x"), ("a", "b", "c")])
-def test_a_rare_class_of_pixels_weighs_more(names: tuple[str, ...]) -> None:
-    """Twice as wrong about the rare class costs more than about the frequent one, once balanced."""
+def test_balanced_weights_raise_the_loss_of_a_rare_class(names: tuple[str, ...]) -> None:
     counts = (99, 1) if len(names) == 2 else (98, 1, 1)
     spec = Spec(2, 3, names, target="mask", counts=counts)
     plain, balanced = (Segmentation(ResNet(18, width=8), spec, class_weights=kind) for kind in ("none", "balanced"))
@@ -87,7 +86,7 @@ def test_a_rare_class_of_pixels_weighs_more(names: tuple[str, ...]) -> None:
     batch = collate([(torch.zeros(3, 32, 32, dtype=torch.uint8), mask, "x")], TARGETS["mask"])
     costs = {}
     for name, task in (("plain", plain), ("balanced", balanced)):
-        # Sure that everything is the frequent class.
+        # All pixels are predicted as the frequent class.
         logits = torch.full((1, 1 if task.binary else 3, 32, 32), -4.0)
         logits[:, 0] = -4.0 if task.binary else 4.0
         task.logits = lambda features, batch, logits=logits: logits  # type: ignore[method-assign]

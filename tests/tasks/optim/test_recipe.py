@@ -36,14 +36,14 @@ def test_the_learning_rate_falls_towards_the_stem() -> None:
 @pytest.mark.parametrize(
     "freeze", [FreezeSchedule(), FreezeSchedule(frozen=1.0), FreezeSchedule(frozen=0.5), FreezeSchedule(unfreezing=0.5)]
 )
-def test_frozen_stages_keep_their_place_in_the_optimizer(freeze: FreezeSchedule) -> None:
+def test_frozen_stages_are_in_the_optimizer(freeze: FreezeSchedule) -> None:
     counts = [
         len(Recipe(freeze=schedule)(task(), 10, 4)["optimizer"].param_groups) for schedule in (FreezeSchedule(), freeze)
     ]
     assert counts[0] == counts[1]
 
 
-def test_the_factor_climbs_then_falls() -> None:
+def test_the_schedule_warms_up_then_decays() -> None:
     rates = [lr_factor(step, 100, 10, 0.01) for step in range(101)]
     assert rates[0] < 0.1
     assert max(rates) == rates[10] == pytest.approx(1.0)
@@ -51,7 +51,7 @@ def test_the_factor_climbs_then_falls() -> None:
     assert rates[100] == pytest.approx(0.01)
 
 
-def test_what_is_unfrozen_late_climbs_to_the_others() -> None:
+def test_a_stage_that_is_unfrozen_late_warms_up() -> None:
     early, late = ([lr_factor(step, 100, 10, 0.01, start) for step in range(100)] for start in (0, 50))
     assert late[:50] == [0.0] * 50
     assert all(a <= b for a, b in zip(late, early, strict=True))
@@ -95,7 +95,7 @@ def test_arguments_out_of_range_are_refused(wrong: dict) -> None:
 def test_learning_rates_grow_with_the_items_per_step(
     optimizer: type, scaling: str, base: int | None, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """32 items per step of data whose batches have 8: two processes that accumulate two batches, say."""
+    """32 items per step of batches of 8: two processes that accumulate two batches."""
     recipe = Recipe(partial(optimizer, lr=0.1), lr_scaling=scaling, base_batch_size=base)  # type: ignore[arg-type]
     notes: list[str] = []
     monkeypatch.setattr("tasks.optim.recipe.log_once", notes.append)
@@ -105,7 +105,7 @@ def test_learning_rates_grow_with_the_items_per_step(
     assert notes == ([wanted] if factor != 1 else [])
 
 
-def test_a_found_learning_rate_belongs_to_the_batch_it_was_found_with() -> None:
+def test_a_found_learning_rate_belongs_to_its_batch_size() -> None:
     found = Recipe(partial(torch.optim.SGD, lr=0.1)).with_lr(0.3, batch_size=16)
     assert found(task(), 10, 1, batch_size=16, requested=8)["optimizer"].param_groups[0]["initial_lr"] == 0.3
     assert found(task(), 10, 1, batch_size=32, requested=8)["optimizer"].param_groups[0]["initial_lr"] == 0.6
