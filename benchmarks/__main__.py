@@ -3,6 +3,7 @@
     python -m benchmarks                                  all rows except those of the groups precision, score and gpu
     python -m benchmarks epoch.classification step        chosen rows and groups
     python -m benchmarks --quick                          small counts, two rounds: does every row run?
+    python -m benchmarks gpu                              the rows of a GPU, in less than 9 minutes
     python -m benchmarks precision score --write          adds rows to outputs/benchmarks.json, then writes docs/performance.md from it
 
 RESMET_DATA is the folder of the real data sets; a row whose data set is absent reports that.
@@ -17,16 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from benchmarks.measure import ROOT, Absent, Row, Settings, all_rows, select
+from benchmarks.table import describe_machine, document, table
 
-from benchmarks.registry import Row, all_rows, select
-from benchmarks.table import describe_machine, document, terminal_table
-
-ROOT = Path(__file__).parent.parent
+DATA = os.environ.get("RESMET_DATA", str(ROOT.parent / "shared" / "data"))
 TIMEOUT = 1800
 """Seconds after which a row is stopped."""
 
@@ -43,12 +44,15 @@ def main() -> int:
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    results = measure(rows, given.json, given.quick, 2 if given.quick else given.rounds)
+    if given.scratch:  # the process of one row
+        settings = Settings(Path(DATA).resolve(), given.scratch, 2 if given.quick else given.rounds, given.quick)
+        given.json.write_text(json.dumps(measure(rows[0], settings)))
+        return 0
+    load = os.getloadavg()[0]
+    results = {row.name: measure_in_process(row, given) for row in rows}
     content = merge(given.json, results, load)
     given.json.write_text(json.dumps(content, indent=2) + "\n")
-    title = "quick: shows that the rows run" if given.quick else f"medians of {given.rounds} rounds or more"
-    Console(width=None if sys.stdout.isatty() else 200).print(terminal_table(results, title))
+    print(table(results))
     if given.write:
         (ROOT / "docs" / "performance.md").write_text(document(content))
     return 1 if any("failed" in result for result in results.values()) else 0
@@ -62,37 +66,38 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, default=ROOT / "outputs" / "benchmarks.json")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md from all rows in the JSON file")
     parser.add_argument("--list", action="store_true", help="list the rows")
+    parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
-def measure(rows: list[Row], out: Path, quick: bool, rounds: int) -> dict[str, dict[str, Any]]:
-    """Measures one row after another; the output of each goes to a log file in a folder beside `out`."""
-    logs = out.parent / f"{out.stem}_logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    data = os.environ.get("RESMET_DATA", str(ROOT.parent / "shared" / "data"))
-    results = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = {"data": str(Path(data).resolve()), "scratch": scratch, "rounds": rounds, "quick": quick}
-        for row in rows:
-            start = time.monotonic()
-            results[row.name] = in_process(row.name, settings, logs / f"{row.name}.log")
-            state = next((word for word in ("absent", "failed") if word in results[row.name]), "done")
-            print(f"{row.name}: {state} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    return results
+def measure(row: Row, settings: Settings) -> dict[str, Any]:
+    """Returns the row's result as plain values; the reason for having none is under ``absent`` or ``failed``."""
+    try:
+        return {"quick": settings.quick} | asdict(row.measure(settings))
+    except Absent as error:
+        return {"quick": settings.quick, "absent": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        return {"quick": settings.quick, "failed": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
 
 
-def in_process(name: str, settings: dict[str, Any], log: Path) -> dict[str, Any]:
-    """Returns the result of one row, measured by a process of its own."""
-    out = Path(settings["scratch"]) / f"{name}.json"
-    command = [sys.executable, "-m", "benchmarks.run_row", name, json.dumps(settings), str(out)]
-    with log.open("w") as file:
+def measure_in_process(row: Row, given: argparse.Namespace) -> dict[str, Any]:
+    """Measures a row in a process free of the state that other rows leave; its output goes to a log beside the JSON file."""
+    log = given.json.parent / f"{given.json.stem}_logs" / f"{row.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch, log.open("w") as output:
+        out = Path(scratch) / "result.json"
+        command = [sys.executable, "-m", "benchmarks", row.name, f"--rounds={given.rounds}", f"--json={out}"]
+        command += [f"--scratch={scratch}", *(["--quick"] if given.quick else [])]
         try:
-            subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, timeout=TIMEOUT, check=False)
-        except subprocess.TimeoutExpired:
-            return {"quick": settings["quick"], "failed": f"took longer than {TIMEOUT} s"}
-    if not out.is_file():
-        return {"quick": settings["quick"], "failed": f"its process died, see {log.name}"}
-    return dict(json.loads(out.read_text()))
+            subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, timeout=TIMEOUT)
+            result = json.loads(out.read_text())
+        except (subprocess.TimeoutExpired, FileNotFoundError) as error:
+            result = {"quick": given.quick, "failed": f"{type(error).__name__}, see {log.name}"}
+    state = next((word for word in ("absent", "failed") if word in result), "done")
+    print(f"{row.name}: {state} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    return dict(result)
 
 
 def merge(path: Path, results: dict[str, dict[str, Any]], load: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Results as a table in the terminal and as docs/performance.md."""
+"""Results as a table and as docs/performance.md."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 
-from benchmarks.registry import Row, all_rows
+from benchmarks.measure import Row, all_rows
 
-COLUMNS = ("row", "compared with", "Resmet", "rival", "ratio", "range", "rounds", "target", "met")
+COLUMNS = ["row", "compared with", "Resmet", "rival", "ratio", "range", "rounds", "target", "met"]
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "segmentation-models-pytorch", "pillow")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 INTRODUCTION = """# Performance
 
-Written by `python -m benchmarks --write`. Every row is measured in a process of its own. The two sides of a row alternate, Resmet first;
+Written by `python -m benchmarks --write`. Every row is measured in a process of its own. The two sides of a row alternate;
 values are medians over the rounds. The ratio is the median of the ratios of the rounds, and the range is their lowest and highest;
 above 1, Resmet is faster (or needs less). One round of each side warms up and is not counted.
 The rivals are the loops of the official tutorials, run by the same Python in the same environment; see `benchmarks/rivals/`.
@@ -54,16 +53,18 @@ def describe_machine() -> dict[str, str]:
 
 def cells(row: Row, result: dict[str, Any]) -> list[str]:
     """Returns a line of the table."""
+    target = f"at most {row.max_value:g}" if row.max_value else f"{row.min_ratio:.3g}" if row.min_ratio else ""
     for reason in ("absent", "failed"):
         if reason in result:
-            return [row.name, row.rival, f"{reason}: {result[reason]}", *[""] * 4, row.target, ""]
-    rival = ["", "", ""]
+            return [row.name, row.rival, f"{reason}: {result[reason]}", "", "", "", "", target, ""]
+    unit, rival, met = result["unit"], ["", "", ""], ""
     if result["theirs"] is not None:
-        rival = [with_unit(result["theirs"], result["unit"]), f"{result['ratio']:.2f}"]
-        rival.append(f"{result['low']:.2f} to {result['high']:.2f}")
-    met = {True: "yes", False: "no", None: ""}[row.met(result)]
-    value = with_unit(result["ours"], result["unit"])
-    return [row.name, row.rival, value, *rival, str(result["rounds"]), row.target, met]
+        spread = f"{result['low']:.2f} to {result['high']:.2f}"
+        rival = [with_unit(result["theirs"], unit), f"{result['ratio']:.2f}", spread]
+    if target:
+        meets = result["ours"] <= row.max_value if row.max_value else result["ratio"] >= row.min_ratio
+        met = "yes" if meets else "no"
+    return [row.name, row.rival, with_unit(result["ours"], unit), *rival, str(result["rounds"]), target, met]
 
 
 def with_unit(value: float, unit: str) -> str:
@@ -73,32 +74,25 @@ def with_unit(value: float, unit: str) -> str:
     return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
 
 
-def in_order(results: dict[str, dict[str, Any]]) -> list[tuple[Row, dict[str, Any]]]:
-    return [(row, results[name]) for name, row in all_rows().items() if name in results]
-
-
-def terminal_table(results: dict[str, dict[str, Any]], title: str) -> Table:
-    table = Table(title=title)
-    for name in COLUMNS:
-        table.add_column(name, overflow="fold")
-    for row, result in in_order(results):
-        table.add_row(*cells(row, result))
-    return table
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Returns the table in Markdown, in the order of the rows."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS)]
+    lines += [cells(row, results[name]) for name, row in all_rows().items() if name in results]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def document(content: dict[str, Any]) -> str:
     """Returns the whole text of docs/performance.md."""
-    results = in_order(content["rows"])
+    results = content["rows"]
     lines = [INTRODUCTION]
-    if any(result.get("quick") for _, result in results):
+    if any(result.get("quick") for result in results.values()):
         lines += ["**Some rows were measured with `--quick`, which only shows that they run.**", ""]
-    lines += ["| machine | |", "|---|---|", *(f"| {name} | {value} |" for name, value in content["machine"].items())]
-    lines += [f"| date | {content['date']} |", f"| load average at the start | {content['load']:.1f} |", ""]
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(cell.replace("|", "/") for cell in cells(*pair)) + " |" for pair in results]
-    lines += ["", METHOD]
-    for row, result in results:
-        notes = "; ".join(result.get("notes", ()))
-        mark = " (quick)" if result.get("quick") else ""
-        lines.append(f"- `{row.name}`{mark}: {row.description}{f' Here: {notes}.' if notes else ''}")
+    machine = content["machine"] | {"date": content["date"], "load average at the start": f"{content['load']:.1f}"}
+    lines += ["| machine | |", "|---|---|", *(f"| {name} | {value} |" for name, value in machine.items())]
+    lines += ["", table(results), "", METHOD]
+    for name, row in all_rows().items():
+        if name in results:
+            notes = "; ".join(results[name].get("notes", ()))
+            mark = " (quick)" if results[name].get("quick") else ""
+            lines.append(f"- `{name}`{mark}: {row.description}{f' Here: {notes}.' if notes else ''}")
     return "\n".join(lines) + "\n"

@@ -2,8 +2,8 @@
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 from fixture_files import write_image, write_voc_annotation, write_wav
 from PIL import Image
+from preloaded import Preloaded, start_preloaded
 
 torch.set_num_threads(1)  # nets are small, and the tests run in several processes
 os.environ["OMP_NUM_THREADS"] = "1"  # also in the scripts that tests start
@@ -119,19 +120,14 @@ def audio_csv(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def preloaded() -> Iterator[Preloaded]:
+    """Runs scripts without importing torch anew each time."""
+    with start_preloaded() as process:
+        yield process
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run a script of the project as a person would, in a folder of its own."""
-
-    def call(script: str, *words: str, **environment: str) -> subprocess.CompletedProcess:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_SHARED")}
-        return subprocess.run(
-            [sys.executable, str(ROOT / f"{script}.py"), *words],
-            cwd=tmp_path,
-            env=inherited | {"PYTHONPATH": str(ROOT)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return call
+def run(tmp_path: Path, preloaded: Preloaded) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a script of the project as a person would, in a folder of its own."""
+    return partial(preloaded.run, tmp_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fixture_files import write_image
+from preloaded import Preloaded
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("train", "evaluate", "predict", "doctor", "pack")
@@ -118,14 +119,14 @@ ONE = (*DATA, *TINY, "trainer.max_epochs=2", "logger=tensorboard")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``images`` and the finished run ``one``, for tests that write nothing."""
     home = tmp_path_factory.mktemp("trained")
     for split, count in (("train", 6), ("test", 2)):
         for name, color in (("dark", 40), ("light", 200)):
             for i in range(count):
                 write_image(home / "images" / split / name / f"{i}.png", color=color + 5 * i)
-    done = call(home, "train", *ONE, "run_dir=one")
+    done = preloaded.run(home, "train", *ONE, "run_dir=one")
     assert done.returncode == 0, done.stderr
     return home
 
@@ -134,17 +135,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(trained: Path, tmp_path: Path) -> Path:
     """A copy of `trained`, for tests that write."""
     return shutil.copytree(trained, tmp_path / "copied")
-
-
-def call(home: Path, script: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / f"{script}.py"), *arguments],
-        cwd=home,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def metrics(folder: Path) -> dict:
@@ -173,8 +163,8 @@ def test_the_report_is_one_file(trained: Path) -> None:
 
 
 @slow
-def test_the_same_seed_gives_the_same_metrics(copied: Path) -> None:
-    again = call(copied, "train", *ONE, "run_dir=two")
+def test_the_same_seed_gives_the_same_metrics(preloaded: Preloaded, copied: Path) -> None:
+    again = preloaded.run(copied, "train", *ONE, "run_dir=two")
     assert again.returncode == 0, again.stderr
     results = [metrics(copied / name) for name in ("one", "two")]
     for result in results:
@@ -186,13 +176,15 @@ def test_the_same_seed_gives_the_same_metrics(copied: Path) -> None:
 
 
 @slow
-def test_a_finished_run_is_resumed_for_more_epochs_also_where_its_data_moved(copied: Path) -> None:
-    longer = call(copied, "train", "resume=one", "trainer.max_epochs=3")
+def test_a_finished_run_is_resumed_for_more_epochs_also_where_its_data_moved(
+    preloaded: Preloaded, copied: Path
+) -> None:
+    longer = preloaded.run(copied, "train", "resume=one", "trainer.max_epochs=3")
     assert longer.returncode == 0, longer.stderr
     assert metrics(copied / "one")["epochs"] == 3
     assert len((copied / "one" / "metrics.csv").read_text().splitlines()) == 4
     (copied / "images").rename(copied / "elsewhere")
-    further = call(copied, "train", "resume=one", "data.root=elsewhere", "trainer.max_epochs=4")
+    further = preloaded.run(copied, "train", "resume=one", "data.root=elsewhere", "trainer.max_epochs=4")
     assert further.returncode == 0, further.stderr
     assert metrics(copied / "one")["epochs"] == 4
 
@@ -218,10 +210,12 @@ def test_a_finished_run_is_resumed_for_more_epochs_also_where_its_data_moved(cop
         (["resume=one", "trainer.max_epochs=abc"], "config.wrong_type", "trainer.max_epochs='abc'"),
     ],
 )
-def test_a_finished_run_is_left_as_it_is(trained: Path, arguments: list[str], code: str, named: str) -> None:
+def test_a_finished_run_is_left_as_it_is(
+    preloaded: Preloaded, trained: Path, arguments: list[str], code: str, named: str
+) -> None:
     files = [path for path in (trained / "one").rglob("*") if path.is_file() and path.suffix != ".log"]
     before = {path: path.read_bytes() for path in files}
-    done = call(trained, "train", *arguments)
+    done = preloaded.run(trained, "train", *arguments)
     assert done.returncode == (2 if code else 0), done.stderr
     assert named in done.stdout + done.stderr
     assert code in done.stderr
@@ -230,24 +224,26 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, arguments: list[str], co
 
 @slow
 @pytest.mark.parametrize("arguments", [["resume=one"], [*ONE, "run_dir=one", "resume=auto"]])
-def test_a_finished_run_whose_checkpoints_are_gone_is_not_overwritten(copied: Path, arguments: list[str]) -> None:
+def test_a_finished_run_whose_checkpoints_are_gone_is_not_overwritten(
+    preloaded: Preloaded, copied: Path, arguments: list[str]
+) -> None:
     shutil.rmtree(copied / "one" / "checkpoints")
-    lost = call(copied, "train", *arguments)
+    lost = preloaded.run(copied, "train", *arguments)
     assert lost.returncode == 2
     assert "[run_dir.checkpoint_lost]" in lost.stderr
 
 
 @slow
-def test_evaluate_gives_the_test_metrics_of_training(copied: Path) -> None:
+def test_evaluate_gives_the_test_metrics_of_training(preloaded: Preloaded, copied: Path) -> None:
     checkpoint = "ckpt=one/checkpoints/best.ckpt"
-    done = call(copied, "evaluate", checkpoint, "data=image_folder", "data.root=images", "run_dir=evaluated")
+    done = preloaded.run(copied, "evaluate", checkpoint, "data=image_folder", "data.root=images", "run_dir=evaluated")
     assert done.returncode == 0, done.stderr
     assert metrics(copied / "evaluated")["test"] == metrics(copied / "one")["test"]
 
 
 @slow
-def test_predict_writes_a_line_and_an_image_for_each_file(copied: Path) -> None:
-    done = call(copied, "predict", "ckpt=one/checkpoints/best.ckpt", "source=images/test", "run_dir=predicted")
+def test_predict_writes_a_line_and_an_image_for_each_file(preloaded: Preloaded, copied: Path) -> None:
+    done = preloaded.run(copied, "predict", "ckpt=one/checkpoints/best.ckpt", "source=images/test", "run_dir=predicted")
     assert done.returncode == 0, done.stderr
     lines = (copied / "predicted" / "predictions.jsonl").read_text().splitlines()
     predictions = [json.loads(line) for line in lines]

@@ -15,41 +15,26 @@ import soundfile
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
+from torchvision.models import resnet18
 
-from benchmarks.rivals.tutorial import NUM_WORKERS, Classifier
-
-
-class Block(nn.Module):
-    """Two convolutions with a skip connection."""
-
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(in_channels, channels, 3, stride, 1, bias=False),
-            nn.BatchNorm1d(channels),
-            nn.ReLU(inplace=True),
-            nn.Conv1d(channels, channels, 3, 1, 1, bias=False),
-            nn.BatchNorm1d(channels),
-        )
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1 or in_channels != channels:
-            conv = nn.Conv1d(in_channels, channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(conv, nn.BatchNorm1d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.relu(self.layers(x) + self.downsample(x), inplace=True)
+from benchmarks.rivals.tutorial import Tutorial, classifier, loaders
 
 
 def resnet18_1d(classes: int) -> nn.Module:
-    """ResNet-18 on a waveform: (N, 1, samples) -> (N, classes)."""
-    layers: list[nn.Module] = [nn.Conv1d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm1d(64), nn.ReLU(inplace=True)]
-    layers.append(nn.MaxPool1d(3, 2, 1))
-    in_channels = 64
-    for channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        layers += [Block(in_channels, channels, stride), Block(channels, channels, 1)]
-        in_channels = channels
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(in_channels, classes))
+    """torchvision's ResNet-18 of one-dimensional layers: (N, 1, samples) -> (N, classes)."""
+    net = resnet18(num_classes=classes)
+    for path, layer in list(net.named_modules()):
+        parent, _, name = path.rpartition(".")
+        if isinstance(layer, nn.Conv2d):
+            channels = (1 if path == "conv1" else layer.in_channels), layer.out_channels
+            sizes = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
+            net.get_submodule(parent).add_module(name, nn.Conv1d(*channels, *sizes, bias=False))
+        elif isinstance(layer, nn.BatchNorm2d):
+            net.get_submodule(parent).add_module(name, nn.BatchNorm1d(layer.num_features))
+    net.add_module("maxpool", nn.MaxPool1d(3, 2, 1))
+    net.add_module("avgpool", nn.AdaptiveAvgPool1d(1))
+    return net
 
 
 class Clips(Dataset):
@@ -74,14 +59,8 @@ class Clips(Dataset):
         return clip[None] / clip.pow(2).mean().sqrt().clamp(min=1e-3), int(row["label"])
 
 
-def audio(root: Path, length: int, classes: int = 10, batch_size: int = 32) -> Classifier:
+def audio(root: Path, length: int, classes: int = 10, batch_size: int = 32) -> Tutorial:
     """ResNet-18 on clips of `length` samples."""
     train, val = Clips(root, "train", length, True), Clips(root, "val", length, False)
     net = resnet18_1d(classes)
-    last_of_one = len(train) % batch_size == 1  # BatchNorm can't train on one item
-    return Classifier(
-        net,
-        Adam(net.parameters(), lr=1e-3, weight_decay=1e-4),
-        DataLoader(train, batch_size, shuffle=True, num_workers=NUM_WORKERS, drop_last=last_of_one),
-        DataLoader(val, batch_size, num_workers=NUM_WORKERS),
-    )
+    return classifier(net, Adam(net.parameters(), lr=1e-3, weight_decay=1e-4), *loaders(train, val, batch_size))

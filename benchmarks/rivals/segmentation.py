@@ -8,19 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from benchmarks.rivals.tutorial import NUM_WORKERS, Tutorial
-
-DICE = smp.losses.DiceLoss("multiclass", from_logits=True)
+from benchmarks.rivals.tutorial import Tutorial, loaders
 
 
 class Masked(Dataset):
@@ -34,43 +31,30 @@ class Masked(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         path = self.paths[index]
-        mask = np.asarray(Image.open(path.parent.parent / "masks" / path.name).convert("L")) > 0
-        target = tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
-        return self.transforms(Image.open(path).convert("L"), target)
+        mask = v2.functional.pil_to_tensor(Image.open(path.parent.parent / "masks" / path.name).convert("L"))[0] > 0
+        return self.transforms(Image.open(path).convert("L"), tv_tensors.Mask(mask.long()))
 
 
-class Normalize(v2.Transform):
-    """Scales images, not masks, to floats around 0."""
-
-    def transform(self, inpt: Any, params: Any) -> Any:
-        return (inpt.float() / 255 - 0.45) / 0.225 if isinstance(inpt, tv_tensors.Image) else inpt
-
-
-class Segmenter(Tutorial):
-    """Images and masks, Dice loss, mean Dice score of both classes."""
-
-    def loss(self, batch: Any) -> Tensor:
-        return DICE(self.net(batch[0]), batch[1])
-
-    @torch.no_grad()
-    def score(self) -> float:
-        self.net.eval()
-        counts = torch.zeros(4)
-        for images, masks in self.val:
-            counts += torch.bincount((2 * masks + self.net(images).argmax(1)).flatten(), minlength=4)
-        confusion = counts.reshape(2, 2)
-        return float((2 * confusion.diag() / (confusion.sum(0) + confusion.sum(1))).mean())
+def mean_dice(net: nn.Module, loader: DataLoader) -> float:
+    """The mean Dice score of both classes."""
+    stats = [
+        smp.metrics.get_stats(net(images).argmax(1), masks, mode="multiclass", num_classes=2)
+        for images, masks in loader
+    ]
+    counts = [torch.cat(batches) for batches in zip(*stats, strict=True)]
+    return float(smp.metrics.f1_score(*counts, reduction="macro"))
 
 
-def segmentation(root: Path, crop: int = 256, batch_size: int = 4) -> Segmenter:
+def segmentation(root: Path, crop: int = 256, batch_size: int = 4) -> Tutorial:
     """U-Net with ResNet-18 on random crops, with augmentation of the same kind and strength as Resmet's."""
-    tensor = [v2.ToImage(), Normalize(), v2.ToPureTensor()]
+    image_type = {tv_tensors.Image: torch.float32, "others": None}
+    tensor = [v2.ToImage(), v2.ToDtype(image_type, scale=True), v2.Normalize([0.45], [0.225]), v2.ToPureTensor()]
     augment = [v2.RandomCrop(crop), v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.ColorJitter(0.1, 0.1)]
     train = Masked(root / "train", v2.Compose([*augment, *tensor]))
+    val = Masked(root / "val", v2.Compose(tensor))
     net = smp.Unet("resnet18", encoder_weights=None, in_channels=1, classes=2)
-    return Segmenter(
-        net,
-        Adam(net.parameters(), lr=2e-4),
-        DataLoader(train, batch_size, shuffle=True, num_workers=NUM_WORKERS),
-        DataLoader(Masked(root / "val", v2.Compose(tensor)), batch_size, num_workers=NUM_WORKERS),
+    dice = smp.losses.DiceLoss("multiclass", from_logits=True)
+    optimizer = Adam(net.parameters(), lr=2e-4)
+    return Tutorial(
+        net, optimizer, *loaders(train, val, batch_size), lambda net, batch: dice(net(batch[0]), batch[1]), mean_dice
     )

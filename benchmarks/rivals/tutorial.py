@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
-
-NUM_WORKERS = 2
-"""Of the loaders, as in the tutorials."""
+from torch.utils.data import DataLoader, Dataset
 
 
-class Tutorial(ABC):
-    """A net, an optimizer, two loaders, and the loop over them."""
+@dataclass
+class Tutorial:
+    """A net, an optimizer, two loaders, the loss of a batch, and the validation score, which is the same metric as Resmet's."""
 
-    def __init__(self, net: nn.Module, optimizer: Optimizer, train: DataLoader, val: DataLoader) -> None:
-        self.net, self.optimizer, self.train, self.val = net, optimizer, train, val
-
-    @abstractmethod
-    def loss(self, batch: Any) -> Tensor:
-        """Returns the loss of a batch."""
-
-    @abstractmethod
-    def score(self) -> float:
-        """Returns the validation score, the same metric as Resmet's."""
+    net: nn.Module
+    optimizer: Optimizer
+    train: DataLoader
+    val: DataLoader
+    loss: Callable[[nn.Module, Any], Tensor]
+    score: Callable[[nn.Module, DataLoader], float]
 
     def step(self, batch: Any) -> None:
-        loss = self.loss(batch)
+        loss = self.loss(self.net, batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -47,18 +41,28 @@ class Tutorial(ABC):
         self.net.train()
         return lambda: self.step(next(repeated))
 
-
-class Classifier(Tutorial):
-    """Inputs and labels, cross-entropy, accuracy."""
-
-    def loss(self, batch: Any) -> Tensor:
-        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
     @torch.no_grad()
-    def score(self) -> float:
+    def evaluate(self) -> float:
         self.net.eval()
-        correct = total = 0
-        for inputs, labels in self.val:
-            correct += int((self.net(inputs).argmax(1) == labels).sum())
-            total += len(labels)
-        return correct / total
+        return self.score(self.net, self.val)
+
+
+def loaders(train: Dataset, val: Dataset, batch_size: int, **options: Any) -> tuple[DataLoader, DataLoader]:
+    """Two workers, as in the tutorials; BatchNorm can't train on a last batch of one item."""
+    drop_last = len(train) % batch_size == 1  # type: ignore[arg-type]
+    return (
+        DataLoader(train, batch_size, shuffle=True, num_workers=2, drop_last=drop_last, **options),
+        DataLoader(val, batch_size, num_workers=2, **options),
+    )
+
+
+def classifier(net: nn.Module, optimizer: Optimizer, train: DataLoader, val: DataLoader) -> Tutorial:
+    """Inputs and labels, cross-entropy, accuracy."""
+    return Tutorial(
+        net, optimizer, train, val, lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]), accuracy
+    )
+
+
+def accuracy(net: nn.Module, loader: DataLoader) -> float:
+    correct = [net(inputs).argmax(1) == labels for inputs, labels in loader]
+    return float(torch.cat(correct).float().mean())

@@ -1,45 +1,28 @@
 """From a command to its answer, in processes of their own."""
 
-from __future__ import annotations
+from statistics import median
 
-import subprocess
-import sys
-
-from benchmarks.ab_timing import Result, Settings, summarize, timed
-from benchmarks.registry import Row
-from benchmarks.resmet_side import ROOT
+from benchmarks.measure import Result, Settings, row, run_python, summarize, timed
 
 IMPORTS = "import torch, torchvision, torchmetrics, lightning.pytorch"
 
 
+@row("startup.help", "none: a target in seconds", "Seconds of `python train.py --help`.", max_value=0.8)
 def help_seconds(settings: Settings) -> Result:
-    return summarize([python("train.py", "--help") for _ in range(settings.rounds + 1)][1:], "s")
+    return summarize([timed(lambda: run_python("train.py", "--help")) for _ in range(settings.rounds + 1)][1:], "s")
 
 
-def first_step_seconds(settings: Settings) -> Result:
-    whole, imports = [], []
-    for turn in range(settings.pick(2, settings.rounds) + 1):
-        run_dir = f"run_dir={settings.scratch}/first-{turn}"
-        whole.append(python("-m", "benchmarks.exit_drill", "1", "exit", run_dir))
-        imports.append(python("-c", IMPORTS))
-    rest = [first - other for first, other in zip(whole[1:], imports[1:], strict=True)]
-    return summarize(rest, "s", [f"imports alone {sorted(imports)[len(imports) // 2]:.1f} s"])
-
-
-def python(*words: str) -> float:
-    """Returns the seconds of a Python process."""
-    return timed(lambda: subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True))
-
-
-ROWS = (
-    Row(
-        "startup.help", "Seconds of `python train.py --help`.", "none: a target in seconds", help_seconds, max_value=0.8
-    ),
-    Row(
-        "startup.first_step",
-        "Seconds of `python train.py` until the end of the first step on the digits, less those of importing torch and Lightning.",
-        "importing torch, Lightning and torchvision alone",
-        first_step_seconds,
-        max_value=6.0,
-    ),
+@row(
+    "startup.first_step",
+    "importing torch, Lightning and torchvision alone",
+    "Seconds of `python train.py` until the end of the first step on the digits, less those of importing torch and Lightning.",
+    max_value=6.0,
 )
+def first_step_seconds(settings: Settings) -> Result:
+    rest, imports = [], []
+    for turn in range(settings.rounds + 1):
+        run = ("-m", "benchmarks.exit_drill", "1", "SIGKILL", f"run_dir={settings.scratch}/first-{turn}")
+        whole = timed(lambda run=run: run_python(*run, code=-9))  # type: ignore[misc]
+        imports.append(timed(lambda: run_python("-c", IMPORTS)))
+        rest.append(whole - imports[-1])
+    return summarize(rest[1:], "s", [f"imports alone {median(imports):.1f} s"])

@@ -9,7 +9,7 @@ from fixture_files import write_image, write_voc_annotation, write_wav
 
 from benchmarks.rivals.audio import Clips
 from benchmarks.rivals.detection import Voc
-from benchmarks.subsets import audio_clips, class_folders, voc
+from benchmarks.tasks import audio_clips, class_folders, voc
 
 
 def test_images_are_spread_over_the_classes(tmp_path: Path) -> None:
@@ -17,7 +17,8 @@ def test_images_are_spread_over_the_classes(tmp_path: Path) -> None:
         for name in ("hat", "shoe"):
             for index in range(4):
                 write_image(tmp_path / "all" / split / name / f"{index}.png")
-    root = class_folders(tmp_path / "all", tmp_path / "few", 4, 2)
+    root = tmp_path / "few"
+    class_folders(tmp_path / "all", root, 4, 2)
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     train = ["train/hat/0.png", "train/hat/1.png", "train/shoe/0.png", "train/shoe/1.png"]
     assert paths == [*train, "val/hat/0.png", "val/shoe/0.png"]
@@ -31,7 +32,8 @@ def test_boxes_keep_their_lists_and_the_rival_reads_them(tmp_path: Path) -> None
         write_voc_annotation(source, str(index), [("WBC", 2, 3, 20, 25)])
     (lists / "train.txt").write_text("0\n1\n2\n3\n")
     (lists / "val.txt").write_text("4\n5\n")
-    train = Voc(voc(source, tmp_path / "few", 3, 2), "train", ("RBC", "WBC"), lambda image, target: (image, target))
+    voc(source, tmp_path / "few", 3, 2)
+    train = Voc(tmp_path / "few", "train", ("RBC", "WBC"), lambda image, target: (image, target))
     assert len(train) == 3
     _, target = train[0]
     assert (target["boxes"].tolist(), target["labels"].tolist()) == ([[2.0, 3.0, 20.0, 25.0]], [2])
@@ -49,7 +51,8 @@ def clips(tmp_path: Path) -> Path:
 
 
 def test_clips_have_one_length_and_every_label(clips: Path, tmp_path: Path) -> None:
-    root = audio_clips(clips, tmp_path / "few", 20, 10)
+    root = tmp_path / "few"
+    audio_clips(clips, root, 20, 10)
     train, val = Clips(root, "train", 400, True), Clips(root, "val", 400, False)
     assert (len(train), len(val)) == (20, 10)
     assert {tuple(train[index][0].shape) for index in range(20)} == {(1, 400)}
