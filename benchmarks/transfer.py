@@ -12,17 +12,16 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
-from benchmarks.subsets import first_of_each_class
+from benchmarks.measure import ROOT, run_python
+from benchmarks.tasks import copy
 
-ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("RESMET_DATA", ROOT.parent / "shared" / "data"))
 SOURCE_SEED = 100
 """Not a seed of the comparison: a head with the initial weights of the source's head would already fit the features."""
@@ -37,6 +36,7 @@ PIXELS = (
     *("task=segmentation", "data=mask_folder", "backbone.width=16", "task.head.widths=[64,32,16,16,16]"),
     "data.augment.random_crop=128",
 )
+MASK_VALUES = "data.values={0: membrane, 255: background}"
 SOURCES = {
     "mnist_idx": ("data=idx", f"data.class_names={NAMES}", "backbone=resnet20", "trainer.max_epochs=2"),
     "nuclei_fluo": (*PIXELS, "trainer.max_epochs=12", "trainer.check_val_every_n_epoch=4"),
@@ -51,8 +51,7 @@ weights, order and augmentation; the splits are the same. Seconds are those of a
 """
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One table: overrides that all runs share, the origin of the weights (a key of ``SOURCES`` or a file), and the epochs."""
 
     name: str
@@ -79,28 +78,33 @@ def comparisons(runs: Path, weights: Path) -> Iterator[Comparison]:
     yield Comparison(
         "membrane",
         "membrane (24 micrographs) from a resnet18 trained on nuclei_fluo",
-        (
-            *PIXELS,
-            f"data.root={DATA / 'membrane'}",
-            "data.values={0: membrane, 255: background}",
-            "trainer.check_val_every_n_epoch=12",
-        ),
+        (*PIXELS, f"data.root={DATA / 'membrane'}", MASK_VALUES, "trainer.check_val_every_n_epoch=12"),
         "nuclei_fluo",
         12,
         "validation dice",
     )
 
 
-def train(folder: Path, overrides: tuple[str, ...], seeds: list[int]) -> list[dict]:
+def first_of_each_class(source: Path, target: Path, count: int) -> Path:
+    """Takes `count` training images of each class, the next 20 for validation, and the whole test split."""
+    if target.is_dir():
+        return target
+    shutil.copytree(source / "test", target / "test")
+    for folder in sorted((source / "train").iterdir()):
+        paths = sorted(folder.iterdir(), key=lambda path: (len(path.stem), path.stem))
+        for split, chosen in (("train", paths[:count]), ("val", paths[count : count + 20])):
+            for path in chosen:
+                copy(path, target / split / folder.name / path.name)
+    return target
+
+
+def train(folder: Path, overrides: tuple[str, ...], seeds: int | str) -> list[dict]:
     """Runs ``train.py -m`` with these seeds; returns the ``metrics.json`` of every run."""
-    results = [folder / str(job) / "metrics.json" for job in range(len(seeds))]
+    shared = ("trainer=cpu", "callbacks.visualize=null", f"seed={seeds}", f"run_dir={folder}")
+    results = [folder / str(job) / "metrics.json" for job in range(str(seeds).count(",") + 1)]
     if not all(path.is_file() for path in results):
         shutil.rmtree(folder, ignore_errors=True)
-        shared = ("trainer=cpu", "callbacks.visualize=null", f"seed={','.join(map(str, seeds))}", f"run_dir={folder}")
-        command = [sys.executable, str(ROOT / "train.py"), "-m", *overrides, *shared]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}\n{done.stderr}")
+        run_python("train.py", "-m", *overrides, *shared)
         print(f"{folder.name}: done", file=sys.stderr, flush=True)
     return [json.loads(path.read_text()) for path in results]
 
@@ -114,7 +118,9 @@ def compare(comparison: Comparison, runs: Path, seeds: int) -> list[str]:
             weights = comparison.weights
             path = runs / weights / "0" / "checkpoints" / "best.ckpt" if weights in SOURCES else weights
             overrides += (f"backbone.weights={path}",)
-        results[recipe] = train(runs / f"{comparison.name}_{recipe.replace(' ', '_')}", overrides, list(range(seeds)))
+        results[recipe] = train(
+            runs / f"{comparison.name}_{recipe.replace(' ', '_')}", overrides, ",".join(map(str, range(seeds)))
+        )
     means = {recipe: mean(result["score"] for result in found) for recipe, found in results.items()}
     base = max(value for recipe, value in means.items() if recipe.startswith("scratch"))
     command = " ".join(portable(word) for word in comparison.overrides)
@@ -139,7 +145,7 @@ def portable(word: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=ROOT.parent / "shared" / "weights")
-    parser.add_argument("--runs", type=Path, help="keep the runs here; default is a temporary folder")
+    parser.add_argument("--runs", type=Path, help="saves the runs here; default is a temporary folder")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "transfer.md")
     parser.add_argument("--only", help="one comparison, by its name")
     parser.add_argument("--seeds", type=int, default=3)
@@ -150,7 +156,7 @@ def main() -> None:
         runs.mkdir(parents=True, exist_ok=True)
         chosen = [c for c in comparisons(runs, given.weights.resolve()) if given.only in (None, c.name)]
         for source in SOURCES.keys() & {comparison.weights for comparison in chosen}:
-            train(runs / source, (*SOURCES[source], f"data.root={DATA / source}"), [SOURCE_SEED])
+            train(runs / source, (*SOURCES[source], f"data.root={DATA / source}"), SOURCE_SEED)
         tables = [compare(comparison, runs, given.seeds) for comparison in chosen]
     given.out.write_text("\n".join([HEAD, *(line for table in tables for line in table)]))
     print(given.out.read_text())

@@ -25,14 +25,10 @@ def device_of(settings: Settings) -> str:
     raise Absent("no GPU; --quick checks on CPU that the row runs")
 
 
-def trainer(device: str) -> str:
-    return "trainer=gpu" if device == "cuda" else "trainer=cpu"
-
-
 def gpu_steps(overrides: tuple[str, ...], make_step: Callable, settings: Settings) -> Interleave:
     """Rounds of 20 steps on two batches that are on the device."""
     device, size = device_of(settings), settings.pick(1, 20)
-    words = (trainer(device), *overrides)
+    words = ("trainer.devices=1", *overrides)
     return interleave_steps(words, make_step, size, settings.rounds, settings.scratch, device=device)
 
 
@@ -73,7 +69,8 @@ for task in ("classification", "detection", "segmentation", "audio"):
 )
 def resume(settings: Settings) -> Result:
     small = (*limit_batches(3), "backbone=resnet20", "data.batch_size=8") if settings.quick else ()
-    overrides = (trainer(device_of(settings)), "trainer.max_epochs=2", "callbacks.visualize=null", *small)
+    device_of(settings)
+    overrides = ("trainer.devices=1", "trainer.max_epochs=2", "callbacks.visualize=null", *small)
     whole, resumed = settings.scratch / "whole", settings.scratch / "resumed"
     run_python("train.py", *overrides, f"run_dir={whole}")
     stop_at = str(settings.pick(4, 30))

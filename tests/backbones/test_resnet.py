@@ -44,7 +44,7 @@ def test_cifar_nets_have_the_papers_size(depth: int) -> None:
 @pytest.mark.parametrize("depth", [18, 20, 50])
 @pytest.mark.parametrize("stem", ["large", "small"])
 @pytest.mark.parametrize("ndim", [1, 2, 3])
-def test_channels_and_strides_are_known_before(depth: int, stem: str, ndim: int) -> None:
+def test_channels_and_strides_are_known_before_a_forward_pass(depth: int, stem: str, ndim: int) -> None:
     net = ResNet(depth, width=8, stem=stem, ndim=ndim, in_channels=2).eval()
     features = net(torch.zeros(1, 2, *[32] * ndim))
     assert {stride: y.shape[1] for stride, y in features.items()} == net.channels
@@ -53,7 +53,7 @@ def test_channels_and_strides_are_known_before(depth: int, stem: str, ndim: int)
 
 
 @pytest.mark.parametrize("depth", [18, 20, 50])
-def test_plain_net_has_the_same_depth_and_no_sum(depth: int) -> None:
+def test_plain_net_has_the_same_depth_and_no_shortcuts(depth: int) -> None:
     plain, residual = ResNet(depth, width=8, shortcut=False), ResNet(depth, width=8)
     kernels = [name for name in residual.state_dict() if "conv" in name]
     assert kernels == [name for name in plain.state_dict() if "conv" in name]
@@ -136,14 +136,14 @@ def test_published_cifar_weights(real_weights, depth: int) -> None:
         ({"width": 4}, "config.out_of_range"),
     ],
 )
-def test_refusals(arguments: dict, code: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict, code: str) -> None:
     with refused(code):
         ResNet(**arguments)
 
 
 @pytest.mark.parametrize("width", [8, 16])
 @pytest.mark.parametrize("depth", [18, 20, 50])
-def test_one_axis_equals_torchs_own_layers(depth: int, width: int) -> None:
+def test_one_axis_equals_torchs_layers(depth: int, width: int) -> None:
     """Audio goes through layers of height 1, whose output is that of Conv1d, BatchNorm1d and MaxPool1d with the same weights."""
     torch.manual_seed(0)
     net = ResNet(depth, width, ndim=1, in_channels=2).eval()

@@ -38,28 +38,28 @@ def test_safetensors(tmp_path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
 def test_input_channels(tmp_path, channels: int) -> None:
-    """A grey image copied to every channel has the output that the RGB network has for grey."""
+    """A gray image copied to every channel has the output that the RGB network has for gray."""
     source = ResNet(18, width=8).eval()
     torch.save(source.state_dict(), tmp_path / "w.pt")
     net = ResNet(18, width=8, in_channels=channels, weights=str(tmp_path / "w.pt")).eval()
     assert net.match.matched == net.match.total
-    grey = torch.randn(1, 1, 32, 32)
+    gray = torch.randn(1, 1, 32, 32)
     if channels == 1:
-        torch.testing.assert_close(net(grey)[32], source(grey.expand(-1, 3, -1, -1))[32], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(net(gray)[32], source(gray.expand(-1, 3, -1, -1))[32], atol=1e-5, rtol=1e-4)
     else:
         assert net.conv1.weight.shape[1] == channels
 
 
-def test_what_was_done_to_kernels_is_reported(tmp_path) -> None:
+def test_adapted_kernels_are_reported(tmp_path) -> None:
     source = ResNet(18, width=8)
     torch.save(source.state_dict(), tmp_path / "w.pt")
-    said = {
+    expected = {
         (2, 3): [],
         (1, 1): ["20 kernels collapsed from 2 to 1 axes", "the first kernel's 3 input channels summed to 1"],
         (3, 3): ["20 kernels inflated from 2 to 3 axes"],
         (2, 5): ["the first kernel's 3 input channels repeated to 5"],
     }
-    for (ndim, channels), words in said.items():
+    for (ndim, channels), words in expected.items():
         net = ResNet(18, width=8, ndim=ndim, in_channels=channels, weights=str(tmp_path / "w.pt"))
         assert list(net.match.adapted) == words
         assert all(word in str(net.match) for word in words)
@@ -79,7 +79,7 @@ def test_another_depth_is_reported(tmp_path) -> None:
     assert f"{match.matched} of {match.total}" in str(match)
 
 
-def test_a_file_that_would_run_code_runs_none(tmp_path) -> None:
+def test_pickled_code_is_not_run(tmp_path) -> None:
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "mark"), "w"))
@@ -111,7 +111,7 @@ def test_unknown_tag_names_the_nearest() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenetv3_small_100", "vgg11", "swin_tiny_patch4_window7_224"])
-def test_timm_keeps_the_contract(name: str) -> None:
+def test_timm_backbones_have_the_interface_of_a_backbone(name: str) -> None:
     net = TimmFeatures(name, in_channels=1).eval()
     with torch.inference_mode():
         features = net(torch.zeros(1, 1, 224, 224))
@@ -120,7 +120,7 @@ def test_timm_keeps_the_contract(name: str) -> None:
         assert y.shape[2:] == (224 // stride, 224 // stride)
 
 
-def test_timm_refusals() -> None:
+def test_invalid_timm_arguments_are_refused() -> None:
     with refused("backbone.unknown_model") as error:
         TimmFeatures("mobilenetv3_smal_100")
     assert "mobilenetv3_small_100" in str(error.value)

@@ -35,7 +35,7 @@ def test_dice_equals_the_library(classes: int, ignored: float) -> None:
     torch.testing.assert_close(ours.grad, other.grad)
 
 
-def test_one_rank_changes_nothing() -> None:
+def test_reductions_on_one_rank_return_their_input() -> None:
     x = torch.randn(3, requires_grad=True)
     assert sum_over_ranks(x) is x
     assert mean_over_ranks(x, 7) is x
@@ -94,7 +94,7 @@ def test_statistics_are_torchs_on_one_rank(ndim: int, kind: type, affine: bool) 
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
-def test_dropout_and_activation_of_timms_norms_are_kept() -> None:
+def test_dropout_and_activation_of_timms_norms_are_preserved() -> None:
     import timm
 
     net = timm.create_model("mobilenetv3_small_050", features_only=True)

@@ -40,7 +40,7 @@ PUBLISHED: dict[str, Any] = {
 }
 
 
-class Given(nn.Module):
+class FixedFeatures(nn.Module):
     """Takes the place of a backbone."""
 
     out_channels = 256
@@ -61,9 +61,9 @@ def batch(height: int = 96, width: int = 128) -> tuple[dict[int, Tensor], dict]:
     return features, {"input": torch.zeros(2, 3, height, width), "sizes": sizes, "target": target, "seeds": [3, 4]}
 
 
-def theirs(head: RCNN) -> FasterRCNN:
+def torchvision_model(head: RCNN) -> FasterRCNN:
     """Returns torchvision's model with the weights and samplers of `head`."""
-    model = FasterRCNN(Given(), num_classes=4, rpn_pre_nms_top_n_train=1000, rpn_post_nms_top_n_train=1000)
+    model = FasterRCNN(FixedFeatures(), num_classes=4, rpn_pre_nms_top_n_train=1000, rpn_post_nms_top_n_train=1000)
     model.rpn.head.load_state_dict(head.rpn.head.inner.state_dict())
     model.roi_heads.box_head.load_state_dict(head.roi.box_head.state_dict())
     model.roi_heads.box_predictor.load_state_dict(head.roi.box_predictor.inner.state_dict())
@@ -79,7 +79,7 @@ def test_published_settings_are_torchvisions() -> None:
     with torch.no_grad():  # not at chance, so that there is something to compare
         head.roi.box_predictor.inner.cls_score.weight.mul_(20)
     features, given = batch()
-    model = theirs(head)
+    model = torchvision_model(head)
     levels = dict(zip("0123", head.fpn({str(s): features[s] for s in RESNET18}).values(), strict=False))
     levels["pool"] = list(head.fpn({str(s): features[s] for s in RESNET18}).values())[4]
     images = ImageList(given["input"], given["sizes"])
@@ -172,7 +172,7 @@ def test_sizes_follow_from_backbone_and_data(
     assert resolve_sampling(SamplingOptions(), objects_per_image) == SamplingOptions(4 * sampled, sampled)
 
 
-def test_given_options_are_kept() -> None:
+def test_explicit_options_take_precedence() -> None:
     groups = {"fpn": FPNOptions(8, (16,)), "anchors": AnchorOptions(2.0), "sampling": SamplingOptions(7, 5)}
     statistics: dict[str, Any] = {"objects_per_image": 20, "box_side_quantiles": (24.0, 76.0, 174.0)}
     head = RCNN(RESNET18, 2, **groups, representation_size=9, **statistics)
@@ -198,7 +198,7 @@ def test_given_options_are_kept() -> None:
         lambda: RCNN(RESNET18, 2, representation_size=0),
     ],
 )
-def test_numbers_out_of_range_are_refused(make: Callable[[], Any]) -> None:
+def test_values_out_of_range_are_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(InputError) as error:
         make()
     assert "task.head" in str(error.value)

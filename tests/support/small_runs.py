@@ -2,7 +2,8 @@
 
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -192,14 +193,21 @@ def compose_small(*overrides: str) -> DictConfig:
         return compose("train", ["trainer=cpu", "trainer.max_epochs=1", *LIMITS, *overrides])
 
 
-def run_train(*overrides: str) -> None:
-    """Does what ``python train.py OVERRIDES`` does, in this process, and removes its log handlers."""
+@contextmanager
+def restored_log() -> Iterator[None]:
+    """Closes the log that a run in this process opens."""
     logger = logging.getLogger("resmet")
     handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
     try:
-        train_command.run(compose_small(*overrides))
+        yield
     finally:
         for handler in set(logger.handlers) - set(handlers):
             handler.close()
         logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
+
+
+def run_train(*overrides: str) -> None:
+    """Does what ``python train.py OVERRIDES`` does, in this process."""
+    with restored_log():
+        train_command.run(compose_small(*overrides))

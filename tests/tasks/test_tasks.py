@@ -3,6 +3,7 @@
 import pytest
 import torch
 from refusals import refused
+from small_runs import SMALL_RCNN
 from torch import nn
 
 from backbones.resnet import ResNet
@@ -157,7 +158,7 @@ def test_detection_shifts_labels_past_the_background() -> None:
     """If label 0 were the background, nothing would be detected."""
     spec = Spec(**RGB, class_names=("thing",), target="boxes", mean=(128.0,) * 3, std=(64.0,) * 3)
     torch.manual_seed(0)
-    task = Detection(ResNet(18, width=16), spec)
+    task = Detection(ResNet(18, width=16), spec, head=SMALL_RCNN)
     image = torch.full((3, 64, 64), 30, dtype=torch.uint8)
     image[:, 16:48, 16:48] = 220
     target = {"boxes": torch.tensor([[16.0, 16.0, 48.0, 48.0]]), "labels": torch.tensor([0])}
