@@ -1,4 +1,4 @@
-"""Data that needs no download: real digits for classification, and synthetic scenes and sounds. The same on every machine."""
+"""Data that needs no download: real digits for classification, and synthetic scenes and tones. The same on every machine."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from foundation.structures import InputError, Sample, Spec, require_range
 
 SPLITS = ("train", "val", "test")
 SHAPES = ("circle", "square", "triangle")
+SCENE_CLASSES = {"boxes": SHAPES, "mask": ("background", *SHAPES), "labels": SHAPES}
 TONES = ("rising", "falling", "steady", "pulsing", "trembling")
 RATE = 8000
 
@@ -34,8 +35,8 @@ class Digits(ItemDataModule):
     The split is the same for every seed.
 
     Args:
-        size: Side in pixels that they are enlarged to.
-        channels: 1, or 3 copies of it.
+        size: Side in pixels that they are resized to.
+        channels: 1, or 3 equal ones.
 
     Raises:
         InputError: If `size` or `channels` is out of range.
@@ -70,7 +71,7 @@ class Digits(ItemDataModule):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SyntheticDataModule(ItemDataModule):
-    """Items that are drawn from (split, index) alone, the same for every seed.
+    """Items that are generated from (split, index) alone, the same for every seed.
 
     Args:
         count: Number of training items; validation and test have a fifth of it each.
@@ -88,7 +89,7 @@ class SyntheticDataModule(ItemDataModule):
 
     @abstractmethod
     def make_spec(self) -> Spec:
-        """Returns what the data says of itself."""
+        """Returns the Spec of the data."""
 
     def read(self) -> dict[str, list[Item]]:
         self.spec = self.make_spec()
@@ -120,27 +121,32 @@ class Scenes(SyntheticDataModule):
         super().__post_init__()
         require_range("data.size", self.size, 48)
         require_channels(self.channels)
-        if self.target not in ("boxes", "mask", "labels"):
+        if self.target not in SCENE_CLASSES:
             raise InputError("config.unknown_value", f"data.target must be boxes, mask or labels, got {self.target}")
 
     def make_spec(self) -> Spec:
         mean, std = normalization_stats(self.channels)
-        names = ("background", *SHAPES) if self.target == "mask" else SHAPES
+        names = SCENE_CLASSES[self.target]
         return Spec(2, self.channels, names, mean, std, (self.size, self.size), "inside", target=self.target)
 
     def load(self, item: Item) -> Sample:
-        picture, mask, boxes, labels = draw_scene(np.random.default_rng((7, *item.target)), self.size)
-        image = torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+        pixels, mask, boxes, labels = draw_scene(np.random.default_rng((7, *item.target)), self.size)
+        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         if self.channels == 1:
             image = image.float().mean(0, keepdim=True).to(torch.uint8)
-        if self.target == "mask":
-            return image, torch.from_numpy(mask)
-        if self.target == "labels":
-            return image, torch.tensor([int(i in labels) for i in range(len(SHAPES))])
-        return image, {
+        return image, targets_of(mask, boxes, labels)[self.target]
+
+
+def targets_of(mask: np.ndarray, boxes: list, labels: list[int]) -> dict[str, Any]:
+    """Returns the target of a scene by kind."""
+    return {
+        "boxes": {
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-            "labels": torch.tensor(labels, dtype=torch.int64),
-        }
+            "labels": torch.tensor(labels).long(),
+        },
+        "mask": torch.from_numpy(mask),
+        "labels": torch.tensor([int(label in labels) for label in range(len(SHAPES))]),
+    }
 
 
 def require_channels(channels: int) -> None:
@@ -152,7 +158,7 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndar
     """Returns an image uint8 (size, size, 3), its mask uint8 (0 the background, then `SHAPES`), boxes in pixels and labels."""
     ground = Image.new("RGB", (size, size), tuple(int(v) for v in rng.integers(0, 256, 3)))
     mask = Image.new("L", (size, size), 0)
-    brush, stencil = ImageDraw.Draw(ground), ImageDraw.Draw(mask)
+    draw_image, draw_mask = ImageDraw.Draw(ground), ImageDraw.Draw(mask)
     taken: list[tuple[float, float, float]] = []
     boxes, labels = [], []
     for _ in range(int(rng.integers(1, 6))):
@@ -164,8 +170,8 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndar
         label = int(rng.integers(len(SHAPES)))
         points = outline(label, x, y, radius, float(rng.uniform(0, math.tau)))
         color = tuple(int(v) for v in rng.integers(0, 256, 3))
-        brush.polygon(points, fill=color)
-        stencil.polygon(points, fill=label + 1)
+        draw_image.polygon(points, fill=color)
+        draw_mask.polygon(points, fill=label + 1)
         xs, ys = zip(*points, strict=True)
         boxes.append([max(0, min(xs)), max(0, min(ys)), min(size, max(xs) + 1), min(size, max(ys) + 1)])
         labels.append(label)
@@ -173,18 +179,18 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndar
     return noisy.clip(0, 255).astype(np.uint8), np.array(mask), boxes, labels
 
 
-def outline(label: int, x: float, y: float, radius: float, turn: float) -> list[tuple[float, float]]:
-    """The corners of a shape around (x, y); a circle has 48."""
+def outline(label: int, x: float, y: float, radius: float, rotation: float) -> list[tuple[float, float]]:
+    """Returns the corners of a shape around (x, y); a circle has 48."""
     corners = {"circle": 48, "square": 4, "triangle": 3}[SHAPES[label]]
-    angles = [turn + math.tau * i / corners for i in range(corners)]
+    angles = [rotation + math.tau * i / corners for i in range(corners)]
     return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Tones(SyntheticDataModule):
-    """One second of sound at 8 kHz in noise: its pitch rises, falls or stays, its loudness pulses, or its pitch trembles.
+    """One second of a tone at 8 kHz in noise: its pitch rises, falls, is constant or vibrates, or its loudness pulses.
 
-    Pitch, loudness, phase and overtones are drawn from the same ranges for every class; only the course of time tells them apart.
+    Pitch, loudness, phase and overtones are drawn from the same ranges for every class; only the change over time differs.
 
     Args:
         noise: Noise as a fraction of the tone's loudness (RMS).
@@ -206,15 +212,15 @@ class Tones(SyntheticDataModule):
 
 
 def draw_tone(rng: np.random.Generator, name: str, noise: float) -> np.ndarray:
-    """One second as float32 in -1..1."""
+    """Returns one second as float32 in -1..1."""
     time = np.arange(RATE) / RATE
     pitch, loudness = rng.uniform(200, 1200), rng.uniform(0.1, 0.5)
-    course = {
+    contour = {
         "rising": 0.6 + 0.8 * time,
         "falling": 1.4 - 0.8 * time,
         "trembling": 1 + 0.15 * np.sin(math.tau * rng.uniform(5, 9) * time),
     }.get(name, np.ones(RATE))
-    phase = math.tau * (rng.random() + np.cumsum(pitch * course) / RATE)
+    phase = math.tau * (rng.random() + np.cumsum(pitch * contour) / RATE)
     wave = np.sin(phase) + rng.uniform(0, 0.5) * np.sin(2 * phase)
     if name == "pulsing":
         wave = wave * (0.55 + 0.45 * np.sin(math.tau * rng.uniform(5, 9) * time))

@@ -1,4 +1,4 @@
-"""How many objects images have, and how large those are: what sizes of input and head follow from."""
+"""Number and size of the objects in images, from which the sizes of input and head follow."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 import torch
 
-FEW = 20
-"""Boxes of a class below which nothing is said of its sizes, unless no class has as many."""
+MIN_BOXES = 20
+"""Boxes that a class needs for a quantile of their sizes, unless no class has as many."""
 
 
 def small_side(sides: Sequence[float], classes: Sequence[Any]) -> float | None:
-    """The side that a tenth of the boxes stays below, in the class where that is least: all classes weigh alike in the score.
+    """Returns the 0.1 quantile of the boxes' sides in the class in which it is smallest, since mAP weighs all classes alike.
 
-    Boxes without area do not count. None where nothing is left.
+    Boxes without area do not count; None if there are no others.
     """
     by_class: dict[Any, list[float]] = {}
     for side, label in zip(sides, classes, strict=True):
         if side > 0:
             by_class.setdefault(label, []).append(side)
-    frequent = [own for own in by_class.values() if len(own) >= FEW] or list(by_class.values())
+    frequent = [own for own in by_class.values() if len(own) >= MIN_BOXES] or list(by_class.values())
     return min((float(np.quantile(own, 0.1)) for own in frequent), default=None)
 
 
 def measure(targets: Sequence[dict[str, Any]]) -> tuple[int, tuple[float, ...]]:
-    """``objects_per_image`` and ``box_side_quantiles`` of `Spec`, from the training items' boxes and labels at their final size."""
+    """Returns `Spec.objects_per_image` and `Spec.box_side_quantiles` of the training items' boxes and labels at their final size."""
     counts = [len(target["labels"]) for target in targets]
     if not sum(counts):
         return 0, ()

@@ -1,4 +1,4 @@
-"""What the readers of boxes share: what a box may be, and the same boxes whatever the format."""
+"""What the readers of bounding boxes have in common: which boxes are valid, and the size of their images."""
 
 from __future__ import annotations
 
@@ -10,36 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from datamodules.base.box_statistics import small_side
-from datamodules.base.dataset import Sample
 from datamodules.base.images import ImageDataModule
 from datamodules.decoding.exif import Header, exif_transpose_boxes
 from datamodules.decoding.image import read_header
 from datamodules.splits.splits import Item
-from foundation.structures import InputError
+from foundation.structures import InputError, Sample
 
-LARGEST, SMALLEST, STEP = 800, 256, 32
-"""The longest side that images are brought to where nothing else is asked for, in pixels: 800 is what the papers take at most."""
+MAX_SIDE, MIN_SIDE, STEP = 800, 256, 32
+"""The longest side that images are resized to by default, in pixels: the papers take 800 at most."""
 
-ENOUGH = 24
-"""Pixels that a small object's side should have: three cells of the map of stride 8."""
+OBJECT_SIDE = 24
+"""Pixels that the side of a small object should have: three cells of the feature map of stride 8."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Objects:
-    """What a format says of one image's objects.
+    """The annotated objects of one image.
 
     Attributes:
-        file: Where it says so, for messages.
+        file: The annotation file, for messages.
         names: Class names.
         boxes: x1, y1, x2, y2 in pixels, as written.
-        width: The picture's stated width, 0 where nothing is stated.
-        height: Its stated height, or 0.
-        outlines: What the format says of every object's shape.
+        width: The width of the image according to the file; 0 if it has none.
+        height: The height, likewise.
+        outlines: The shape of every object, as the format writes it.
     """
 
     file: Path
@@ -48,6 +46,18 @@ class Objects:
     width: int = 0
     height: int = 0
     outlines: tuple[Any, ...] = ()
+
+    def frame(self, header: Header) -> tuple[int, int]:
+        """Returns height and width of the image that the coordinates refer to: as stored, if the file gives that size, else upright.
+
+        If both are the same size (a square, or a rotation by 180 degrees), annotation tools show the upright image.
+        """
+        stored = (header.height, header.width)
+        return stored if (self.height, self.width) == stored else header.upright_size
+
+
+Annotated = tuple[Path, Objects]
+"""An image and its objects."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -61,33 +71,28 @@ class BoxDataModule(ImageDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.smallest: float | None = None
+        self.training: list[Annotated] = []
         self.dropped, self.clipped = Counter[str](), Counter[str]()
 
-    def make_items(
-        self, pairs: dict[str, list[tuple[Path, Objects]]], names: list[str], groups: dict[Path, str] | None = None
-    ) -> dict[str, list[Item]]:
-        """Items by split, their boxes checked; sets `spec`.
+    def make_items(self, images: dict[str, list[Annotated]], class_names: list[str]) -> dict[str, list[Item]]:
+        """Returns the items by split, their targets checked; sets `spec`."""
+        if not class_names:
+            message = f"{self.root_dir} has no object in its training images: there is nothing to detect"
+            raise InputError("data.no_objects", message)
+        self.training = images.get("train", [])
+        self.spec = self.make_spec(class_names, [path for members in images.values() for path, _ in members])
 
-        Args:
-            pairs: Images and their objects by split.
-            names: Class names in label order.
-            groups: Groups by image, where the format knows any.
-        """
-        if not names:
-            raise InputError(
-                "data.no_objects", f"{self.root_dir} has no object in its training images: there is nothing to detect"
-            )
-        headers = self.read_headers([path for members in pairs.values() for path, _ in members])
-        self.smallest = share_of_smallest(pairs.get("train", []), headers)
-        self.spec = self.make_spec(names, headers)
-        found: dict[str, list[Item]] = {split: [] for split in pairs}
-        for split, members in pairs.items():
-            for path, objects in members:
-                target = self.attempt(self.make_target, objects, path, names)
-                if target is not None:
-                    stratum = tuple(sorted(set(objects.names)))
-                    found[split].append(Item(str(path), target, (groups or {}).get(path, ""), stratum))
+        def item(path: Path, objects: Objects) -> Item:
+            if unknown := sorted(set(objects.names) - set(class_names)):
+                message = f"{objects.file}: class {unknown[0]!r} is not one of the training classes {class_names}: rename or remove the object"
+                raise InputError("data.unknown_class", message)
+            labels = [class_names.index(name) for name in objects.names]
+            return Item(str(path), self.make_target(objects, labels, path), stratum=tuple(sorted(set(objects.names))))
+
+        found = {
+            split: [made for path, objects in members if (made := self.attempt(item, path, objects))]
+            for split, members in images.items()
+        }
         self.notes += self.dropped_notes()
         return self.complete_splits(found)
 
@@ -101,76 +106,52 @@ class BoxDataModule(ImageDataModule):
             notes += [f"boxes {what}: {counts.total()}, in {where}{more}"] if counts else []
         return notes
 
-    def make_target(self, objects: Objects, path: Path, names: list[str]) -> Any:
-        """Boxes and labels of one image in its upright pixels."""
-        unknown = sorted(set(objects.names) - set(names))
-        if unknown:
-            raise InputError(
-                "data.unknown_class",
-                f"{objects.file}: class {unknown[0]!r} is not one of the training classes {names}: rename or remove the object",
-            )
+    def make_target(self, objects: Objects, labels: list[int], path: Path) -> Any:
+        """Returns the boxes of one image in its upright pixels, and their labels."""
+        header = read_header(path)
+        height, width = header.upright_size
         boxes = torch.tensor(objects.boxes, dtype=torch.float32).reshape(-1, 4)
         if len(boxes) and 0 < boxes.max() <= 1.5:
-            raise InputError(
-                "data.relative_boxes",
-                f"{objects.file}: the boxes lie in 0..1, pixels are meant: multiply by the image's width and height",
+            message = (
+                f"{objects.file}: the boxes are relative, from 0 to 1: multiply them by the image's width and height"
             )
-        header = read_header(path)
-        if header.orientation != 1 and stored_frame(objects, header):
+            raise InputError("data.relative_boxes", message)
+        if objects.frame(header) != header.upright_size:
             boxes = exif_transpose_boxes(boxes, header)
-        boxes, keep = self.inside(boxes, objects, path, header)
-        labels = torch.tensor([names.index(name) for name in objects.names], dtype=torch.int64)
-        return {"boxes": boxes[keep], "labels": labels[keep]}
-
-    def inside(self, boxes: Tensor, objects: Objects, path: Path, header: Header) -> tuple[Tensor, Tensor]:
-        """Boxes cut at the edges, and which of them have an area."""
-        height, width = header.upright_size
         if len(boxes) and (boxes[:, 0] >= width).any() | (boxes[:, 1] >= height).any() | (boxes[:, 2:] <= -1).any():
-            raise InputError(
-                "data.box_outside_image",
-                f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: correct {objects.file.name} or the image",
-            )
-        cut = torch.stack([x.clamp(0, m) for x, m in zip(boxes.unbind(1), (width, height) * 2, strict=True)], 1)
-        keep = ((cut[:, 2:] - cut[:, :2]) > 0).all(1)
-        if lapping := int(((boxes - cut).abs() > 0.5)[keep].any(1).sum()):  # less is rounding
-            self.clipped[path.name] += lapping
-        if not keep.all():
-            self.dropped[path.name] += int((~keep).sum())
-        return cut, keep
+            message = f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: correct {objects.file.name} or the image"
+            raise InputError("data.box_outside_image", message)
+        clipped = boxes.clamp(min=0).minimum(torch.tensor([width, height] * 2))
+        valid = ((clipped[:, 2:] - clipped[:, :2]) > 0).all(1)
+        if beyond := int(((boxes - clipped).abs() > 0.5)[valid].any(1).sum()):  # less is rounding
+            self.clipped[path.name] += beyond
+        if not valid.all():
+            self.dropped[path.name] += int((~valid).sum())
+        return {"boxes": clipped[valid], "labels": torch.tensor(labels, dtype=torch.int64)[valid]}
 
-    def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
-        """So large that small objects have `ENOUGH` pixels a side, between `SMALLEST` and `LARGEST` and no larger than the images are."""
+    def default_size(self, headers: dict[Path, Header]) -> int | None:
+        """Returns the side at which small objects have `OBJECT_SIDE` pixels, from `MIN_SIDE` to `MAX_SIDE` and never above that of the images.
+
+        A resumed run keeps its size, whatever became unreadable since.
+        """
         if self.resumed_spec and self.resumed_spec.size:
-            return max(self.resumed_spec.size)  # a file that broke since has no say in what the run is used to
-        native = min(LARGEST, max((side for shape in shapes for side in shape), default=LARGEST))
-        wanted = STEP * round(ENOUGH / self.smallest / STEP) if self.smallest else LARGEST
-        return min(native, max(SMALLEST, wanted))
+            return max(self.resumed_spec.size)
+        sides, names = [], []
+        for path, objects in self.training:
+            if path in headers:
+                longest = max(headers[path].upright_size)
+                sides += [math.sqrt(max(0, x2 - x1) * max(0, y2 - y1)) / longest for x1, y1, x2, y2 in objects.boxes]
+                names += objects.names
+        smallest = small_side(sides, names)
+        wanted = STEP * round(OBJECT_SIDE / smallest / STEP) if smallest else MAX_SIDE
+        largest = max((max(header.upright_size) for header in headers.values()), default=MAX_SIDE)
+        return min(MAX_SIDE, largest, max(MIN_SIDE, wanted))
 
     def load(self, item: Item) -> Sample:
-        image, placement = self.open(Path(item.name))
-        return image, {"boxes": placement.boxes(item.target["boxes"]), "labels": item.target["labels"]}
+        image, geometry = self.open(Path(item.name))
+        return image, item.target | {"boxes": geometry.boxes(item.target["boxes"])}
 
 
-def share_of_smallest(members: list[tuple[Path, Objects]], headers: dict[Path, Header]) -> float | None:
-    """`small_side` of these images' objects as a share of their image's longest side; None where there is none."""
-    sides, names = [], []
-    for path, objects in members:
-        if path in headers:
-            longest = max(headers[path].upright_size)
-            sides += [math.sqrt(max(0, x - a) * max(0, y - b)) / longest for a, b, x, y in objects.boxes]
-            names += objects.names
-    return small_side(sides, names)
-
-
-def stored_frame(objects: Objects, header: Header) -> bool:
-    """Whether boxes were drawn on the picture as stored rather than upright; its stated size tells, if it can.
-
-    Where it can't (square, or turned by half a circle), they are taken as upright: that is what annotation tools show.
-    """
-    stored, shown = (header.height, header.width), header.upright_size
-    return (objects.height, objects.width) == stored != shown
-
-
-def names_in(objects: Iterable[Objects]) -> set[str]:
-    """All class names that occur."""
-    return {name for o in objects for name in o.names}
+def names_in(images: Iterable[Annotated]) -> list[str]:
+    """Returns the class names of all objects, sorted."""
+    return sorted({name for _, objects in images for name in objects.names})

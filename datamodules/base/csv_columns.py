@@ -1,12 +1,12 @@
-"""Recognizes which column of a CSV table holds the path, the label, the split and the group."""
+"""Reads CSV tables, and recognizes which column holds the path, the label, the split and the group."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datamodules.base.csv_table import read_rows
 from datamodules.base.recognition import FormatMatch, PathTable, Tree, has_suffix
 from datamodules.splits.splits import split_name
 from foundation.structures import InputError, pluralize
@@ -26,6 +26,28 @@ COLUMN_NAMES = {
 MIN_SPLIT_CELLS = 0.9  # share of the cells that must be split names in a split column
 
 
+def read_rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Returns the header and the rows of a table whose columns are separated by comma, semicolon or tab."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(",;\t", key=first.count))
+            return list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        message = f"{table} can't be read as a CSV table ({error}): repair it"
+        raise InputError("data.unreadable_table", message) from error
+
+
+def read_columns(path: Path) -> Columns:
+    """Returns the columns of a table; none if it can't be read."""
+    try:
+        header, rows = read_rows(path)
+    except InputError:
+        return {}
+    return {column: [(row.get(column) or "").strip() for row in rows] for column in header if column and rows}
+
+
 def recognize_table(root: Path, tree: Tree, suffixes: Collection[str], noun: str) -> FormatMatch | None:
     """Recognizes the CSV table in `root` that names most files with one of `suffixes`; `noun` is what such a file is."""
     table = find_path_table(root, tree, suffixes)
@@ -34,20 +56,19 @@ def recognize_table(root: Path, tree: Tree, suffixes: Collection[str], noun: str
     label = table.columns.get("label")
     classes = f"the column {label} their class" if label else "columns of 0 and 1 their classes"
     reason = f"{table.path} names {pluralize(table.num_files, noun)}, {classes}"
-    return FormatMatch(reason, 0.5, table_settings(tree, table), table)
-
-
-def table_settings(tree: Tree, table: PathTable) -> dict[str, Any]:
-    """Returns what the reader of a table must be told: which of several tables, and other column names."""
-    settings: dict[str, Any] = {}
-    if len(table_names(tree)) > 1:
-        settings["table"] = table.path
     columns = {
-        role: column for role, column in table.columns.items() if role != "group" or "split" not in table.columns
+        role: column
+        for role, column in table.columns.items()
+        if role != column and (role != "group" or "split" not in table.columns)
     }
-    if renamed := {role: column for role, column in columns.items() if role != column}:
-        settings["columns"] = renamed
-    return settings
+    settings: dict[str, Any] = {
+        "table": table.path if len(table_names(tree)) > 1 else "",
+        "columns": columns,
+        "folder": table.folder,
+        "separator": table.separator,
+        "label_columns": list(table.label_columns),
+    }
+    return FormatMatch(reason, 0.5, {key: value for key, value in settings.items() if value}, table)
 
 
 def table_names(tree: Tree) -> list[str]:
@@ -70,22 +91,13 @@ def read_path_table(root: Path, name: str, tree: Tree, suffixes: Collection[str]
     if not path or not any(resolved[path][1]):
         return None
     folder, named = resolved[path]
-    roles = {"path": path} | {role: c for role in COLUMN_NAMES if (c := column_by_name(role, columns, path))}
+    roles = {"path": path} | {role: found for role in COLUMN_NAMES if (found := column_by_name(role, columns, path))}
     binary = tuple(column for column, cells in columns.items() if set(cells) in ({"0", "1"}, {"0.0", "1.0"}))
     binary = binary if len(binary) > 1 and "label" not in roles else ()
     if "label" not in roles and not binary and (label := column_of_classes(columns, roles.values())):
         roles["label"] = label
     separator = find_separator(columns.get(roles.get("label", ""), []))
     return PathTable(name, tuple(named), roles, folder, separator, binary)
-
-
-def read_columns(path: Path) -> Columns:
-    """Returns the columns of a table; none if it can't be read."""
-    try:
-        header, rows = read_rows(path)
-    except InputError:
-        return {}
-    return {column: [(row.get(column) or "").strip() for row in rows] for column in header if column and rows}
 
 
 class MediaFiles:

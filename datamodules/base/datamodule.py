@@ -22,18 +22,16 @@ STAGES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 
 
 class DataModule(LightningDataModule, ABC):
-    """Data of a task. As with any LightningDataModule, `setup` reads it; before, only what was configured is known.
-
-    A task needs the `spec`, so call ``data.setup("fit")`` before the task is built. A Trainer calls it again, which changes nothing.
+    """Data of a task. A task needs its `spec`, so call ``data.setup("fit")`` before it is built; a Trainer calls it again without effect.
 
     Attributes:
         ndim: Axes of the input: 1 for audio, 2 for images.
         target: The kind of the items' targets, as in `Spec.target`.
-        spec: What the data says of itself; set by `setup`.
+        spec: Shape, classes and statistics of the data; set by `setup`.
         notes: What a person should know about what was read.
         skipped: The error of every item that was skipped.
         datasets: The splits that have items; of joint data, without the items.
-        run_state: The state of the run that this data is for: batch sizes, where training starts, epochs without augmentation.
+        run_state: The state of the run that this data is for.
     """
 
     ndim = 2
@@ -42,9 +40,8 @@ class DataModule(LightningDataModule, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.allow_zero_length_dataloader_with_multiple_devices = (
-            True  # a split may have fewer items than there are ranks
-        )
+        # A split may have fewer items than there are ranks.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.notes: list[str] = []
         self.skipped: list[str] = []
         self.run_state = RunState()
@@ -60,7 +57,7 @@ class DataModule(LightningDataModule, ABC):
         """Reads and checks all items of `splits`; those of `required` must have some.
 
         Raises:
-            InputError: If anything is missing or broken; the message names the files and what to do.
+            InputError: If anything is missing or invalid.
         """
 
     @abstractmethod
@@ -71,12 +68,10 @@ class DataModule(LightningDataModule, ABC):
     def use_spec(self, spec: Spec, other_data: bool = False) -> None:
         """Reads the data like that of a checkpoint: same classes, channels and sizes. Call it before `setup`.
 
-        Args:
-            spec: The checkpoint's.
-            other_data: Whether this is other data than it was trained on: if that has no splits, all of it is evaluated.
+        Other data than the checkpoint was trained on is evaluated as a whole if it has no splits.
 
         Raises:
-            InputError: If the checkpoint predicts something else than this data has targets for.
+            InputError: If the checkpoint predicts another kind of target.
         """
 
     @abstractmethod
@@ -89,18 +84,14 @@ class DataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def disable_augmentation(self) -> None:
-        """Leaves training items unchanged from now on, so that they can be evaluated."""
+        """Leaves training items unchanged from now on."""
 
     @abstractmethod
     def bind(self, run_state: RunState) -> None:
         """Shares the state of a run."""
 
     def setup(self, stage: str) -> None:
-        """Reads and checks the splits of a stage, unless that is done, and binds the state of the task's run.
-
-        Raises:
-            InputError: If anything is missing or broken, or there are fewer training items than ranks.
-        """
+        """Reads and checks the splits of a stage, unless that is done, and binds the state of the task's run."""
         splits, required = STAGES[stage]
         if not set(required) <= set(self.datasets):
             self.setup_splits(splits, required)

@@ -46,10 +46,7 @@ class ItemSource(Protocol):
 class ItemDataset(Dataset):
     """The items of one split as a Dataset over `SampleIndex`es, so that random choices depend on (seed, epoch, index) in every worker.
 
-    Args:
-        data: Loads and augments the items.
-        items: The items.
-        random: Whether they are augmented.
+    `data` loads the items and, if they are `random`, augments them.
     """
 
     def __init__(self, data: ItemSource, items: Sequence[Item], random: bool) -> None:
@@ -60,7 +57,6 @@ class ItemDataset(Dataset):
 
     @property
     def kind(self) -> TargetKind:
-        """The kind of the items' targets."""
         return TARGETS[self.data.spec.target]
 
     def __len__(self) -> int:
@@ -73,9 +69,6 @@ class ItemDataset(Dataset):
         """Returns an item without augmentation."""
         cached = self.cached.get(index)
         return self.data.load(self.items[index]) if cached is None else cached
-
-    def __getitem__(self, index: SampleIndex) -> LoadedItem:
-        return self.get(index, Generator())
 
     def get(self, index: SampleIndex, generator: Generator) -> LoadedItem:
         """Returns an item, augmented; `generator` is seeded here, and passed in because making one takes longer than seeding it."""
@@ -145,14 +138,6 @@ class ItemDataset(Dataset):
         if self.epoch_seeds is None or self.epoch_seeds[0] != epoch:
             self.epoch_seeds = epoch, seeds_from(self.data.seed, epoch, count=2 * len(self)).reshape(-1, 2)
         return self.epoch_seeds[1]
-
-
-def try_load(load: Callable[[Item], Sample], item: Item) -> Sample | InputError:
-    """Returns an item without augmentation, or why it can't be read."""
-    try:
-        return load(item)
-    except InputError as error:
-        return error
 
 
 def size_of(sample: Sample, kind: TargetKind) -> int:

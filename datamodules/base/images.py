@@ -1,8 +1,7 @@
-"""What the readers of image files share: channels, size and bit depth."""
+"""What the readers of image files have in common: channels, size and bit depth."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from torch import Tensor
 
 from datamodules.base.files import FileDataModule
 from datamodules.decoding.exif import Header
-from datamodules.decoding.image import TIFF, normalization_stats, read_header, read_resized, value_range
+from datamodules.decoding.image import SUFFIXES, TIFF, normalization_stats, read_header, read_resized, value_range
 from datamodules.decoding.resize import ResizeGeometry
-from foundation.structures import InputError, Spec, require_range
+from datamodules.splits.splits import Item
+from foundation.structures import InputError, Sample, Spec, require_range
 from foundation.targets.kinds import TARGETS
 
 CLASSIFIED_SIDE = 224
@@ -35,7 +35,8 @@ class ImageDataModule(FileDataModule):
     channels: int | None = None
     window: list[float] | None = None
 
-    resize = "none"
+    resize = "crop"
+    suffixes, noun = SUFFIXES, "image"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,10 +44,8 @@ class ImageDataModule(FileDataModule):
             if value is not None:
                 require_range(f"data.{name}", value, 1)
         if self.window is not None and (len(self.window) != 2 or self.window[0] >= self.window[1]):
-            raise InputError(
-                "config.out_of_range",
-                f"data.window is the lowest and the highest value, such as [0, 4095], got {self.window}",
-            )
+            message = f"data.window is the lowest and the highest value, such as [0, 4095], got {self.window}"
+            raise InputError("config.out_of_range", message)
 
     def read_headers(self, paths: Iterable[Path]) -> dict[Path, Header]:
         """Returns the headers of the images that can be read; opening the others raises the reason."""
@@ -62,28 +61,32 @@ class ImageDataModule(FileDataModule):
             found = zip(paths, pool.map(header, paths), strict=True)
             return {path: head for path, head in found if head}
 
-    def make_spec(self, class_names: Iterable[str], headers: dict[Path, Header]) -> Spec:
+    def make_spec(self, class_names: Iterable[str], paths: Iterable[Path]) -> Spec:
         """Returns the Spec of these images; a checkpoint's Spec replaces it."""
-        names = tuple(class_names)
         if self.checkpoint_spec:
             return self.checkpoint_spec
+        headers = self.read_headers(paths)
         channels = self.channels or self.common_channels(headers)
-        side = self.size or self.default_size([header.upright_size for header in headers.values()])
+        side = self.size or self.default_size(headers)
         mean, std = normalization_stats(channels)
         size, resize = ((side, side), self.resize) if side else ((), "none")
         window = self.common_window(headers)
-        kinds = {"mask": "masks"}.get(self.target, self.target)
-        turned = [path.name for path, header in headers.items() if header.orientation != 1]
-        if turned and not TARGETS[self.target].whole_item:
+        self.note_conversions(headers, channels)
+        return Spec(2, channels, tuple(class_names), mean, std, size, resize, window=window, target=self.target)
+
+    def note_conversions(self, headers: dict[Path, Header], channels: int) -> None:
+        """Notes images that are rotated upright, and pages that are not used."""
+        rotated = [path.name for path, header in headers.items() if header.orientation != 1]
+        if rotated and not TARGETS[self.target].whole_item:
             self.notes.append(
-                f"images with an EXIF orientation are rotated upright, {len(turned)} of them, such as {turned[0]}; their {kinds} are taken "
-                "as drawn on the upright image, unless their width and height say otherwise"
+                f"images with an EXIF orientation are rotated upright, {len(rotated)} of them, such as {rotated[0]}; their annotations "
+                "are taken as drawn on the upright image, unless their width and height say otherwise"
             )
         if several := {path: head for path, head in headers.items() if head.pages > 1 and head.pages != channels}:
+            first = next(iter(several)).name
             self.notes.append(
-                f"{len(several)} images have several pages, such as {next(iter(several)).name}: the first is used{pages_hint(several)}"
+                f"{len(several)} images have several pages, such as {first}: the first is used{pages_hint(several)}"
             )
-        return Spec(2, channels, names, mean, std, size, resize, window=window, target=self.target)
 
     def common_channels(self, headers: dict[Path, Header]) -> int:
         """Returns 1 if all are gray, the files' number if that is another one, else 3."""
@@ -92,11 +95,8 @@ class ImageDataModule(FileDataModule):
         if len(many) == 1 and not found - many:
             return many.pop()
         if many:
-            raise InputError(
-                "data.mixed_channels",
-                f"{self.root_dir}: images have {sorted(found)} channels: they must agree; set data.channels=... with data.on_error=skip to "
-                "exclude others",
-            )
+            message = f"{self.root_dir}: images have {sorted(found)} channels: they must agree; data.channels=N data.on_error=skip excludes others"
+            raise InputError("data.mixed_channels", message)
         return 1 if found == {1} else 3
 
     def common_window(self, headers: dict[Path, Header]) -> tuple[float, ...]:
@@ -114,13 +114,16 @@ class ImageDataModule(FileDataModule):
         )
         return (low, high)
 
-    @abstractmethod
-    def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
-        """Returns the side to use if none is configured, from all heights and widths; None leaves images as they are."""
+    def default_size(self, headers: dict[Path, Header]) -> int | None:
+        """Returns the side to use if none is configured; None leaves images as they are.
 
-    def known_classes(self, train: Iterable[str]) -> list[str]:
-        """Returns the class names in label order: a checkpoint's, or those of the training split."""
-        return list(self.checkpoint_spec.class_names) if self.checkpoint_spec else sorted(set(train))
+        Images to classify get the one side that all of them have, if it is at most `CLASSIFIED_SIDE`, else that.
+        """
+        sides = {side for header in headers.values() for side in header.upright_size}
+        return min(*sides, CLASSIFIED_SIDE) if len(sides) == 1 else CLASSIFIED_SIDE
+
+    def load(self, item: Item) -> Sample:
+        return self.open(Path(item.name))[0], item.target
 
     def open(self, path: Path) -> tuple[Tensor, ResizeGeometry]:
         """Returns an image at its final size, and how it was resized."""
@@ -132,9 +135,3 @@ def pages_hint(headers: dict[Path, Header]) -> str:
     pages = {(header.pages, header.channels, path.suffix.lower() in TIFF) for path, header in headers.items()}
     number = next(iter(headers.values())).pages
     return f" (data.channels={number} reads them as channels)" if pages == {(number, 1, True)} and number != 3 else ""
-
-
-def common_side(shapes: list[tuple[int, int]]) -> int:
-    """Returns the one side that all images have, if it is at most `CLASSIFIED_SIDE`, else that."""
-    sides = {side for shape in shapes for side in shape}
-    return min(*sides, CLASSIFIED_SIDE) if len(sides) == 1 else CLASSIFIED_SIDE

@@ -33,10 +33,10 @@ log = logging.getLogger("resmet")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ItemDataModule(ValidatedDataModule):
-    """Items that are read from somewhere or drawn, as batches in raw units.
+    """Items as batches in raw units.
 
-    A subclass defines `read` (which items there are, and the Spec) and `load` (one item). Its constructor arguments are dataclass fields:
-    those of this class and its own, each of them documented where it is defined. They are the keys of its file in conf/data.
+    A subclass defines `read` (the items by split, and the Spec) and `load` (one item). Its constructor arguments are dataclass fields, each
+    documented in the class that defines it. They are the keys of its file in conf/data.
 
     Args:
         batch_size: Items per batch and rank.
@@ -81,16 +81,12 @@ class ItemDataModule(ValidatedDataModule):
 
     @property
     def current_batch_size(self) -> int:
-        """Items per batch and rank: as configured, unless the run has chosen another number."""
         return self.run_state.batch_sizes.get(self.part, self.batch_size)
 
     def use_spec(self, spec: Spec, other_data: bool = False) -> None:
         if (spec.target, spec.ndim) != (self.target, self.ndim):
-            raise InputError(
-                "data.other_task",
-                f"this checkpoint was trained on {spec.target} over {spec.ndim} axes, this data has {self.target} over {self.ndim}: "
-                "choose data of the checkpoint's task",
-            )
+            message = f"this checkpoint was trained on {spec.target} over {spec.ndim} axes, this data has {self.target} over {self.ndim}: choose data of the checkpoint's task"
+            raise InputError("data.other_task", message)
         self.checkpoint_spec, self.other_data = spec, other_data
 
     def setup_splits(self, splits: Sequence[str], required: Sequence[str]) -> None:
@@ -114,11 +110,8 @@ class ItemDataModule(ValidatedDataModule):
         """Raises InputError if the data is not that of the checkpoint, or can't be augmented as configured."""
         expected = self.checkpoint_spec
         if expected and (self.spec.class_names, self.spec.channels) != (expected.class_names, expected.channels):
-            raise InputError(
-                "data.other_classes",
-                f"the checkpoint knows {list(expected.class_names)} in {expected.channels} channels, "
-                f"this data has {list(self.spec.class_names)} in {self.spec.channels}: choose other data",
-            )
+            message = f"the checkpoint has the classes {list(expected.class_names)} in {expected.channels} channels, this data {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
+            raise InputError("data.other_classes", message)
         if isinstance(self.augment, RandomTransform):
             self.augment.check_spec(self.spec)
 
@@ -136,7 +129,6 @@ class ItemDataModule(ValidatedDataModule):
 
     @property
     def no_augment_epochs(self) -> int:
-        """The number of epochs at the start in which training items are not augmented."""
         return sys.maxsize if self.augmentation_disabled else self.run_state.no_augment_epochs
 
     # --- batches
@@ -151,7 +143,7 @@ class ItemDataModule(ValidatedDataModule):
         return loader
 
     def batch_sampler(self, split: str) -> BatchSampler:
-        """Returns which items form which batch, on this rank."""
+        """Returns the sampler of this rank."""
         rank, world_size = rank_and_world_size()
         items, size = self.datasets[split], self.current_batch_size
         if split != "train":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datamodules.base.box_statistics import measure
 from datamodules.base.datamodule import DataModule
-from datamodules.base.dataset import ItemDataset, size_of, try_load
+from datamodules.base.dataset import ItemDataset, size_of
 from datamodules.cache.cache import Cache, Mode
 from datamodules.cache.keys import item_key
 from datamodules.splits.splits import Item
@@ -44,11 +44,10 @@ class ValidatedDataModule(DataModule):
         in_memory: Whether no item has to be decoded again.
         cache_report: Which items are cached where, in words.
         excluded_names: The names of the items that were excluded when they were opened.
-        exclude: Those of the run that is resumed. Others that can't be opened now keep their place, so that every item keeps its number.
-            None excludes what can't be opened.
-        resumed_spec: What the data of the run that is resumed said of itself.
+        exclude: Those of the run that is resumed; items that became unreadable since stay in their places, so that every item keeps its
+            index. None excludes what can't be opened.
+        resumed_spec: The Spec of the run that is resumed.
         checkpoint_spec: The Spec of the checkpoint that the data is read for.
-        unreadable: The part of `skipped` that became unreadable after the start of the run.
     """
 
     datasets: dict[str, ItemDataset]
@@ -62,7 +61,6 @@ class ValidatedDataModule(DataModule):
         self.exclude: set[str] | None = None
         self.resumed_spec: Spec | None = None
         self.checkpoint_spec: Spec | None = None
-        self.unreadable: list[str] = []
         self.error_codes: set[str] = set()
 
     @abstractmethod
@@ -74,7 +72,7 @@ class ValidatedDataModule(DataModule):
         """Opens one item. Raises InputError naming the file if it can't be used."""
 
     def files(self, item: Item) -> tuple[Path, ...]:
-        """Returns the files that `load` opens for an item; none if it is no file, and is cached in memory only."""
+        """Returns the files that `load` opens for an item; an item without files is cached in memory only."""
         return ()
 
     def settings(self) -> list[Any]:
@@ -111,92 +109,63 @@ class ValidatedDataModule(DataModule):
     def raise_skipped(self) -> None:
         """Raises the errors of single items as one, with their code if all have the same, unless ``on_error=skip``."""
         if self.skipped and self.on_error == "stop":
-            more = f"\n... and {len(self.skipped) - MAX_SHOWN} more" if len(self.skipped) > MAX_SHOWN else ""
-            several = f"{len(self.skipped)} items can't be used:\n" if len(self.skipped) > 1 else ""
-            first = "\n".join(self.skipped[:MAX_SHOWN])
+            several = [f"{len(self.skipped)} items can't be used:"] if len(self.skipped) > 1 else []
+            more = [f"... and {len(self.skipped) - MAX_SHOWN} more"] if len(self.skipped) > MAX_SHOWN else []
             hint = "(data.on_error=skip excludes what can't be used)"
             code = "data.unusable_items" if len(self.error_codes) > 1 else next(iter(self.error_codes))
-            raise InputError(code, f"{several}{first}{more}\n{hint}")
+            raise InputError(code, "\n".join([*several, *self.skipped[:MAX_SHOWN], *more, hint]))
 
-    def require_items(self, splits: Sequence[str], there: Sequence[str]) -> None:
-        """Raises InputError if one of `splits` is empty, or training has a single item; `there` are the splits that have items."""
+    def require_items(self, splits: Sequence[str], available: Sequence[str]) -> None:
+        """Raises InputError if one of `splits` is empty, or training has a single item; `available` are the splits that have items."""
         skipped = f". {len(self.skipped)} items were skipped, such as: {self.skipped[0]}" if self.skipped else ""
         for name in splits:
             if not self.datasets.get(name):
-                message = f"there is no item to use as {name} (splits with items: {', '.join(there) or 'none'})"
-                raise InputError(
-                    "data.empty_split", f"{message}: add data, or choose another split (evaluate.py split=val){skipped}"
-                )
+                message = f"there is no item to use as {name} (splits with items: {', '.join(available) or 'none'}): add data, or choose another split (evaluate.py split=val){skipped}"
+                raise InputError("data.empty_split", message)
         if "train" in self.datasets and len(self.datasets["train"]) < 2:
             name = self.datasets["train"].name(0)
-            raise InputError(
-                "data.too_few_items", f"1 item is too few to train on ({name}): add at least one more{skipped}"
-            )
+            message = f"1 item is too few to train on ({name}): add at least one more{skipped}"
+            raise InputError("data.too_few_items", message)
 
     def validate(self) -> None:
         """Opens every item that is not cached, on all cores; caches what fits and counts the training items' classes."""
-        errors: dict[str, dict[int, InputError]] = {name: {} for name in self.datasets}
-        counts, boxes = self.open_items(errors)
-        for own in errors.values():
-            for error in own.values():
-                self.skip(error)
-        self.raise_skipped()
-        for name, own in errors.items():
-            self.remove_items(self.datasets[name], set(own))
+        counts, boxes = self.open_items()
         if self.checkpoint_spec:
             return
         self.spec = self.measured_spec(counts, boxes)
         if len(self.datasets.get("train", ())) and not sum(self.spec.counts):
-            raise InputError(
-                "data.no_objects",
-                f"the training items have none of the classes {list(self.spec.class_names)}: nothing can be learned from them",
-            )
+            message = f"the training items have none of the classes {list(self.spec.class_names)}: nothing can be learned from them"
+            raise InputError("data.no_objects", message)
 
-    def remove_items(self, items: ItemDataset, unusable: set[int]) -> None:
-        """Removes the items that can't be used, or those that the run that is resumed has excluded."""
-        if self.exclude is not None:
-            unusable = {index for index in range(len(items)) if items.name(index) in self.exclude}
-        self.excluded_names += [items.items[index].name for index in sorted(unusable)]
-        items.remove(unusable)
-
-    def measured_spec(self, counts: Tensor, boxes: list[Any]) -> Spec:
-        """Returns the Spec with the classes and boxes that were counted; what a resumed run has measured stays."""
-        before = self.resumed_spec
-        most, sides = (before.objects_per_image, before.box_side_quantiles) if before else measure(boxes)
-        spec = replace(self.spec, counts=tuple(counts.tolist()), objects_per_image=most, box_side_quantiles=sides)
-        if before and (self.on_error == "skip" or self.exclude):  # whatever became unreadable since
-            return replace(spec, counts=before.counts, mean=before.mean, std=before.std, window=before.window)
-        return spec
-
-    def open_items(self, errors: dict[str, dict[int, InputError]]) -> tuple[Tensor, list[Any]]:
-        """Decodes and caches what is not cached; adds to `errors` what can't be opened.
+    def open_items(self) -> tuple[Tensor, list[Any]]:
+        """Decodes and caches what is not cached, and excludes what can't be opened.
 
         Returns the counts of the training items' classes, and their targets if those have boxes.
         """
         keys = {name: [self.key(item) for item in items.items] for name, items in self.datasets.items()}
         cached = {name: items.cached for name, items in self.datasets.items()}
-        settings = [type(self).__name__, *self.settings()]
-        cache = Cache(self.cache_mode, cached, keys, settings, self.spec.target)
+        cache = Cache(self.cache_mode, cached, keys, [type(self).__name__, *self.settings()], self.spec.target)
         cache.choose(self.estimate_size(cache.missing()))
-        jobs = cache.missing()
+        jobs = [(name, index, self.datasets[name].items[index]) for name, index in cache.missing()]
+        unusable: dict[str, set[int]] = {name: set() for name in self.datasets}
         counts, boxes = self.measure_cached()
         kind = TARGETS[self.spec.target]
-
-        def open_item(job: tuple[str, int]) -> Sample | InputError:
-            return try_load(self.load, self.datasets[job[0]].items[job[1]])
-
         with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for (name, index), result in zip(jobs, pool.map(open_item, jobs), strict=True):
-                if isinstance(result, InputError):
-                    errors[name][index] = result
+            for (name, index, _), sample in zip(jobs, pool.map(lambda job: self.try_load(job[2]), jobs), strict=True):
+                if isinstance(sample, InputError):
+                    self.skip(sample)
+                    unusable[name].add(index)
                     continue
-                own = kind.counts(result[1], len(counts))
-                self.datasets[name].shapes[index] = tuple(result[0].shape[1:])
+                own = kind.counts(sample[1], len(counts))
+                self.datasets[name].shapes[index] = tuple(sample[0].shape[1:])
                 if name == "train":
                     counts += own
-                    boxes += [result[1]] if kind.has_boxes else []
-                cache.store(name, index, result, own, size_of(result, kind))
+                    boxes += [sample[1]] if kind.has_boxes else []
+                cache.store(name, index, sample, own, size_of(sample, kind))
         self.in_memory, self.cache_report = cache.is_complete(), cache.describe()
+        self.raise_skipped()
+        for name, items in self.datasets.items():
+            self.remove_items(items, unusable[name])
         return counts, boxes
 
     def measure_cached(self) -> tuple[Tensor, list[Any]]:
@@ -213,14 +182,36 @@ class ValidatedDataModule(DataModule):
                     boxes.append(items.cached.target(index) or items.sample(index)[1])
         return counts, boxes
 
+    def remove_items(self, items: ItemDataset, unusable: set[int]) -> None:
+        """Removes the items that can't be used, or those that the run that is resumed has excluded."""
+        if self.exclude is not None:
+            unusable = {index for index in range(len(items)) if items.name(index) in self.exclude}
+        self.excluded_names += [items.items[index].name for index in sorted(unusable)]
+        items.remove(unusable)
+
+    def measured_spec(self, counts: Tensor, boxes: list[Any]) -> Spec:
+        """Returns the Spec with the classes and boxes that were counted; a resumed run keeps what it has measured."""
+        before = self.resumed_spec
+        most, sides = (before.objects_per_image, before.box_side_quantiles) if before else measure(boxes)
+        spec = replace(self.spec, counts=tuple(counts.tolist()), objects_per_image=most, box_side_quantiles=sides)
+        if before and (self.on_error == "skip" or self.exclude):  # whatever became unreadable since
+            return replace(spec, counts=before.counts, mean=before.mean, std=before.std, window=before.window)
+        return spec
+
     def estimate_size(self, missing: list[tuple[str, int]]) -> int:
         """Returns the approximate bytes of the `missing` items, from some of them that are made of files."""
         some = missing[:: max(1, len(missing) // SAMPLED)] if self.cache_mode in ("auto", "disk") else []
         items = [self.datasets[name].items[index] for name, index in some]
-        samples = [try_load(self.load, item) for item in items if self.files(item)]
+        samples = [self.try_load(item) for item in items if self.files(item)]
         kind = TARGETS[self.spec.target]
         sizes = [size_of(sample, kind) for sample in samples if not isinstance(sample, InputError)]
         return sum(sizes) * len(missing) // max(1, len(sizes))
+
+    def try_load(self, item: Item) -> Sample | InputError:
+        try:
+            return self.load(item)
+        except InputError as error:
+            return error
 
     def key(self, item: Item) -> str | None:
         """Returns the key of an item in the cache on the disk."""
@@ -228,18 +219,11 @@ class ValidatedDataModule(DataModule):
         return item_key(files, item.target) if files else None
 
     def report_unreadable(self, messages: list[str]) -> None:
-        """Stops at items that became unreadable during the run, or lists them.
-
-        Raises:
-            InputError: Unless ``on_error=skip``.
-        """
+        """Lists items that became unreadable during the run; raises InputError unless ``on_error=skip``."""
         if self.on_error == "stop":
-            raise InputError(
-                "data.unreadable_item",
-                f"{messages[0]} (repair it and resume with resume=RUN, or exclude it with resume=RUN data.on_error=skip)",
-            )
+            message = f"{messages[0]} (repair it and resume with resume=RUN, or exclude it with resume=RUN data.on_error=skip)"
+            raise InputError("data.unreadable_item", message)
         for message in messages:
             if message not in self.skipped:
                 log.warning(f"skipped: {message}")
                 self.skipped.append(message)
-                self.unreadable.append(message)

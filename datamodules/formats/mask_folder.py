@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.base.images import ImageDataModule
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
-from datamodules.decoding.exif import exif_transpose
+from datamodules.decoding.exif import Header, exif_transpose
 from datamodules.decoding.image import SUFFIXES, read_header
 from datamodules.decoding.mask import read_mask
 from datamodules.decoding.resize import resize_image
@@ -25,22 +25,25 @@ IMAGES = ("images", "image", "imgs", "img")
 MASKS = ("masks", "mask", "labels", "label", "annotations", "gt")
 ENDING = re.compile(r"[_-](mask|masks|label|labels|gt|seg)$")
 
+Pair = tuple[Path, tuple[Path, ...]]
+"""An image and its masks."""
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MaskFolder(ImageDataModule):
     """``root/train/images/1.png`` with ``root/train/masks/1.png``, or ``images/`` and ``masks/`` in `root` itself.
 
-    A mask is called like its image, or that and ``_mask`` (``-mask``, ``_label``, ``_gt``, ``_seg``). With one mask file an
-    object, every image has a folder of its own: ``root/train/ID/images/1.png`` and ``root/train/ID/masks/*.png``; a pixel is of
-    the highest value that one of them has there.
+    A mask has the name of its image, or that and ``_mask`` (``-mask``, ``_label``, ``_gt``, ``_seg``). With one mask per object,
+    every image has a folder of its own: ``root/train/ID/images/1.png`` and ``root/train/ID/masks/*.png``; a pixel gets the
+    highest value that one of them has there.
 
     Args:
-        values: {mask value: class name}. The name ``background`` is the class of no interest and gets label 0, ``ignore`` excludes pixels
-            from loss and metrics. This sets the polarity: ``{0: membrane, 255: background}``. A value is a number (gray or palette
-            index) or a color, ``255-0-0`` or ``"#ff0000"``. None takes masks of 0 and one other value only, 0 as the background.
+        values: {mask value: class name}. The class ``background`` gets label 0, and ``ignore`` excludes pixels from loss and metrics. This
+            sets the polarity: ``{0: membrane, 255: background}``. A value is a number (gray or palette index) or a color, ``255-0-0`` or
+            ``"#ff0000"``. None takes masks of 0 and one other value only, 0 as the background.
 
     Raises:
-        InputError: If an image has no mask or a mask no image, sizes differ, or a mask holds a value with no class.
+        InputError: If an image has no mask or a mask no image, sizes differ, or a mask has a value without a class.
     """
 
     resize = "stretch"
@@ -52,12 +55,12 @@ class MaskFolder(ImageDataModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         given = self.values or {}
-        self.names_by_pixel = {pixel(value): str(name) for value, name in given.items()}
-        self.colors = any(is_colour(value) for value in given)
-        if self.colors and not all(is_colour(value) for value in given):
-            raise InputError(
-                "data.mixed_values", f"data.values mixes numbers and colors: {list(given)}; a mask has one or the other"
-            )
+        self.names_by_value = {pixel_value(value): str(name) for value, name in given.items()}
+        colors = {is_color(value) for value in given}
+        if len(colors) > 1:
+            message = f"data.values mixes numbers and colors: {list(given)}; a mask has one or the other"
+            raise InputError("data.mixed_values", message)
+        self.colors = colors == {True}
 
     @classmethod
     def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
@@ -76,70 +79,69 @@ class MaskFolder(ImageDataModule):
     def read(self) -> dict[str, list[Item]]:
         folders = split_folders(self.root_dir) or {"train": self.root_dir}
         pairs = {split: self.pairs(folder) for split, folder in folders.items()}
-        everything = [couple for members in pairs.values() for couple in members]
-        if not everything:
-            text = f"{self.root_dir} holds no images: expected {self.root_dir}/train/images and {self.root_dir}/train/masks"
-            raise InputError("data.no_items", text)
-        values = self.names_by_pixel or self.guess([mask for _, masks in everything for mask in masks])
-        names = ordered(values.values())
+        images = [image for members in pairs.values() for image, _ in members]
+        if not images:
+            message = (
+                f"{self.root_dir} has no images: expected {self.root_dir}/train/images and {self.root_dir}/train/masks"
+            )
+            raise InputError("data.no_items", message)
+        masks = [mask for members in pairs.values() for _, own in members for mask in own]
+        values = self.names_by_value or self.infer_values(masks)
+        distinct = dict.fromkeys(name for name in values.values() if name != "ignore")
+        names = sorted(distinct, key=lambda name: name != "background")
         if len(names) < 2:
-            text = f"data.values={values} names one class only: name at least 2, one of them may be background"
-            raise InputError("data.one_class", text)
+            message = f"data.values={values} names one class only: name at least 2, one of them may be background"
+            raise InputError("data.one_class", message)
         if self.checkpoint_spec and list(self.checkpoint_spec.class_names) != names:
-            text = f"data.values names {names}, the checkpoint knows {list(self.checkpoint_spec.class_names)}: name them alike"
-            raise InputError("data.other_classes", text)
+            message = f"data.values names {names}, the checkpoint has {list(self.checkpoint_spec.class_names)}: use the same names"
+            raise InputError("data.other_classes", message)
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
-        self.spec = self.make_spec(names, self.read_headers([image for image, _ in everything]))
-        found = {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
+        self.spec = self.make_spec(names, images)
+        found = {split: [Item(str(image), own) for image, own in members] for split, members in pairs.items()}
         return self.complete_splits(found)
 
-    def pairs(self, folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
-        """Images and their masks: one of the same name, or all in the folder that an image has for itself."""
-        own = sorted(child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES))
+    def pairs(self, folder: Path) -> list[Pair]:
+        """Returns images with their masks: that of the same name, or all in the image's own folder."""
+        own = [child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES)]
         if own and not child_folder(folder, IMAGES):
-            return [made for child in own if (made := self.attempt(alone, child))]
+            return [pair for child in sorted(own) if (pair := self.attempt(one_image, child))]
         images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
         masks = {name if name in images else ENDING.sub("", name): path for name, path in masks.items()}
 
-        def couple(name: str) -> tuple[Path, tuple[Path, ...]]:
+        def pair_of(name: str) -> Pair:
             if name not in masks:
-                raise InputError(
-                    "data.missing_mask", f"{images[name]} has no mask of the same name: add one or remove the image"
-                )
+                message = f"{images[name]} has no mask of the same name: add one or remove the image"
+                raise InputError("data.missing_mask", message)
             if name not in images:
-                raise InputError(
-                    "data.missing_image", f"{masks[name]} has no image of the same name: add it or remove the mask"
-                )
+                message = f"{masks[name]} has no image of the same name: add it or remove the mask"
+                raise InputError("data.missing_image", message)
             return images[name], (masks[name],)
 
-        return [made for name in sorted(images | masks) if (made := self.attempt(couple, name))]
+        return [pair for name in sorted(images | masks) if (pair := self.attempt(pair_of, name))]
 
-    def guess(self, masks: list[Path]) -> dict[int, str]:
-        """Background and object, where the masks hold 0 and one other value; anything else must be said."""
+    def infer_values(self, masks: list[Path]) -> dict[int, str]:
+        """Returns background and object if the masks have 0 and one other value; other values must be configured."""
 
         def values(mask: Path) -> set[int]:
             return set(read_mask(mask).unique().tolist())
 
         with ThreadPoolExecutor() as pool:
-            found = set().union(*(part for part in pool.map(lambda mask: self.attempt(values, mask), masks) if part))
+            found = set().union(*(own for own in pool.map(lambda mask: self.attempt(values, mask), masks) if own))
         if len(found) == 2 and 0 in found:
             other = max(found)
             self.notes.append(
-                f"mask value 0 is taken as background and {other} as object; say data.values='{{0: object, {other}: background}}' if it is the other way round"
+                f"mask value 0 is taken as background and {other} as object; set data.values='{{0: object, {other}: background}}' if it is the other way round"
             )
             return {0: "background", other: "object"}
         self.raise_skipped()
-        example = ", ".join(f"{v}: {f'class{i}' if v else 'background'}" for i, v in enumerate(sorted(found)[:6]))
         if len(found) < 2:
-            raise InputError(
-                "data.no_objects",
-                f"{self.root_dir}: all masks hold the value {', '.join(map(str, found))} alone, so there is no object to learn: "
-                "look whether these are the right files, and drawn at all",
-            )
-        text = f"{self.root_dir}: the masks hold the values {sorted(found)[:12]}{lossy(masks)}: say what they mean, data.values='{{{example}}}'"
-        raise InputError("data.unnamed_mask_values", text)
+            message = f"{self.root_dir}: all masks have the value {', '.join(map(str, found))} only, so there is no object to learn: check that they are the right files"
+            raise InputError("data.no_objects", message)
+        example = ", ".join(f"{v}: {f'class{i}' if v else 'background'}" for i, v in enumerate(sorted(found)[:6]))
+        message = f"{self.root_dir}: the masks have the values {sorted(found)[:12]}{jpeg_hint(masks)}: name their classes, data.values='{{{example}}}'"
+        raise InputError("data.unnamed_mask_values", message)
 
-    def default_size(self, shapes: list[tuple[int, int]]) -> int | None:
+    def default_size(self, headers: dict[Path, Header]) -> int | None:
         return None
 
     def files(self, item: Item) -> tuple[Path, ...]:
@@ -149,79 +151,72 @@ class MaskFolder(ImageDataModule):
         return [*super().settings(), self.labels, self.colors]
 
     def load(self, item: Item) -> Sample:
-        image, placement = self.open(Path(item.name))
-        mask = self.mask(Path(item.name), item.target, placement.height, placement.width)
-        return image, resize_image(mask.unsqueeze(0), placement, self.spec.size, nearest=True)[0]
+        image, geometry = self.open(Path(item.name))
+        mask = self.mask(Path(item.name), item.target, (geometry.height, geometry.width))
+        return image, resize_image(mask.unsqueeze(0), geometry, self.spec.size, nearest=True)[0]
 
-    def mask(self, path: Path, files: tuple[Path, ...], height: int, width: int) -> Tensor:
-        """Labels uint8 (height, width), upright like its image."""
-        raw = torch.stack([self.raw(path, file, height, width) for file in files]).amax(0)
+    def mask(self, image: Path, files: Sequence[Path], size: tuple[int, int]) -> Tensor:
+        """Returns the labels of an image, uint8 (H, W), upright."""
+        raw = torch.stack([self.read_values(file, image, size) for file in files]).amax(0)
         labels = torch.full(raw.shape, -1, dtype=torch.int16)
         for value, label in self.labels.items():
             labels[raw == value] = label
         if (labels < 0).any():
-            wrong = [self.word(value) for value in sorted(raw[labels < 0].unique().tolist())[:6]]
-            known = [self.word(value) for value in sorted(self.labels)]
-            text = f"{files[0]} holds the values {wrong}, which have no class; data.values names {known}{lossy(files)}: add them there"
-            raise InputError("data.unknown_mask_value", text)
+            unknown = [self.format_value(value) for value in sorted(raw[labels < 0].unique().tolist())[:6]]
+            known = [self.format_value(value) for value in sorted(self.labels)]
+            message = f"{files[0]} has the values {unknown}, which have no class; data.values names {known}{jpeg_hint(files)}: add them there"
+            raise InputError("data.unknown_mask_value", message)
         return labels.to(torch.uint8)
 
-    def raw(self, path: Path, file: Path, height: int, width: int) -> Tensor:
-        """A mask file's values, int32 (height, width), upright like its image."""
+    def read_values(self, file: Path, image: Path, size: tuple[int, int]) -> Tensor:
+        """Returns the values of a mask file, int32 (H, W), upright like its image, which has `size`."""
         raw = read_mask(file, self.colors)
-        if raw.shape == (height, width):
+        if raw.shape == size:
             return raw
-        header = read_header(path)
-        if header.orientation == 1 or tuple(raw.shape) != (header.height, header.width):
-            text = f"{file} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {path.name} has {width}x{height}: make them the same size"
-            raise InputError("data.size_mismatch", text)
-        return exif_transpose(raw, header.orientation)  # drawn on the picture as stored
+        header = read_header(image)
+        if tuple(raw.shape) != (header.height, header.width):
+            message = f"{file} has {raw.shape[1]}x{raw.shape[0]} pixels, its image {image.name} has {size[1]}x{size[0]}: make them the same size"
+            raise InputError("data.size_mismatch", message)
+        return exif_transpose(raw, header.orientation)  # drawn on the image as stored
 
-    def word(self, value: int) -> int | str:
-        """A mask's value as a person writes it."""
+    def format_value(self, value: int) -> int | str:
+        """Returns a mask value as it is written in `values`."""
         return "-".join(str(value >> shift & 255) for shift in (16, 8, 0)) if self.colors else value
 
 
-def lossy(files: Sequence[Path]) -> str:
-    """What to know of the values where masks were saved as JPEG."""
+def jpeg_hint(files: Sequence[Path]) -> str:
+    """Returns why masks saved as JPEG have other values, if some are."""
     if not any(file.suffix.lower() in (".jpg", ".jpeg") for file in files):
         return ""
-    return " (JPEG is why: it changes values, so masks are saved without loss, as PNG; save them anew)"
+    return " (JPEG compression alters mask values: export the masks as PNG)"
 
 
-def is_colour(value: int | str) -> bool:
+def is_color(value: int | str) -> bool:
     return isinstance(value, str) and (value.startswith("#") or "-" in value.lstrip("-"))
 
 
-def pixel(value: int | str) -> int:
-    """A value of `data.values` as the number that a mask has there."""
+def pixel_value(value: int | str) -> int:
+    """Returns the number that `read_mask` gives for a value of `MaskFolder.values`."""
     try:
-        if not is_colour(value):
+        if not is_color(value):
             return int(value)
         text = str(value)
-        red, green, blue = parts = (
-            [int(text[i : i + 2], 16) for i in (1, 3, 5)] if text[0] == "#" else [int(p) for p in text.split("-")]
-        )
+        parts = [int(text[i : i + 2], 16) for i in (1, 3, 5)] if text[0] == "#" else [int(p) for p in text.split("-")]
+        red, green, blue = parts
         if not all(0 <= part <= 255 for part in parts):
             raise ValueError(text)
         return red << 16 | green << 8 | blue
     except ValueError as error:
-        text = f"data.values: {value!r} is neither a number nor a colour such as 255-0-0 or '#ff0000'"
-        raise InputError("data.invalid_mask_value", text) from error
+        message = f"data.values: {value!r} is neither a number nor a color such as 255-0-0 or '#ff0000'"
+        raise InputError("data.invalid_mask_value", message) from error
 
 
-def ordered(names: object) -> list[str]:
-    """Distinct class names as they come, without ``ignore``, ``background`` first."""
-    distinct = [name for name in dict.fromkeys(names) if name != "ignore"]  # type: ignore[call-overload]
-    return sorted(distinct, key=lambda name: name != "background")
-
-
-def alone(folder: Path) -> tuple[Path, tuple[Path, ...]]:
-    """The one image of a folder, with a mask an object."""
+def one_image(folder: Path) -> Pair:
+    """Returns the only image of a folder, with a mask per object."""
     images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
     if len(images) != 1 or not masks:
-        text = f"{folder} has {len(images)} images and {len(masks)} masks: expected one image and a mask an object"
-        raise InputError("data.count_mismatch", text)
+        message = f"{folder} has {len(images)} images and {len(masks)} masks: expected one image and a mask per object"
+        raise InputError("data.count_mismatch", message)
     return next(iter(images.values())), tuple(masks[name] for name in sorted(masks))
 
 
@@ -230,11 +225,11 @@ def child_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def files_by_name(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """{name without suffix: file} in the folder that has one of `names`."""
+    """Returns {name without suffix: file} of the folder that has one of `names`."""
     found = child_folder(folder, names)
     if found is None:
-        text = f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
-        raise InputError("data.missing_folder", text)
+        message = f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
+        raise InputError("data.missing_folder", message)
     return {str(path.relative_to(found).with_suffix("")): path for path in find_files(found, SUFFIXES)}
 
 

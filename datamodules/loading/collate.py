@@ -16,12 +16,7 @@ PARAMS = "params"
 
 
 def collate(samples: Sequence[tuple | InputError], kind: TargetKind | None = None) -> Any:
-    """Returns a batch of the items that could be read, with the errors of the others under `UNREADABLE`.
-
-    Args:
-        samples: As in `join`, or the error of an item that can't be read.
-        kind: The kind of the items' targets; None for items without targets.
-    """
+    """Returns a batch of the items that could be read (see `join`), with the errors of the others under `UNREADABLE`."""
     batch: Any = join([sample for sample in samples if not isinstance(sample, InputError)], kind)
     if missing := [str(sample) for sample in samples if isinstance(sample, InputError)]:
         batch[UNREADABLE] = missing
@@ -37,18 +32,18 @@ def collate_packed(samples: Sequence[tuple | InputError], kind: TargetKind) -> A
 
 
 def unpack(batch: Any, kind: TargetKind) -> Any:
-    """Returns what `collate` gives, from what `collate_packed` gave."""
+    """Reverses the packing of `collate_packed`."""
     if "target" in batch:
         batch["target"] = kind.unpack(batch["target"])
     return batch
 
 
 def join(samples: Sequence[tuple], kind: TargetKind | None) -> Any:
-    """Stacks inputs, padding smaller ones with zeros at the end of every axis, and collates targets.
+    """Stacks inputs, padding smaller ones with zeros at the end of every axis to the largest of this rank, and collates targets.
 
     A sample is an input, its target, its name and, for items of a data module, a seed for what a step draws at random and the parameters
-    of a transform that is applied to the batch. A batch of no sample has nothing but an empty list of names. Every rank pads to the
-    largest of its own samples.
+    of a transform that is applied to the batch. `kind` is that of the targets, if there are any. A batch of no sample has an empty list
+    of names only.
     """
     if not samples:
         return {"names": []}
@@ -66,7 +61,7 @@ def join(samples: Sequence[tuple], kind: TargetKind | None) -> Any:
 
 
 def to_device(batch: Any, device: torch.device, kind: TargetKind) -> Any:
-    """Returns a batch with input and target on `device`; the rest is read on the CPU."""
+    """Returns a batch with input and target on `device`."""
     moved = {"input": batch["input"].to(device, non_blocking=True)} if "input" in batch else {}
     if "target" in batch:
         moved["target"] = kind.to(batch["target"], device)

@@ -18,7 +18,7 @@ TIMEOUT = 300.0
 
 
 class ItemLoader:
-    """A DataLoader that unpacks its batches, reports unreadable items, and stops its workers when it is told to.
+    """A DataLoader that unpacks its batches, reports unreadable items, and stops its workers on `close`.
 
     A worker that dies or hangs raises torch's RuntimeError, in the process of the run.
 
@@ -28,12 +28,7 @@ class ItemLoader:
     finalized closes its file descriptor but keeps the number (`multiprocessing.connection`), so that the thread writes to a descriptor that
     is closed (EBADF) or by now another file's, and closes it.
 
-    Args:
-        dataset: The items of a split; takes lists of `SampleIndex`.
-        kind: The kind of their targets.
-        batch_sampler: Which items form which batch.
-        options: Options of the DataLoader.
-        on_unreadable: Called with the messages of all items of a batch that could not be read.
+    `on_unreadable` is called with the messages of the items of a batch that could not be read.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ SampleIndex = tuple[int, int]
 """An epoch and an item's index: all that an item's random choices may depend on, besides the seed."""
 
 SORTED_BATCHES = 16
-"""Number of batches within which items are sorted by shape, at most; which of them come together stays random beyond that."""
+"""Largest number of batches within which items are sorted by shape; beyond that, batches are random."""
 
 
 class BatchSampler:
@@ -22,19 +22,18 @@ class BatchSampler:
     For training, every global batch of `world` * `batch_size` items that a single process would take is split evenly among the ranks, so that
     steps do not depend on the number of ranks. The last batch is split evenly, too; if it has fewer items than there are ranks, or a
     single one, it joins the batch before it, since batch statistics of a single item are undefined. For validation and test, the ranks
-    take whole batches in turn: the other items of a batch, and so the bits of an item's prediction, stay the same.
+    take whole batches in turn, so that an item is always in the same batch and its prediction is the same bit for bit.
 
     Args:
         count: Number of items.
         batch_size: Items per batch and rank.
-        seed: Seed of the shuffle; None keeps the order and all batches as they come (validation and test).
+        seed: Seed of the shuffle; None keeps the order (validation and test).
         rank: This process.
-        world: Number of ranks. No two of them see the same item, and every item is seen.
+        world: Number of ranks; each item is seen by one of them.
         length: Steps per epoch; if those exceed the items, the next shuffle starts. None takes every item once.
-        labels: The class of every item, to draw all classes equally often: in one pass, rare items come repeatedly, and some frequent
-            ones are left for another pass. None takes the items as they are.
-        shapes: Height and width of every item, if batches are padded to their largest item: training batches then have items of similar
-            shape. None takes the items as they are.
+        labels: The class of every item, to draw all classes equally often: in one pass, rare items are repeated, and some frequent ones
+            are left out.
+        shapes: Height and width of every item: training batches then have items of similar shape, so that little padding is needed.
 
     Raises:
         InputError: If there are fewer training items than ranks.
@@ -62,11 +61,6 @@ class BatchSampler:
         self.shape_ranks = None if labels or not shapes or len(set(shapes)) == 1 else shape_ranks(shapes)
         self.epoch = 0
         self.start = (0, 0)
-
-    @property
-    def sampler(self) -> BatchSampler:
-        """The object that Lightning calls `set_epoch` of."""
-        return self
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch

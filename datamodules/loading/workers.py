@@ -10,7 +10,7 @@ from foundation.hardware import cores
 from foundation.structures import pluralize
 
 MAX_WORKERS = 8
-"""Workers that are used by default at most: more seldom help, and each takes memory of its own."""
+"""Largest number of workers by default: more seldom help, and each takes memory of its own."""
 
 STACKING_WORKERS = 2
 LARGE_BATCH = 1 << 22
@@ -55,7 +55,7 @@ def default_num_workers(in_memory: bool, batched: bool, gpu: bool, batch_bytes: 
         batched: Whether random transforms are applied to whole batches.
         gpu: Whether the step runs on a GPU.
         batch_bytes: Approximate bytes of a batch.
-        concurrent_loaders: DataLoaders that work on this machine at the same time.
+        concurrent_loaders: DataLoaders that run on this machine at the same time.
     """
     share = max(1, min(MAX_WORKERS, cores() // concurrent_loaders))
     if not in_memory or (gpu and not batched):

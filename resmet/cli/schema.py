@@ -40,25 +40,21 @@ def parse_file(file: Path) -> ast.Module:
 
 
 def class_signature(node: ast.ClassDef, module: str, tree: ast.Module) -> Signature | None:
-    """Returns the parameters of a class: of its ``__init__``, of its dataclass fields, or of its first base."""
+    """Returns the parameters of a class: of its ``__init__``, of its dataclass fields and those of its bases, or of its first base."""
     inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     if inits:
         return parameters(inits[0])
-    base = signature(base_target(node, module, tree))
+    imported = {
+        alias.name: f"{line.module}.{alias.name}"
+        for line in tree.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
+    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    bases = [signature(imported.get(name, f"{module}.{name}")) for name in names]
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        return (base or {}) | fields(node)
-    return base
-
-
-def base_target(node: ast.ClassDef, module: str, tree: ast.Module) -> str:
-    """Returns the dotted name of a class's first base; "" where it has none that can be followed."""
-    if not node.bases or not isinstance(node.bases[0], ast.Name):
-        return ""
-    base = node.bases[0].id
-    for line in tree.body:
-        if isinstance(line, ast.ImportFrom) and any(alias.name == base for alias in line.names):
-            return f"{line.module}.{base}"
-    return f"{module}.{base}"
+        return {name: part for base in reversed(bases) for name, part in (base or {}).items()} | fields(node)
+    return bases[0] if bases else None
 
 
 def parameters(node: ast.FunctionDef) -> Signature:

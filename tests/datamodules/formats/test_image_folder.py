@@ -56,7 +56,7 @@ def test_image_modes(image_folder: Path, mode: str) -> None:
     [
         ([], "data.no_items"),
         (["cat/1.png"], "data.one_class"),
-        (["train/a/1.png", "val/a/1.png", "val/b/1.png"], "data.one_class"),
+        (["train/a/1.png", "val/a/1.png"], "data.one_class"),
         (["test/a/1.png", "test/b/1.png"], "data.no_train_split"),
         (["train/a/1.png", "train/b/1.png", "test/blue/1.png"], "data.unknown_class"),
     ],

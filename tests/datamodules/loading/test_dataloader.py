@@ -44,8 +44,7 @@ def test_a_worker_that_dies_or_hangs_raises(
     fail: Callable[[], None], message: str, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataloader, "TIMEOUT", 3.0)
-    data = FailingWorkers(str(image_folder), batch_size=2, size=32, cache="off", num_workers=2, fail=fail)
-    data.setup("fit")
+    data = set_up(FailingWorkers(str(image_folder), batch_size=2, size=32, cache="off", num_workers=2, fail=fail))
     with pytest.raises(RuntimeError, match=message):
         list(data.dataloader("train"))
     data.teardown("fit")
@@ -68,13 +67,11 @@ def test_workers_give_the_same_batches(image_folder: Path) -> None:
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_file_that_becomes_unreadable_stops_or_is_replaced(num_workers: int, image_folder: Path) -> None:
     for on_error in ("stop", "skip"):
-        data = ImageFolder(
-            str(image_folder), batch_size=4, size=32, cache=False, num_workers=num_workers, on_error=on_error
-        )
-        data.setup("fit")
+        options = {"batch_size": 4, "size": 32, "cache": False, "num_workers": num_workers, "on_error": on_error}
+        data = set_up(ImageFolder(str(image_folder), **options))
         size = len(data.datasets["train"])
         path = Path(data.datasets["train"].items[2].name)
-        path.write_bytes(b"not an image any more")
+        path.write_bytes(b"not an image")
         if on_error == "stop":
             with refused("data.unreadable_item") as error:
                 list(data.dataloader("train"))
@@ -84,16 +81,14 @@ def test_a_file_that_becomes_unreadable_stops_or_is_replaced(num_workers: int, i
             names = [name for batch in data.dataloader("train") for name in batch["names"]]
             assert len(names) == size
             assert str(path) not in names
-            assert [str(path) in message for message in data.unreadable] == [True]
-            assert data.skipped == data.unreadable
+            assert [str(path) in message for message in data.skipped] == [True]
         write_image(path, color=40)
 
 
 def test_unreadable_test_items_are_excluded(image_folder: Path) -> None:
-    data = ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, num_workers=0, on_error="skip")
-    data.setup("fit")
+    data = set_up(ImageFolder(str(image_folder), batch_size=2, size=32, cache=False, num_workers=0, on_error="skip"))
     for item in data.datasets["test"].items[:2]:  # a whole batch
         Path(item.name).unlink()
     batches = list(data.dataloader("test"))
     assert [batch["names"] for batch in batches] == [[], [item.name for item in data.datasets["test"].items[2:]]]
-    assert len(data.unreadable) == 2
+    assert len(data.skipped) == 2

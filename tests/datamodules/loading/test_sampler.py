@@ -1,10 +1,11 @@
-"""Which items make up which batch."""
+"""Which items form which batch."""
 
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_factories import set_up
 from fixture_files import write_image, write_voc_annotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ SIZES = st.integers(1, 17)
 
 @settings(deadline=None)
 @given(COUNTS, SIZES, st.integers(0, 3))
-def test_every_item_once_an_epoch_and_never_alone(count: int, size: int, epoch: int) -> None:
+def test_every_item_once_per_epoch_and_never_alone(count: int, size: int, epoch: int) -> None:
     batches = BatchSampler(count, size, seed=3)
     batches.set_epoch(epoch)
     drawn = list(batches)
@@ -35,14 +36,14 @@ def test_every_item_once_an_epoch_and_never_alone(count: int, size: int, epoch: 
 WORLDS = st.integers(1, 5)
 
 
-def shards(count: int, size: int, seed: int | None, world: int, length: int | None = None) -> list[list]:
+def by_rank(count: int, size: int, seed: int | None, world: int, length: int | None = None) -> list[list]:
     return [list(BatchSampler(count, size, seed, rank, world, length)) for rank in range(world)]
 
 
 @settings(deadline=None)
 @given(st.integers(1, 60), SIZES, WORLDS)
-def test_processes_judge_the_batches_of_one_in_turn(count: int, size: int, world: int) -> None:
-    whole, parts = list(BatchSampler(count, size)), shards(count, size, None, world)
+def test_ranks_take_the_evaluation_batches_of_one_process_in_turn(count: int, size: int, world: int) -> None:
+    whole, parts = list(BatchSampler(count, size)), by_rank(count, size, None, world)
     for i, batch in enumerate(whole):
         assert parts[i % world][i // world] == batch
     assert sum(len(batch) for part in parts for batch in part) == count
@@ -52,28 +53,28 @@ def test_processes_judge_the_batches_of_one_in_turn(count: int, size: int, world
 
 @settings(deadline=None)
 @given(COUNTS, SIZES, WORLDS, st.none() | st.integers(1, 30))
-def test_processes_share_out_the_batches_of_one(count: int, size: int, world: int, length: int | None) -> None:
-    """Step by step the items of a single process with as many times the batch size, in its order, evenly."""
+def test_ranks_split_the_training_batches_of_one_process(count: int, size: int, world: int, length: int | None) -> None:
+    """At every step they take the items of a process with `world` times the batch size, in its order, evenly."""
     if count < world:
         with refused("trainer.too_many_processes"):
             BatchSampler(count, size, 1, 0, world)
         return
-    parts = shards(count, size, 1, world, length)
+    parts = by_rank(count, size, 1, world, length)
     assert len({len(part) for part in parts}) == 1
     whole = list(BatchSampler(count, size * world, 1, length=length))
-    together = [[draw for share in step for draw in share] for step in zip(*parts, strict=True)]
+    together = [[index for batch in step for index in batch] for step in zip(*parts, strict=True)]
     if count % (size * world) >= max(2, world) or count % (size * world) == 0:
         assert together == whole
-    elif length is None:  # a rest that some processes would have nothing of
-        assert [draw for step in together for draw in step] == [draw for step in whole for draw in step]
+    elif length is None:  # the last batch, too small for all ranks, has joined another
+        assert [index for step in together for index in step] == [index for step in whole for index in step]
     for step in zip(*parts, strict=True):
-        sizes = [len(share) for share in step]
+        sizes = [len(batch) for batch in step]
         assert min(sizes) >= 1
         assert max(sizes) - min(sizes) <= 1
         assert max(sizes) <= size + 1
 
 
-def test_a_function_of_seed_and_epoch() -> None:
+def test_the_order_depends_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list:
         batches = BatchSampler(50, 8, seed)
         batches.set_epoch(epoch)
@@ -84,7 +85,7 @@ def test_a_function_of_seed_and_epoch() -> None:
     assert [i for _, i in order(0, 4)[0]] != [i for _, i in order(1, 4)[0]]
 
 
-def test_a_longer_epoch_starts_the_items_again() -> None:
+def test_a_longer_epoch_repeats_the_items() -> None:
     batches = BatchSampler(10, 4, seed=0, length=7)
     drawn = list(batches)
     assert len(drawn) == 7
@@ -94,7 +95,7 @@ def test_a_longer_epoch_starts_the_items_again() -> None:
 
 
 @pytest.mark.parametrize(("count", "size", "lengths"), [(9, 4, [4, 5]), (3, 4, [3]), (8, 4, [4, 4]), (5, 1, [1] * 5)])
-def test_a_last_batch_of_one_joins_the_one_before(count: int, size: int, lengths: list[int]) -> None:
+def test_a_last_batch_of_one_item_joins_the_batch_before_it(count: int, size: int, lengths: list[int]) -> None:
     assert [len(batch) for batch in BatchSampler(count, size, seed=0)] == lengths
 
 
@@ -115,10 +116,10 @@ SHAPES = st.lists(st.sampled_from([(48, 64), (64, 48), (64, 64), (32, 64), (64, 
 
 @settings(deadline=None)
 @given(SHAPES, st.integers(1, 9), st.integers(1, 3), st.integers(0, 3), st.none() | st.integers(1, 30))
-def test_items_of_like_shape_come_together_in_any_number_of_processes(
+def test_items_of_similar_shape_form_batches_with_any_number_of_ranks(
     shapes: list[tuple[int, int]], size: int, world: int, epoch: int, length: int | None
 ) -> None:
-    """Every item once a round, and the same global batches however many processes share them out."""
+    """Every item once per pass, and the same global batches with any number of ranks."""
 
     def drawn(rank: int, world: int, size: int) -> list:
         batches = BatchSampler(len(shapes), size, 3, rank, world, length, shapes=shapes)
@@ -126,7 +127,7 @@ def test_items_of_like_shape_come_together_in_any_number_of_processes(
         return list(batches)
 
     parts = [drawn(rank, world, size) for rank in range(world)]
-    together = [[draw for share in step for draw in share] for step in zip(*parts, strict=True)]
+    together = [[index for batch in step for index in batch] for step in zip(*parts, strict=True)]
     if length is None:
         assert sorted(index for batch in together for _, index in batch) == list(range(len(shapes)))
     if len(shapes) % (size * world) >= max(2, world) or len(shapes) % (size * world) == 0:
@@ -137,7 +138,7 @@ def test_items_of_like_shape_come_together_in_any_number_of_processes(
 
 
 def padded(batches: BatchSampler, shapes: list[tuple[int, int]]) -> float:
-    """The share of all pixels that only fill up a batch."""
+    """Returns the fraction of padding among all pixels."""
     full = own = 0
     for batch in batches:
         sizes = np.array([shapes[index] for _, index in batch])
@@ -146,7 +147,7 @@ def padded(batches: BatchSampler, shapes: list[tuple[int, int]]) -> float:
     return 1 - own / full
 
 
-def test_batches_of_like_shape_are_padded_little() -> None:
+def test_batches_of_similar_shapes_have_little_padding() -> None:
     generator = np.random.default_rng(0)
     shapes = [
         (480, int(480 * r)) if up else (int(480 * r), 480)
@@ -159,7 +160,7 @@ def test_batches_of_like_shape_are_padded_little() -> None:
 
 @pytest.mark.parametrize("distinct", [False, True])
 @pytest.mark.parametrize("count", [48, 200])
-def test_company_and_order_stay_random(count: int, distinct: bool) -> None:
+def test_batches_of_similar_shapes_are_random(count: int, distinct: bool) -> None:
     shapes = [(48 + distinct * i % 9, 64) if i % 2 else (64, 48 + distinct * i % 9) for i in range(count)]
     batches = BatchSampler(count, 4, 0, shapes=shapes)
     epochs = []
@@ -167,11 +168,11 @@ def test_company_and_order_stay_random(count: int, distinct: bool) -> None:
         batches.set_epoch(epoch)
         epochs.append([[index for _, index in batch] for batch in batches])
     assert not {frozenset(batch) for batch in epochs[0]} & {frozenset(batch) for batch in epochs[1]}
-    upright = [batch[0] % 2 == 0 for batch in epochs[0]]
-    assert sum(a != b for a, b in zip(upright, upright[1:], strict=False)) > count / 20  # not all of one kind first
+    portrait = [batch[0] % 2 == 0 for batch in epochs[0]]
+    assert sum(a != b for a, b in zip(portrait, portrait[1:], strict=False)) > count / 20  # not sorted
 
 
-def test_shapes_that_are_all_alike_change_nothing() -> None:
+def test_equal_shapes_and_balanced_classes_are_not_grouped() -> None:
     assert list(BatchSampler(30, 4, 0, shapes=[(9, 9)] * 30)) == list(BatchSampler(30, 4, 0))
     balanced = {"labels": [0, 1] * 15}
     assert list(BatchSampler(30, 4, 0, shapes=[(9, 9), (9, 3)] * 15, **balanced)) == list(
@@ -180,19 +181,16 @@ def test_shapes_that_are_all_alike_change_nothing() -> None:
 
 
 def test_data_whose_images_differ_in_shape_is_grouped(tmp_path: Path) -> None:
-    """And what was left out takes its shape with it."""
+    """Also after an item was skipped."""
     for i in range(24):
         size = (64, 40) if i % 3 else (40, 64)
         write_image(tmp_path / "JPEGImages" / f"{i}.png", size, seed=i)
         write_voc_annotation(tmp_path, str(i), [("a", 5, 5, 30, 30)], size)
     (tmp_path / "JPEGImages" / "0.png").write_bytes(b"none")
-    data = Voc(str(tmp_path), batch_size=2, on_error="skip", splits=Splits(val=0.2, test=0.0))
-    data.setup("fit")
+    data = set_up(Voc(str(tmp_path), batch_size=2, on_error="skip", splits=Splits(val=0.2, test=0.0)))
     items, batches = data.datasets["train"], data.batch_sampler("train")
     assert items.image_shapes() == [tuple(items.sample(i)[0].shape[1:]) for i in range(len(items))]
     mixed = [len({items.image_shapes()[index] for _, index in batch}) for batch in batches]
     assert sum(count > 1 for count in mixed) <= 3
     assert data.batch_sampler("val").shape_ranks is None
-    square = Scenes(target="boxes", count=20)
-    square.setup("fit")
-    assert square.batch_sampler("train").shape_ranks is None
+    assert set_up(Scenes(target="boxes", count=20)).batch_sampler("train").shape_ranks is None
