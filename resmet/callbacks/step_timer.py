@@ -1,7 +1,8 @@
-"""How long steps and evaluations take, and so how long the rest of a run will."""
+"""How long steps, loading and evaluations take, and so how long the rest of a run will."""
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -9,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules.base.datamodule import DataModule
 from foundation.durations import Clock
+from resmet.callbacks.bottleneck import describe_bottleneck
+from resmet.checkpoints.lightning_state import task_of
 from tasks.base import count
 
 REPORT = 3.0
@@ -17,9 +20,17 @@ REPORT = 3.0
 MARGIN = 1.25
 """Factor by which the last evaluation may take longer than those before."""
 
+STEPS = 50
+"""Steps after which the log has whether loading or computing takes the time."""
+
+log = logging.getLogger("resmet")
+
 
 class StepTimer(Callback):
-    """Measures optimizer steps (loading included), validations and throughput.
+    """Measures optimizer steps (loading included), validations, throughput and loading.
+
+    Loading takes the time from the end of a step to the start of the next. The first two batches of an epoch do not count: workers
+    start, and the first batch compiles and allocates.
 
     Attributes:
         step_seconds: Mean seconds per optimizer step of the current epoch.
@@ -31,7 +42,9 @@ class StepTimer(Callback):
         self.data, self.clock = data, clock
         self.step_seconds, self.validation_seconds, self.items_per_second = 1e-6, 0.0, 0.0
         self.started, self.batches, self.items = 0.0, 0, 0
+        self.data_seconds, self.loop_seconds, self.loop_steps = 0.0, 0.0, 0
         self.validation_started: float | None = None
+        self.step_ended: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"step_seconds": self.step_seconds, "validation_seconds": self.validation_seconds}
@@ -45,16 +58,28 @@ class StepTimer(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started, self.batches, self.items = self.clock.now(), 0, 0
-        self.validation_started = None
+        self.validation_started = self.step_ended = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.on_validation_end(trainer, pl_module)  # with all that followed the validation
         self.on_train_start(trainer, pl_module)
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.step_ended is not None:
+            self.data_seconds += self.clock.now() - self.step_ended
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        seconds = max(1e-6, self.clock.now() - self.started)
+        now = self.clock.now()
+        if self.step_ended is not None:
+            self.loop_seconds, self.loop_steps = self.loop_seconds + now - self.step_ended, self.loop_steps + 1
+            if self.loop_steps == STEPS and trainer.is_global_zero:
+                loading = self.data_seconds / max(1e-6, self.loop_seconds)
+                log.info(describe_bottleneck(loading, trainer, task_of(pl_module), self.data))
+        last = batch_idx + 1 >= trainer.num_training_batches  # validation comes next
+        self.step_ended = now if batch_idx > 0 and not last else None
+        seconds = max(1e-6, now - self.started)
         self.batches, self.items = self.batches + 1, self.items + count(batch)
         self.step_seconds = seconds / self.batches * trainer.accumulate_grad_batches
         self.items_per_second = self.items / seconds
@@ -65,6 +90,13 @@ class StepTimer(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.validation_started is not None:
             self.validation_seconds = self.clock.now() - self.validation_started
+
+    def fractions(self) -> dict[str, float] | None:
+        """Returns the fractions of the training time for ``data`` and ``compute``; None before any step was measured."""
+        if not self.loop_seconds:
+            return None
+        data = self.data_seconds / self.loop_seconds
+        return {"data": round(data, 3), "compute": round(1 - data, 3)}
 
     def steps_per_epoch(self, trainer: Trainer) -> int:
         """Returns the optimizer steps per epoch, also before Lightning has made the loaders."""

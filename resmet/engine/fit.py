@@ -13,7 +13,6 @@ from lightning.pytorch import Callback, Trainer
 
 from datamodules.base.datamodule import DataModule
 from foundation.structures import InputError, RunError, pluralize
-from resmet.callbacks.bottleneck import BottleneckReport
 from resmet.callbacks.checkpoint import CheckpointWriter
 from resmet.callbacks.ema import WeightAveraging
 from resmet.callbacks.lr_finder import LRFinder
@@ -39,10 +38,8 @@ class RunOptions:
     """How a training runs, beside its task and its data.
 
     Args:
-        callbacks: Callbacks from the config; a CheckpointWriter and a guard against NaN are added where there is none.
+        callbacks: Callbacks from the config; a CheckpointWriter and a NanGuard are added unless there are some.
         logger: Makes a logger of Lightning's from ``run_dir``.
-        seed: Of every random choice.
-        resume: Whether to resume the run in `folder`.
         time_budget: Seconds for the whole run; None trains ``max_epochs``.
     """
 
@@ -89,18 +86,13 @@ class Callbacks:
 
     def __init__(self, task: Task, data: DataModule, run: RunOptions) -> None:
         recipe, clock = task.recipe, task.run_state.clock
-        timer = StepTimer(data, clock)
-        self.metrics, self.bottleneck = MetricsCSV(run.folder, clock), BottleneckReport(data, clock)
-        self.budget = TimeBudget(run.time_budget, run.seed, timer) if run.time_budget else None
+        self.metrics, self.timer = MetricsCSV(run.folder, clock), StepTimer(data, clock)
+        self.budget = TimeBudget(run.time_budget, run.seed, self.timer) if run.time_budget else None
         search = recipe.find_lr and not run.resume  # a resumed run has its learning rate
-        chosen = [
-            LRFinder(data, run.folder, run.seed) if search else None,
-            WeightAveraging(recipe.ema) if recipe.ema else None,
-            BroadcastBuffers(),
-            self.budget,
-            *run.callbacks,
-        ]
-        self.all = [self.metrics, timer, self.bottleneck, StepSeed(run.seed), *(c for c in chosen if c)]
+        self.all: list[Callback] = [self.metrics, self.timer, StepSeed(run.seed)]
+        self.all += [LRFinder(data, run.folder, run.seed)] if search else []
+        self.all += [WeightAveraging(recipe.ema)] if recipe.ema else []
+        self.all += [BroadcastBuffers(), *([self.budget] if self.budget else []), *run.callbacks]
         kinds = (NanGuard, CheckpointWriter)
         self.all += [kind() for kind in kinds if not any(isinstance(c, kind) for c in run.callbacks)]
         self.writer = next(callback for callback in self.all if isinstance(callback, CheckpointWriter))
@@ -109,19 +101,18 @@ class Callbacks:
 def finish(trainer: Trainer, task: Task, data: DataModule, run: RunOptions, callbacks: Callbacks) -> None:
     """Tests the best weights and writes the results; only of a run whose end is on disk, so that ``metrics.json`` stands for that."""
     if trainer.global_step == 0:
-        text = "the run took no step: the training split is smaller than one batch allows; lower data.batch_size"
-        raise InputError("data.no_steps", text)
-    if not callbacks.writer.is_saved(trainer):
-        text = "the training is over, but its last checkpoint could not be written, so it is not tested and there is no metrics.json"
-        raise RunError(
-            "checkpoint.not_written",
-            f"{text}. Free some space, or make the folder writable, then {resume_hint(run.folder)}",
+        raise InputError(
+            "data.no_steps", "the run took no step: raise trainer.limit_train_batches, or add training data"
         )
+    if not callbacks.writer.is_saved(trainer):
+        text = "the training is over, but its last checkpoint could not be written, so there is no test and no metrics.json"
+        hint = f"Free some space, or make the folder writable, then {resume_hint(run.folder)}"
+        raise RunError("checkpoint.not_written", f"{text}. {hint}")
     stage = test_best(trainer, task, data, run.folder)
     if not trainer.is_global_zero:
         return
     result = metrics_of(trainer, task, callbacks.metrics, callbacks.writer.best, stage)
-    result |= {"waits": callbacks.bottleneck.fractions(), "seed": run.seed}
+    result |= {"waits": callbacks.timer.fractions(), "seed": run.seed}
     result |= {"budget": callbacks.budget.summary(task.run_state)} if callbacks.budget else {}
     write_results(task, data, run.folder, result)
     score = "not defined" if result["score"] is None else f"{result['score']:.4f}"
@@ -142,7 +133,7 @@ def test_best(trainer: Trainer, task: Task, data: DataModule, folder: Path) -> s
 
 @contextmanager
 def errors_after_training(folder: Path) -> Iterator[None]:
-    """Adds what is left to do to an error of the disk or a signal after the training."""
+    """Adds to an error of the disk, or a signal, after the training how to complete the run."""
     try:
         yield
     except OSError as error:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import seed_everything
 from refusals import refused
+from run_files import assert_same_runs, read_checkpoint
 from small_runs import DATA, Kill, Killed, make_task, train_small
 from torch.optim import SGD
 
@@ -31,16 +32,6 @@ def fix_scale(monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
     monkeypatch.setattr(BatchSizeSearch, "fastest", fixed)
 
 
-def last(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def assert_same(first: Path, second: Path) -> None:
-    weights, others = last(first)["state_dict"], last(second)["state_dict"]
-    assert all(torch.equal(value, others[name]) for name, value in weights.items())
-    assert (first / "metrics.csv").read_text() == (second / "metrics.csv").read_text()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "scale"), [("classification", 0.5), ("detection", 2.0)])
 def test_a_found_batch_size_equals_a_configured_one(
@@ -51,14 +42,14 @@ def test_a_found_batch_size_equals_a_configured_one(
     own = DATA[kind]().batch_size
     auto = train_small(kind, tmp_path / "auto", batch_size="auto", max_epochs=2)
     monkeypatch.setitem(DATA, kind, partial(DATA[kind], batch_size=round(own * scale)))
-    assert_same(auto, train_small(kind, tmp_path / "given", recipe=Recipe(base_batch_size=own), max_epochs=2))
+    assert_same_runs(auto, train_small(kind, tmp_path / "given", recipe=Recipe(base_batch_size=own), max_epochs=2))
     monkeypatch.undo()
     fix_scale(monkeypatch, scale)
     options: dict[str, Any] = {"batch_size": "auto", "max_epochs": 2}
     with pytest.raises(Killed):
         train_small(kind, tmp_path / "broken", [Kill(step=3)], checkpoint_every="0.001s", **options)
     monkeypatch.setattr(BatchSizeSearch, "fastest", None)  # a resumed run does not search
-    assert_same(auto, train_small(kind, tmp_path / "broken", resume=True, **options))
+    assert_same_runs(auto, train_small(kind, tmp_path / "broken", resume=True, **options))
 
 
 @pytest.mark.slow
@@ -69,8 +60,8 @@ def test_learning_rates_scale_with_the_found_batch_size(monkeypatch: pytest.Monk
         {"batch_size": "auto", "max_epochs": 1, "accumulate_grad_batches": 2},
     )
     train_small("classification", tmp_path / "run", recipe=recipe, **options)
-    assert last(tmp_path / "run")["lr_schedulers"][0]["base_lrs"][0] == pytest.approx(0.001 * 4 * 2)
-    assert last(tmp_path / "run")["run_state"]["batch_sizes"] == {"": 32}
+    assert read_checkpoint(tmp_path / "run")["lr_schedulers"][0]["base_lrs"][0] == pytest.approx(0.001 * 4 * 2)
+    assert read_checkpoint(tmp_path / "run")["run_state"]["batch_sizes"] == {"": 32}
 
 
 class Machine(Clock):
@@ -191,9 +182,9 @@ def test_out_of_memory_after_the_search_halves_the_batch(monkeypatch: pytest.Mon
     monkeypatch.setattr("tasks.classification.Classification.training_step", step)
     monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (2.0, "fixed"))
     train_small("classification", tmp_path / "run", batch_size="auto", max_epochs=1)
-    state = last(tmp_path / "run")["run_state"]
+    state = read_checkpoint(tmp_path / "run")["run_state"]
     assert (state["batch_sizes"], state["batch_halvings"]) == ({"": 8}, 1)
-    assert last(tmp_path / "run")["global_step"] == 3
+    assert read_checkpoint(tmp_path / "run")["global_step"] == 3
 
 
 def prepared() -> Any:

@@ -1,6 +1,5 @@
 """Whether a run is bound by data or by compute, and what the log says about its speed."""
 
-import json
 import logging
 import re
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from fake_clock import FakeClock, train_timed
+from run_files import read_metrics
 from small_runs import train_small
 
 from datamodules.base.dataset import ItemDataset
-from resmet.callbacks import bottleneck
+from resmet.callbacks import bottleneck, step_timer
 from resmet.callbacks.bottleneck import faster_data, faster_steps
 from resmet.callbacks.progress_bar import RunProgressBar
 
@@ -24,7 +24,7 @@ def test_the_bottleneck_is_reported_once(
 ) -> None:
     """In the log and in metrics.json: loading a batch takes three seconds and a step one, or vice versa."""
     caplog.set_level(logging.INFO, "resmet")
-    monkeypatch.setattr(bottleneck, "STEPS", 6)
+    monkeypatch.setattr(step_timer, "STEPS", 6)
     clock = FakeClock(batch={"data": 1.0, "compute": 3.0}[slow])
     load = ItemDataset.__getitems__
 
@@ -36,7 +36,7 @@ def test_the_bottleneck_is_reported_once(
     train_timed("classification", tmp_path / "run", clock, max_epochs=2)
     assert caplog.text.count(f"{slow}-bound") == 1
     assert caplog.text.count("-bound") == 1
-    fractions = json.loads((tmp_path / "run" / "metrics.json").read_text())["waits"]
+    fractions = read_metrics(tmp_path / "run")["waits"]
     assert fractions[slow] == pytest.approx(0.75, abs=0.01)
     assert sum(fractions.values()) == pytest.approx(1)
 

@@ -3,13 +3,13 @@
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_files import assert_same_weights, read_checkpoint
 from small_runs import SMALL_UNET, Kill, Killed, train_small
 
 from backbones.resnet import ResNet
@@ -110,16 +110,12 @@ def test_divergence_ends_the_test() -> None:
     assert not RangeTest([1.0] * 3, [2.0, 1.0, 1.5]).diverged()
 
 
-def last(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
 @pytest.mark.slow
 def test_the_suggestion_is_used_and_the_test_leaves_no_trace(tmp_path: Path) -> None:
     """Runs are equal bit for bit: interrupted and resumed, and with the suggested learning rate configured."""
     train_one = partial(train_small, "classification", max_epochs=2)
-    first = last(train_one(tmp_path / "first", recipe=Recipe(find_lr=True)))
-    lr = max(base for scheduler in first["lr_schedulers"] for base in scheduler["base_lrs"])
+    first = train_one(tmp_path / "first", recipe=Recipe(find_lr=True))
+    lr = max(base for scheduler in read_checkpoint(first)["lr_schedulers"] for base in scheduler["base_lrs"])
     assert 1e-5 < lr < 1
     assert lr != Recipe().lr
     assert (tmp_path / "first" / "pictures" / "rate.png").is_file()
@@ -129,8 +125,8 @@ def test_the_suggestion_is_used_and_the_test_leaves_no_trace(tmp_path: Path) -> 
         train_one(tmp_path / "broken", recipe=Recipe(find_lr=True), resume=True),
         train_one(tmp_path / "given", recipe=Recipe(partial(torch.optim.AdamW, lr=lr))),
     ]
-    for other in map(last, others):
-        assert all(torch.equal(value, other["state_dict"][name]) for name, value in first["state_dict"].items())
+    for other in others:
+        assert_same_weights(first, other)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from refusals import refused
+from run_files import read_checkpoint
 from small_runs import train_small
 
 from foundation.structures import RunError
@@ -44,8 +45,7 @@ class Poison(Callback):
 
 
 def all_finite(folder: Path) -> bool:
-    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    return all(value.isfinite().all() for value in content["state_dict"].values())
+    return all(value.isfinite().all() for value in read_checkpoint(folder)["state_dict"].values())
 
 
 def test_a_nan_stops_the_run_and_saves_the_batch(tmp_path: Path) -> None:

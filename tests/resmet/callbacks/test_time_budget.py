@@ -1,17 +1,15 @@
 """Runs with a time budget end in time, test included, and use it. Only batches move their clock."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from fake_clock import ChangeSpeed, FakeClock, train_timed
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from refusals import refused
+from run_files import read_checkpoint, read_metrics
 from small_runs import Kill, Killed
 
 from resmet.callbacks.metrics_csv import read_metrics_csv
@@ -31,16 +29,8 @@ def test_planned_steps_fit_and_one_more_does_not(step: float, steps: int, valida
     assert (fits + 1) * step + more * validation > left - 1e-6
 
 
-def result(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "metrics.json").read_text())
-
-
 def rates(folder: Path) -> list[float]:
     return [float(row["lr"]) for row in read_metrics_csv(folder / "metrics.csv")]
-
-
-def saved_state(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["run_state"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +44,7 @@ def test_a_run_ends_within_its_budget_and_uses_it(factors: dict[int, float], bat
     clock = FakeClock()
     train_timed("classification", tmp_path / "run", clock, ChangeSpeed(factors, batch), time_budget=100.0)
     assert 75 <= clock.used <= 100
-    metrics = result(tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
     assert metrics["test"]["score"] is not None
     assert metrics["budget"]["seconds"] == 100
     lrs = rates(tmp_path / "run")
@@ -66,7 +56,7 @@ def test_a_run_ends_within_its_budget_and_uses_it(factors: dict[int, float], bat
 def test_a_budget_shorter_than_an_epoch_trains_a_part_of_it(tmp_path: Path) -> None:
     clock = FakeClock(batch=10.0)
     train_timed("classification", tmp_path / "run", clock, time_budget=80.0)
-    metrics = result(tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
     assert metrics["epochs"] == 1
     assert 1 <= metrics["steps"] < 5
     assert clock.used <= 80
@@ -77,7 +67,7 @@ def test_a_budget_shorter_than_an_epoch_trains_a_part_of_it(tmp_path: Path) -> N
 def test_faster_steps_than_measured_extend_a_partial_epoch(batch: int, tmp_path: Path) -> None:
     clock = FakeClock(batch=20.0)
     train_timed("classification", tmp_path / "run", clock, ChangeSpeed({0: 0.3}, batch), time_budget=120.0)
-    metrics = result(tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
     assert metrics["budget"]["planned_steps"] < metrics["steps"]
     assert 0.7 * 120 <= clock.used <= 120
 
@@ -95,7 +85,7 @@ def test_a_budget_that_is_too_short_is_refused_with_the_minimum(tmp_path: Path) 
         train_timed("classification", tmp_path / "run", FakeClock(batch=10.0), time_budget=30.0)
     least = float(str(refusal.value).rsplit("time_budget=", 1)[1].split("s")[0])
     train_timed("classification", tmp_path / "again", FakeClock(batch=10.0), time_budget=least)
-    assert result(tmp_path / "again")["steps"] >= 1
+    assert read_metrics(tmp_path / "again")["steps"] >= 1
 
 
 @pytest.mark.slow
@@ -105,11 +95,11 @@ def test_a_resumed_run_has_the_rest_of_its_budget(place: dict[str, int], tmp_pat
     clock, again, folder = FakeClock(), FakeClock(), tmp_path / "run"
     with pytest.raises(Killed):
         train_timed("classification", folder, clock, Kill(**place), time_budget=100.0, checkpoint_every="0.001s")
-    before = saved_state(folder)
+    before = read_checkpoint(folder)["run_state"]
     assert before["seconds_used"] == pytest.approx(clock.time + clock.start, abs=2.5)
     train_timed("classification", folder, again, time_budget=100.0, resume=True)
     assert 75 <= before["seconds_used"] + again.used <= 100
-    after = saved_state(folder)
+    after = read_checkpoint(folder)["run_state"]
     assert (after["total_steps"], after["total_epochs"]) == (before["total_steps"], before["total_epochs"])
     lrs = rates(folder)
     assert lrs == sorted(lrs, reverse=True)
@@ -123,7 +113,7 @@ def test_every_task_trains_with_a_budget(kind: str, tmp_path: Path) -> None:
     clock = FakeClock()
     train_timed(kind, tmp_path / "run", clock, time_budget=60.0)
     assert 0.7 * 60 <= clock.used <= 60
-    assert result(tmp_path / "run")["test"]
+    assert read_metrics(tmp_path / "run")["test"]
 
 
 class UnfrozenStages(Callback):
@@ -157,7 +147,7 @@ def test_stages_are_unfrozen_once_for_any_number_of_epochs(freeze: FreezeSchedul
 def test_early_stopping_ends_a_run_before_its_budget(tmp_path: Path) -> None:
     stop = EarlyStopping("val/score", mode="max", patience=1, min_delta=2.0)
     train_timed("classification", tmp_path / "run", FakeClock(), stop, time_budget=100.0)
-    assert result(tmp_path / "run")["epochs"] == 2
+    assert read_metrics(tmp_path / "run")["epochs"] == 2
 
 
 @pytest.mark.slow
@@ -173,7 +163,7 @@ def test_accumulated_and_limited_batches_count_as_steps(tmp_path: Path) -> None:
         limit_val_batches=3,
         limit_test_batches=3,
     )
-    metrics = result(tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
     assert 75 <= clock.used <= 100
     assert metrics["epochs"] * 2 >= metrics["steps"] > metrics["epochs"] * 2 - 2
     assert metrics["epochs"] > 4

@@ -1,6 +1,5 @@
 """A run that is interrupted anywhere and resumed equals an uninterrupted one: the same weights and metrics, bit for bit."""
 
-import json
 import logging
 import os
 import signal
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fixture_files import write_image
 from lightning.pytorch.callbacks import EarlyStopping
 from refusals import refused
+from run_files import assert_same_runs, read_checkpoint, read_metrics
 from small_runs import DATA, Kill, Killed, make_task, train_small
 
 from datamodules.formats.image_folder import ImageFolder
@@ -29,18 +28,6 @@ pytestmark = pytest.mark.slow
 
 FULL = {"recipe": Recipe(ema=0.9, freeze=FreezeSchedule(unfreezing=0.6)), "accumulate_grad_batches": 2}
 """With EMA, gradual unfreezing and accumulation."""
-
-
-def same(whole: Path, broken: Path) -> None:
-    first, second = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (whole, broken))
-    assert first["global_step"] == second["global_step"] > 0
-    for name, value in first["state_dict"].items():
-        assert torch.equal(value, second["state_dict"][name]), name
-    assert str(first["optimizer_states"]) == str(second["optimizer_states"])
-    assert str(first["callbacks"].get("WeightAveraging")) == str(second["callbacks"].get("WeightAveraging"))
-    assert (whole / "metrics.csv").read_text() == (broken / "metrics.csv").read_text()
-    results = [json.loads((folder / "metrics.json").read_text()) for folder in (whole, broken)]
-    assert all(results[0][name] == results[1][name] for name in ("score", "val", "test", "epochs", "steps"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +58,7 @@ def test_interrupted_anywhere(kind: str, full: bool, place: str, whole: Any, tmp
         train_small(kind, tmp_path / "run", [Kill(**PLACES[place])], checkpoint_every="0.001s", **choices)
     assert not (tmp_path / "run" / "metrics.json").exists()
     train_small(kind, tmp_path / "run", resume=True, checkpoint_every="0.001s", **choices)
-    same(whole(kind, full), tmp_path / "run")
+    assert_same_runs(whole(kind, full), tmp_path / "run")
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -81,7 +68,7 @@ def test_the_number_of_workers_does_not_matter(num_workers: int, whole: Any, tmp
             "classification", tmp_path / "run", [Kill(step=8)], checkpoint_every="0.001s", num_workers=num_workers
         )
     train_small("classification", tmp_path / "run", resume=True, num_workers=num_workers)
-    same(whole("classification", False), tmp_path / "run")
+    assert_same_runs(whole("classification", False), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +81,7 @@ def test_a_signal_loses_nothing(place: dict, signum: int, code: int, whole: Any,
         train_small("segmentation", tmp_path / "run", [Kill(signum=signum, **place)], **FULL)
     assert left.value.code == code
     train_small("segmentation", tmp_path / "run", resume=True, **FULL)
-    same(whole("segmentation", True), tmp_path / "run")
+    assert_same_runs(whole("segmentation", True), tmp_path / "run")
 
 
 def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
@@ -104,11 +91,11 @@ def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
         return EarlyStopping("val/score", mode="max", patience=1, min_delta=2.0)
 
     train_small("classification", tmp_path / "run", [stop()], max_epochs=6)
-    before = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    before = read_metrics(tmp_path / "run")
     assert before["epochs"] == 2
     (tmp_path / "run" / "metrics.json").unlink()
     train_small("classification", tmp_path / "run", [stop()], max_epochs=6, resume=True)
-    after = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    after = read_metrics(tmp_path / "run")
     assert after["steps"] == before["steps"]
     assert after["test"] == before["test"]
 
@@ -122,7 +109,7 @@ def test_an_unreadable_checkpoint_falls_back_to_the_one_before(whole: Any, tmp_p
     train_small("classification", tmp_path / "run", resume=True)
     assert "last.ckpt can't be read" in caplog.text
     assert "resumes from previous-1.ckpt" in caplog.text
-    same(whole("classification", False), tmp_path / "run")
+    assert_same_runs(whole("classification", False), tmp_path / "run")
 
 
 def test_no_readable_checkpoint_is_an_error(tmp_path: Path) -> None:
@@ -153,7 +140,7 @@ def test_a_file_that_becomes_unreadable_in_a_run_is_replaced(image_folder: Path,
         train_small(data, tmp_path / "run", [Kill(step=4)], checkpoint_every="0.001s")
     (image_folder / "train" / "light" / "2.png").write_bytes(b"bad from now on")
     train_small(data, tmp_path / "run", resume=True)
-    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    content = read_checkpoint(tmp_path / "run")
     assert [Path(name).name for name in content["excluded_names"]] == ["1.png"]
     skipped = (tmp_path / "run" / "skipped.txt").read_text()
     assert "dark/1.png" in skipped
@@ -175,7 +162,7 @@ def test_a_file_that_ends_a_run_can_be_skipped_later(image_folder: Path, tmp_pat
         train_small(partial(data, "stop"), tmp_path / "run", resume=True)
     assert "2.png" in str(error.value)
     train_small(partial(data, "skip"), tmp_path / "run", resume=True)
-    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    content = read_checkpoint(tmp_path / "run")
     assert content["excluded_names"] == []
     assert "light/2.png" in (tmp_path / "run" / "skipped.txt").read_text()
     broken.write_bytes(right)
@@ -198,7 +185,7 @@ def test_a_file_that_was_skipped_from_the_start_stays_excluded_when_repaired(
     train_small(partial(data, "skip"), tmp_path / "run", max_epochs=1)
     bad.write_bytes(right)
     train_small(partial(data, "stop"), tmp_path / "run", max_epochs=2, resume=True)
-    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    content = read_checkpoint(tmp_path / "run")
     assert [Path(name).name for name in content["excluded_names"]] == ["1.png"]
 
 
@@ -232,7 +219,7 @@ def test_a_slow_disk_does_not_change_the_best(tmp_path: Path, monkeypatch: pytes
         Classification, "compute_metrics", lambda self, stage: {"accuracy": 1.0 / (1 + self.current_epoch)}
     )
     folder = train_small("classification", tmp_path / "run", max_epochs=3)
-    assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
+    assert read_checkpoint(folder, "best")["epoch"] == 0
 
 
 def test_another_precision_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

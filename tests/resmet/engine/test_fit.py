@@ -1,6 +1,5 @@
 """Whole runs on small nets, with edge cases of data and Trainer."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import torch
 from fixture_files import write_image
 from refusals import refused
+from run_files import read_checkpoint, read_metrics
 from small_runs import DATA, joint, make_task, train_small
 
 from datamodules.formats.image_folder import ImageFolder
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def test_checkpoints_hold_plain_values_and_one_backbone(tmp_path: Path) -> None:
     run = train_small("joint", tmp_path / "run", max_epochs=1)
     for name in ("best", "last"):
-        content = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        content = read_checkpoint(run, name)
         assert {"state_dict", "config", "spec"} <= set(content)
         assert sum(key.endswith("backbone.conv1.weight") for key in content["state_dict"]) == 1
 
@@ -38,7 +38,7 @@ def test_other_data_is_not_resumed(tmp_path: Path) -> None:
 def folder_run(root: Path, run: Path, **options: Any) -> dict:
     """Trains an epoch on an image folder and returns its metrics.json."""
     train_small(partial(ImageFolder, str(root), **options), run, max_epochs=1)
-    return json.loads((run / "metrics.json").read_text())
+    return read_metrics(run)
 
 
 def test_fewer_images_than_a_batch_still_take_a_step(image_folder: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_one_image_a_class_is_refused(tmp_path: Path) -> None:
 
 def test_multilabel(tmp_path: Path) -> None:
     train_small(partial(Scenes, target="labels", count=20, size=64), tmp_path, max_epochs=1)
-    result = json.loads((tmp_path / "metrics.json").read_text())
+    result = read_metrics(tmp_path)
     assert {"accuracy", "f1", "average_precision", "score"} <= set(result["test"])
 
 

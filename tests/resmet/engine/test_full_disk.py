@@ -1,12 +1,11 @@
 """A run whose disk fills up never reports a score of other weights than those on disk, and resumes to the same results."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from refusals import refused
+from run_files import assert_same_weights, read_checkpoint, read_metrics
 from small_runs import train_small
 
 from foundation.structures import RunError
@@ -49,18 +48,12 @@ def fill(monkeypatch: pytest.MonkeyPatch) -> Fill:
 
 
 def metrics(folder: Path) -> dict[str, dict[str, float]]:
-    result = json.loads((folder / "metrics.json").read_text())
-    return {name: result[name] for name in ("val", "test")}
-
-
-def assert_same_weights(one: Path, two: Path, name: str) -> None:
-    first, second = (torch.load(f / "checkpoints" / name, weights_only=True)["state_dict"] for f in (one, two))
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    return {name: read_metrics(folder)[name] for name in ("val", "test")}
 
 
 def assert_best_is_on_disk(folder: Path) -> None:
     """``last.ckpt`` names the score of the weights in ``best.ckpt``."""
-    best, last = (torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    best, last = (read_checkpoint(folder, name) for name in ("best", "last"))
     assert last["callbacks"]["CheckpointWriter"]["best"] == pytest.approx(SCORES[best["epoch"]])
 
 
@@ -79,7 +72,7 @@ def test_a_full_disk_at_the_end_is_reported_and_resumed(tmp_path: Path, fill: Fi
     train_small("classification", folder, resume=True)
     assert metrics(folder) == metrics(whole)
     assert_best_is_on_disk(folder)
-    for name in ("best.ckpt", "last.ckpt"):
+    for name in ("best", "last"):
         assert_same_weights(whole, folder, name)
 
 
@@ -89,7 +82,7 @@ def test_the_score_is_that_of_the_best_weights_on_disk(tmp_path: Path, fill: Fil
     SCORES[:] = [0.2, 0.5, 0.1]
     folder = train_small("classification", tmp_path / "run")
     assert metrics(folder)["val"]["score"] == pytest.approx(0.2)
-    assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
+    assert read_checkpoint(folder, "best")["epoch"] == 0
 
 
 def test_a_run_without_any_checkpoint_is_started_again(tmp_path: Path, fill: Fill) -> None:

@@ -1,6 +1,5 @@
 """Recipes in whole runs: interrupted and resumed, averaged, in several processes."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from run_files import assert_same_runs, read_checkpoint, read_metrics
 from small_runs import Kill, Killed, digits, make_task, train_small
 
 from datamodules.synthetic import Scenes
@@ -65,10 +65,6 @@ def fit(folder: Path, recipe: Recipe, kind: str = "classification", stop: int | 
     return watch
 
 
-def last(folder: Path) -> dict:
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
 RECIPES = {
     "probe": (Recipe(freeze=FreezeSchedule(frozen=1.0)), 2),
     "lp_ft, while frozen": (Recipe(freeze=FreezeSchedule(frozen=0.5), layer_decay=0.5), 1),
@@ -88,14 +84,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(kind: str, name: str, tmp_path
     fit(tmp_path / "broken", recipe, kind, stop, mix=mix)
     assert not (tmp_path / "broken" / "metrics.json").exists()
     fit(tmp_path / "broken", recipe, kind, mix=mix, resume=True)
-    first, second = last(tmp_path / "whole"), last(tmp_path / "broken")
-    assert first["global_step"] == second["global_step"] > 0
-    for key, value in first["state_dict"].items():
-        assert torch.equal(value, second["state_dict"][key]), key
-    table = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "broken")]
-    assert table[0] == table[1]
-    tests = [json.loads((tmp_path / run / "metrics.json").read_text())["test"] for run in ("whole", "broken")]
-    assert tests[0] == tests[1]
+    assert_same_runs(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_a_probe_trains_the_head_only_and_computes_features_once(tmp_path: Path) -> None:
@@ -132,8 +121,8 @@ def test_gradual_unfreezes_the_deepest_first(tmp_path: Path) -> None:
 
 def test_the_average_is_validated_and_saved_as_the_best(tmp_path: Path) -> None:
     fit(tmp_path / "run", Recipe(ema=0.95), max_epochs=2)
-    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
-    content = last(tmp_path / "run")
+    best = read_checkpoint(tmp_path / "run", "best")
+    content = read_checkpoint(tmp_path / "run")
     average = next(state for state in content["callbacks"].values() if "average" in state)["average"]
     raw = content["state_dict"]
     assert best["epoch"] in (0, 1)
@@ -151,9 +140,9 @@ def test_frozen_stages_need_no_flag_under_ddp(run, tmp_path: Path, image_folder:
     done = run("train", *command, "recipe.ema=0.9", f"recipe.find_lr={recipe == 'gradual'}", "run_dir=run")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("learning rate: ") == (recipe == "gradual")
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 4
+    assert read_metrics(tmp_path / "run")["epochs"] == 4
     best = load_task(tmp_path / "run" / "checkpoints" / "best.ckpt").backbone.state_dict()
-    end = last(tmp_path / "run")["state_dict"]
+    end = read_checkpoint(tmp_path / "run")["state_dict"]
     assert all(value.isfinite().all() for value in end.values())
     same = all(torch.equal(value, end[f"backbone.{name}"]) for name, value in best.items())
     assert same == (recipe == "probe")

@@ -1,12 +1,12 @@
 """A run resumes after dead loader workers, and halves the batch size after running out of memory."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 from refusals import refused
+from run_files import assert_same_runs, read_metrics
 from small_runs import train_small
 
 from foundation.structures import RunError
@@ -32,11 +32,7 @@ def test_a_run_resumes_after_dead_workers(tmp_path: Path, steps: tuple[int, ...]
     """Without a checkpoint it starts again; either way it ends as an uninterrupted run."""
     train_small("classification", tmp_path / "run", [DyingWorkers(*steps)])
     train_small("classification", tmp_path / "undisturbed")
-    first, second = (
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("run", "undisturbed")
-    )
-    assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
-    assert (tmp_path / "run" / "metrics.csv").read_text() == (tmp_path / "undisturbed" / "metrics.csv").read_text()
+    assert_same_runs(tmp_path / "run", tmp_path / "undisturbed")
     assert caplog.text.count("DataLoader worker (pid 42)") == len(steps)
 
 
@@ -70,7 +66,7 @@ def test_after_out_of_memory_smaller_batches_are_accumulated(tmp_path: Path, mon
     monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (1.0, "as configured"))
     more = {"batch_size": "auto"}
     train_small("classification", tmp_path / "run", [SmallMemory(2)], max_epochs=2, **more)
-    result = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    result = read_metrics(tmp_path / "run")
     assert (result["epochs"], result["steps"]) == (2, 10)
     train_small("classification", tmp_path / "run", [SmallMemory(2)], max_epochs=3, resume=True, **more)
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 15
+    assert read_metrics(tmp_path / "run")["steps"] == 15
