@@ -97,7 +97,7 @@ class LRFinder(Callback):
         """Trains the copy at learning rates that rise by a constant factor, in the proportions of its parameter groups."""
         groups, test = dry_run.optimizer.param_groups, RangeTest()
         ratios = [group["lr"] / dry_run.task.recipe.lr for group in groups]
-        rates = np.geomspace(LOWEST, HIGHEST, STEPS).tolist()
+        rates = [LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1)) for step in range(STEPS)]
         for lr, batch in zip(rates, endless(self.data.dataloader("train")), strict=False):
             for group, ratio in zip(groups, ratios, strict=True):
                 group["lr"] = lr * ratio

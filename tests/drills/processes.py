@@ -71,15 +71,8 @@ def signalled(kind: str, uninterrupted: Path, place: Path) -> Outcome:
 
 def group(kind: str, folder: Path, *agent: str) -> list[str]:
     """Returns torchrun's command line for two ranks of a task."""
-    task = [
-        str(ROOT / "train.py"),
-        *SHARED,
-        *OVERRIDES[kind],
-        "trainer=ddp",
-        "trainer.accelerator=cpu",
-        "checkpoint_every=0.3s",
-    ]
-    return [*TORCHRUN, *agent, *task, f"run_dir={folder}", "resume=auto"]
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "checkpoint_every=0.3s", "resume=auto"]
+    return [*TORCHRUN, *agent, str(ROOT / "train.py"), *SHARED, *OVERRIDES[kind], *ddp, f"run_dir={folder}"]
 
 
 def launch(words: list[str], folder: Path, name: str = "", **environment: str) -> subprocess.Popen:
@@ -130,14 +123,8 @@ def host_cut_off(kind: str, place: Path) -> Outcome:
         run_on_both(kind, first, hosts, "uninterrupted", None)
         run_on_both(kind, second, hosts, "broken", "cable-b")
     equal = not differences(first, second)
-    return Outcome(
-        f"one of two machines cut off for {DOWN_SECONDS} s, then reconnected",
-        kind,
-        1,
-        int(equal),
-        1,
-        "time since the last checkpoint",
-    )
+    drill = f"one of two machines cut off for {DOWN_SECONDS} s, then reconnected"
+    return Outcome(drill, kind, 1, int(equal), 1, "time since the last checkpoint")
 
 
 def run_on_both(kind: str, folder: Path, hosts: tuple[str, str], name: str, cable: str | None) -> None:
@@ -172,25 +159,9 @@ def set_link(host: str, cable: str, state: str) -> None:
 def start_agents(kind: str, folder: Path, hosts: tuple[str, str], name: str) -> list[subprocess.Popen]:
     agents = []
     for number, host in enumerate(hosts):
-        words = (
-            "--nnodes=2",
-            "--nproc_per_node=1",
-            "--rdzv_backend=c10d",
-            "--rdzv_endpoint=192.168.77.1:29511",
-            f"--rdzv_id={name}",
-            f"--rdzv_conf=is_host={int(number == 0)}",
-            f"--local_addr=192.168.77.{number + 1}",
-            "--max_restarts=2",
-        )
-        command = ["ip", "netns", "exec", host, *group(kind, folder, *words)]
-        agents.append(
-            launch(
-                command,
-                folder,
-                str(number),
-                GLOO_SOCKET_IFNAME=f"cable-{host[-1]}",
-                RESMET_WAIT=str(TIMEOUT_SECONDS),
-                HOSTNAME=socket.gethostname(),
-            )
-        )
+        words = "--nnodes=2 --nproc_per_node=1 --max_restarts=2 --rdzv_backend=c10d --rdzv_endpoint=192.168.77.1:29511"
+        own = (f"--rdzv_id={name}", f"--rdzv_conf=is_host={int(number == 0)}", f"--local_addr=192.168.77.{number + 1}")
+        command = ["ip", "netns", "exec", host, *group(kind, folder, *words.split(), *own)]
+        environment = {"GLOO_SOCKET_IFNAME": f"cable-{host[-1]}", "RESMET_WAIT": str(TIMEOUT_SECONDS)}
+        agents.append(launch(command, folder, str(number), **environment, HOSTNAME=socket.gethostname()))
     return agents

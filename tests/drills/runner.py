@@ -14,11 +14,8 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 SHARED = (
-    "backbone.width=8",
-    "trainer.accelerator=cpu",
-    "trainer.precision=32-true",
-    "recipe.ema=0.9",
-    "trainer.accumulate_grad_batches=2",
+    *("backbone.width=8", "trainer.accelerator=cpu", "trainer.precision=32-true"),
+    *("recipe.ema=0.9", "trainer.accumulate_grad_batches=2"),
 )
 OVERRIDES = {
     "classification": ("data.batch_size=16", "trainer.max_epochs=6", "recipe=gradual"),
@@ -26,11 +23,8 @@ OVERRIDES = {
     "segmentation": ("task=segmentation", "data.count=60", "data.size=64", "data.batch_size=4", "trainer.max_epochs=6"),
     "audio": ("task=audio", "data.count=160", "data.batch_size=8", "trainer.max_epochs=6"),
     "joint": (
-        "task=joint",
-        "trainer.max_epochs=2",
-        "trainer.limit_train_batches=12",
-        "trainer.limit_val_batches=12",
-        "trainer.limit_test_batches=12",
+        *("task=joint", "trainer.max_epochs=2"),
+        *(f"trainer.limit_{stage}_batches=12" for stage in ("train", "val", "test")),
     ),
 }
 """Overrides for a run of some seconds of every task: with EMA, accumulation and augmentation, one with gradual unfreezing."""
@@ -75,24 +69,12 @@ def log_of(folder: Path) -> Path:
 
 def start(kind: str, folder: Path, *more: str, **environment: str) -> subprocess.Popen:
     """Starts or resumes the run of a task in `folder`; its output goes to `log_of` the folder."""
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        *SHARED,
-        *(OVERRIDES | WITH_WORKERS)[kind],
-        f"run_dir={folder}",
-        "resume=auto",
-        *more,
-    ]
+    overrides = (*SHARED, *(OVERRIDES | WITH_WORKERS)[kind], f"run_dir={folder}", "resume=auto", *more)
+    command = [sys.executable, str(ROOT / "train.py"), *overrides]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RESMET_SHARED")}
+    clean |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
     with log_of(folder).open("a") as log:
-        return subprocess.Popen(
-            command,
-            env=clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
-            stdout=log,
-            stderr=log,
-            cwd=folder.parent,
-        )
+        return subprocess.Popen(command, env=clean, stdout=log, stderr=log, cwd=folder.parent)
 
 
 def run_uninterrupted(kind: str, folder: Path) -> float:
@@ -154,8 +136,10 @@ def differences(first: Path, second: Path) -> list[str]:
     found: list[str] = []
     one, two = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (first, second))
     found += [name for name in ("global_step", "optimizer_states", "lr_schedulers") if str(one[name]) != str(two[name])]
-    weights = one["state_dict"] | {f"EMA {n}": v for n, v in one["callbacks"]["WeightAveraging"]["average"].items()}
-    others = two["state_dict"] | {f"EMA {n}": v for n, v in two["callbacks"]["WeightAveraging"]["average"].items()}
+    weights, others = (
+        content["state_dict"] | {f"EMA {n}": v for n, v in content["callbacks"]["WeightAveraging"]["average"].items()}
+        for content in (one, two)
+    )
     found += [name for name, value in weights.items() if not torch.equal(value, others[name])]
     if (first / "metrics.csv").read_text() != (second / "metrics.csv").read_text():
         found.append("metrics.csv")
