@@ -167,27 +167,3 @@ def test_the_search_leaves_random_state_and_weights_alone(tmp_path: Path) -> Non
     BatchSizeFinder().setup(trainer, task, "fit")
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
-
-
-@pytest.mark.slow
-def test_out_of_memory_after_the_search_halves_the_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fix_scale(monkeypatch, 2.0)
-
-    def step(self: Any, batch: Any, batch_idx: int) -> Any:
-        if count(batch) > 8:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return right(self, batch, batch_idx)
-
-    right = type(make_task("classification", prepared())).training_step
-    monkeypatch.setattr("tasks.classification.Classification.training_step", step)
-    monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (2.0, "fixed"))
-    train_small("classification", tmp_path / "run", batch_size="auto", max_epochs=1)
-    state = read_checkpoint(tmp_path / "run")["run_state"]
-    assert (state["batch_sizes"], state["batch_halvings"]) == ({"": 8}, 1)
-    assert read_checkpoint(tmp_path / "run")["global_step"] == 3
-
-
-def prepared() -> Any:
-    data = DATA["classification"]()
-    data.setup("fit")
-    return data
