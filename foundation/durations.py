@@ -12,15 +12,15 @@ from foundation.structures import InputError
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-def seconds(text: object, key: str, what: str) -> float:
+def seconds(text: object, key: str) -> float:
     """Returns ``90s``, ``10m`` or ``2h`` in seconds.
 
     Raises:
-        InputError: If it is none of these; the message names `key`, and says `what` it should be.
+        InputError: For anything else; the message names `key`.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(text).strip())
     if not match or not float(match[1]):
-        raise InputError("config.invalid_duration", f"{key}={text} is no {what}: write 90s, 10m or 2h")
+        raise InputError("config.invalid_duration", f"{key}={text} is not a duration: write 90s, 10m or 2h")
     return float(match[1]) * UNITS[match[2]]
 
 
@@ -32,7 +32,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class Clock:
-    """What a run knows of time. Tests replace it by one of their own."""
+    """The time, as a run sees it. Tests replace it by one of their own."""
 
     WINDOW = 5.0
     """Seconds, running or waiting, after which the contention is measured anew."""
@@ -57,17 +57,11 @@ class Clock:
 
         Linux counts for every thread how long it ran and how long it waited for a processor. Elsewhere this is 1.
         """
-        run, wait = thread_times()
+        try:
+            run, wait = (int(text) / 1e9 for text in Path("/proc/thread-self/schedstat").read_text().split()[:2])
+        except (OSError, ValueError):
+            return self.contention
         ran, waited = run - self.measured[0], wait - self.measured[1]
         if ran > 0 and ran + waited > self.WINDOW:
             self.measured, self.contention = (run, wait), (ran + waited) / ran
         return self.contention
-
-
-def thread_times() -> tuple[float, float]:
-    """Returns the seconds that this thread ran, and that it waited for a processor."""
-    try:
-        run, wait, *_ = Path("/proc/thread-self/schedstat").read_text().split()
-        return int(run) / 1e9, int(wait) / 1e9
-    except (OSError, ValueError):
-        return 0.0, 0.0

@@ -1,9 +1,10 @@
-"""What this machine offers: memory, cores, fast precisions. torch is imported only by the functions that need it."""
+"""Memory, cores and fast precisions of this machine. torch is imported only by the functions that need it."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,15 +27,10 @@ def available_memory() -> int:
 def cgroup_limits() -> list[tuple[int, int]]:
     """Returns (limit, used) in bytes of the control groups that a container or a cluster put this process in, and one without a limit."""
     limits = [(1 << 62, 0)]
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            base = Path("/sys/fs/cgroup")
-            limits.append((int((base / limit).read_text()), int((base / used).read_text())))
-        except (OSError, ValueError):
-            continue  # no such kind of group, or ``max``
+    for folder, names in (("", ("max", "current")), ("memory", ("limit_in_bytes", "usage_in_bytes"))):
+        with suppress(OSError, ValueError):  # no such kind of group, or ``max``
+            limit, used = (int(Path("/sys/fs/cgroup", folder, f"memory.{name}").read_text()) for name in names)
+            limits.append((limit, used))
     return limits
 
 
@@ -83,10 +79,11 @@ def fast_precision(accelerator: str) -> str:
     """Returns ``bf16-mixed`` where the hardware computes it fast, else ``32-true``."""
     import torch
 
+    fast = False
     if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "32-true"
-    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        with suppress(OSError):
+            flags = Path("/proc/cpuinfo").read_text()
+            fast = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bf16-mixed" if fast else "32-true"

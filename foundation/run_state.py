@@ -17,10 +17,8 @@ class RunState:
     Every task has one, and a Trainer that sets up a task and a data module binds the data module to it. Checkpoints hold its
     `state_dict`.
 
-    Args:
-        clock: Where the run reads the time.
-
     Attributes:
+        clock: Where the run reads the time.
         lr_scale: Factor of all learning rates; below 1 after a rollback.
         batch_sizes: Items per batch by part of the data (other data is the part ``""``); empty while those of the config hold.
         batch_halvings: How often the batch size was halved, and accumulation doubled, after an out-of-memory error.

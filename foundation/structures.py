@@ -31,11 +31,8 @@ IGNORE = 255
 class CodedError(Exception):
     """An error with a stable code beside its message, such as ``data.missing_class``.
 
-    The message is for people and may be reworded; scripts and tests compare the code.
-
-    Args:
-        code: ``area.what``, in lower case.
-        message: What is wrong, which file or key, what is allowed and what to do.
+    The message is for people and may be reworded: what is wrong, which file or key, what is allowed, what to do. Scripts and tests
+    compare the code.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -51,27 +48,16 @@ class InputError(CodedError, ValueError):
 
 
 class RunError(CodedError, RuntimeError):
-    """A run failed after it started. The commands print the message and its code, and exit with 1.
-
-    The message says what went wrong, what is safe on disk, and what would help.
-    """
+    """A run failed after it started. The commands print the message and its code, and exit with 1."""
 
 
 def require_range(
     key: str, value: float, least: float, most: float = math.inf, above: bool = False, below: bool = False
 ) -> None:
-    """Refuses a number that is not finite or not within `least` to `most`.
-
-    Args:
-        key: Its config key, for the message.
-        value: The number.
-        least: The least that is allowed.
-        most: The most that is allowed.
-        above: Whether `least` itself is refused.
-        below: Whether `most` itself is refused.
+    """Refuses a number that is not finite or not within `least` to `most`; with `above` and `below`, these themselves are refused.
 
     Raises:
-        InputError: Naming `key` and what is allowed.
+        InputError: Naming the config key `key` and what is allowed.
     """
     high = most == math.inf or (value < most if below else value <= most)
     if (value > least if above else value >= least) and high and math.isfinite(value):
@@ -116,7 +102,7 @@ RENAMED_FIELDS = {"crowd": "objects_per_image", "sides": "box_side_quantiles"}
 
 @dataclass(frozen=True)
 class Spec:
-    """What data says of itself. A task is made from a backbone and a Spec.
+    """The description of a data set. A task is made from a backbone and a Spec.
 
     Attributes:
         ndim: Number of axes: 1 for audio, 2 for images.
@@ -169,11 +155,8 @@ class Spec:
         lists = {"class_names", "mean", "std", "size", "window", "counts", "box_side_quantiles"}
         values = {RENAMED_FIELDS.get(key, key): value for key, value in values.items()}
         try:
-            plain: dict[str, Any] = {
-                key: tuple(value) if key in lists else value for key, value in values.items() if key != "parts"
-            }
-            return cls(**plain, parts={name: cls.from_dict(part) for name, part in values.get("parts", {}).items()})
+            plain: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in values.items()}
+            plain["parts"] = {name: cls.from_dict(part) for name, part in values.get("parts", {}).items()}
+            return cls(**plain)
         except TypeError as error:
-            raise InputError(
-                "checkpoint.invalid_spec", f"its description of the data (Spec) is invalid: {error}"
-            ) from error
+            raise InputError("checkpoint.invalid_spec", f"its description of the data is invalid: {error}") from error

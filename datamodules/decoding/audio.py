@@ -29,11 +29,8 @@ def audio_length(path: Path) -> tuple[int, int]:
     except (OSError, soundfile.SoundFileError, TypeError) as error:
         raise unreadable(path, error) from error
     if info.samplerate < 1 or info.frames < 0 or info.frames * max(1, info.channels) > LARGEST:
-        raise InputError(
-            "data.unreadable_audio",
-            f"{path} can't be read as audio (its header states {info.frames} samples, {info.channels} channels, {info.samplerate} Hz): "
-            "repair it, or cut it into pieces",
-        )
+        header = f"{info.frames} samples, {info.channels} channels, {info.samplerate} Hz"
+        raise InputError("data.unreadable_audio", f"{path} states {header}: repair it, or cut it into pieces")
     return info.frames, info.samplerate
 
 
@@ -46,35 +43,27 @@ def read_audio(path: Path, rate: int) -> Tensor:
     stated, own_rate = audio_length(path)
     if stated * rate / own_rate > LARGEST:
         raise InputError(
-            "data.unreadable_audio",
-            f"{path} would have {stated * rate // own_rate} samples at {rate} Hz, its header states {own_rate} Hz: repair it",
+            "data.unreadable_audio", f"{path} is too long at {rate} Hz, its header states {own_rate}: repair it"
         )
     try:
-        truncated = is_truncated(path)
-        samples = (
-            np.zeros((0, 1), np.float32) if truncated else soundfile.read(str(path), dtype="float32", always_2d=True)[0]
-        )
+        whole = not is_truncated(path)
+        samples = soundfile.read(str(path), dtype="float32", always_2d=True)[0] if whole else np.zeros((0, 1))
     except (OSError, soundfile.SoundFileError) as error:
         raise unreadable(path, error) from error
-    if truncated or len(samples) < stated:
+    if not whole or len(samples) < stated:
         raise InputError(
-            "data.truncated_audio",
-            f"{path} is truncated: its header states {stated} samples, more than it holds: repair or remove it",
+            "data.truncated_audio", f"{path} holds fewer samples than its header states: repair or remove it"
         )
-    check_samples(samples, path)
+    if not len(samples):
+        raise InputError("data.empty_audio", f"{path} is empty: it holds no samples: remove it")
+    if not np.isfinite(samples).all():
+        raise InputError("data.non_finite", f"{path} holds NaN or Inf: repair or remove it")
     wave = samples.mean(axis=1)
     if np.abs(wave).max() < SILENCE:
         raise InputError("data.silent_audio", f"{path} is silent from start to end: remove it")
     if own_rate != rate:
         wave = soxr.resample(wave, own_rate, rate)
     return torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32)).unsqueeze(0)
-
-
-def check_samples(samples: np.ndarray, path: Path) -> None:
-    if not len(samples):
-        raise InputError("data.empty_audio", f"{path} is empty: it holds no samples: remove it")
-    if not np.isfinite(samples).all():
-        raise InputError("data.non_finite", f"{path} holds NaN or Inf: repair or remove it")
 
 
 def is_truncated(path: Path) -> bool:
@@ -96,12 +85,11 @@ def is_truncated(path: Path) -> bool:
 def unreadable(path: Path, error: Exception) -> InputError:
     if not path.is_file():
         return InputError("data.missing_file", f"{path}: there is no such file: add it or take it out of the data")
-    cause = getattr(error, "error_string", "").strip() or first_line(error)  # libsndfile's own words, without the path
-    if "does not exist" in cause:  # its MP3 decoder says so of anything that it can't read
+    own = error.error_string if isinstance(error, soundfile.LibsndfileError) else ""  # without the path
+    cause = own.strip().rstrip(".") or first_line(error)
+    if "does not exist" in cause:  # its MP3 decoder's message for anything that it can't read
         cause = "unknown format"
-    return InputError(
-        "data.unreadable_audio", f"{path} can't be read as audio ({cause.rstrip('.')}): repair or remove it"
-    )
+    return InputError("data.unreadable_audio", f"{path} can't be read as audio ({cause}): repair or remove it")
 
 
 def fit_length(wave: Tensor, length: int) -> Tensor:

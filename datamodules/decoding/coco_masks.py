@@ -17,12 +17,9 @@ def rasterize(objects: list[tuple[int, Any]], height: int, width: int, where: st
 
     Args:
         objects: Labels and segmentations: polygons ``[[x1, y1, x2, y2, ...], ...]`` or RLE ``{"size", "counts"}``.
-        height: Of the mask, in pixels.
-        width: Of the mask, in pixels.
-        where: File and image, for messages.
 
     Raises:
-        InputError: If a segmentation is neither, or an RLE is of another size.
+        InputError: Naming `where`, if a segmentation is neither, or an RLE is of another size.
     """
     mask = np.zeros(height * width, np.uint8)
     smallest = np.full(height * width, height * width, np.int64)  # area of the object on top; one object at a time
@@ -38,17 +35,15 @@ def object_mask(segmentation: Any, height: int, width: int, where: str) -> np.nd
     if isinstance(segmentation, dict):
         return decode_rle(segmentation, height, width, where)
     if not isinstance(segmentation, list) or not segmentation:
-        raise InputError(
-            "data.missing_segmentation",
-            f"{where}: an object has no polygons or RLE (segmentation is {str(segmentation)[:40]!r}), which masks need",
-        )
+        text = f"{where}: an object has no polygons or RLE, which masks need, but {str(segmentation)[:40]!r}"
+        raise InputError("data.missing_segmentation", text)
     try:
         polygons = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
     except (ValueError, TypeError) as error:
         raise InputError("data.invalid_polygon", f"{where}: a polygon is not a list of x, y pairs ({error})") from error
     if any(len(polygon) < 3 or not np.isfinite(polygon).all() for polygon in polygons):
         raise InputError(
-            "data.invalid_polygon", f"{where}: a polygon has fewer than 3 points, or NaN or Inf coordinates"
+            "data.invalid_polygon", f"{where}: a polygon has less than 3 points, or NaN or Inf coordinates"
         )
     clipped = [polygon.clip(0, [width, height]).ravel().tolist() for polygon in polygons]
     # Merged before they are decoded: one by one, many polygons would fill the memory.
@@ -61,18 +56,16 @@ def decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.n
     Not done by pycocotools: a wrong length must not write beyond the end.
     """
     counts = rle.get("counts")
-    runs = decode_counts(counts) if isinstance(counts, str) else counts
+    runs: Any = decode_counts(counts) if isinstance(counts, str) else counts
+    problem = ""
     if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
-        raise InputError("data.invalid_rle", f"{where}: the counts of an RLE are not run lengths: correct or remove it")
-    if rle.get("size") != [height, width]:
-        raise InputError(
-            "data.invalid_rle",
-            f"{where}: RLE of size {rle.get('size')} for an image of [{height}, {width}]: they must agree",
-        )
-    if sum(runs) != height * width:
-        raise InputError(
-            "data.invalid_rle", f"{where}: RLE covers {sum(runs)} of {height * width} pixels: correct or remove it"
-        )
+        problem = "the counts of an RLE are not run lengths"
+    elif rle.get("size") != [height, width]:
+        problem = f"RLE of size {rle.get('size')} for an image of [{height}, {width}]"
+    elif sum(runs) != height * width:
+        problem = f"RLE covers {sum(runs)} of {height * width} pixels"
+    if problem:
+        raise InputError("data.invalid_rle", f"{where}: {problem}: correct or remove it")
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 

@@ -16,7 +16,7 @@ FLIPPED_VERTICALLY = (3, 4, 7, 8)
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header states: stored width and height, EXIF orientation (1 to 8), channels, bits per sample, pages."""
+    """A file's header: stored width and height, EXIF orientation (1 to 8), channels, bits per sample, pages."""
 
     width: int
     height: int
@@ -44,8 +44,9 @@ def exif_transpose(image: Tensor, orientation: int) -> Tensor:
 
 def exif_transpose_array(array: np.ndarray, orientation: int) -> np.ndarray:
     """Turns an array (H, W, C) upright by its EXIF orientation."""
-    channels_first = torch.from_numpy(array.transpose(2, 0, 1).astype(torch_dtype(array.dtype)))
-    return exif_transpose(channels_first, orientation).permute(1, 2, 0).numpy()
+    array = array.swapaxes(0, 1) if orientation in TRANSPOSED else array
+    array = array[:, ::-1] if orientation in FLIPPED_HORIZONTALLY else array
+    return np.ascontiguousarray(array[::-1] if orientation in FLIPPED_VERTICALLY else array)
 
 
 def exif_transpose_boxes(boxes: Tensor, header: Header) -> Tensor:
@@ -59,10 +60,3 @@ def exif_transpose_boxes(boxes: Tensor, header: Header) -> Tensor:
     if header.orientation in FLIPPED_VERTICALLY:
         y1, y2 = height - y2, height - y1
     return torch.stack([x1, y1, x2, y2], 1)
-
-
-def torch_dtype(dtype: np.dtype) -> np.dtype:
-    """Returns a type that torch has and that holds every value of `dtype`."""
-    if dtype == np.uint8:
-        return dtype
-    return np.dtype(np.int32 if dtype.kind in "iu" and dtype.itemsize < 4 else np.float64)

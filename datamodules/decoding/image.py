@@ -24,7 +24,7 @@ DEEP = {"I": 16, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
 
 ORIENTATION = 0x0112
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
-"""What is opened, whatever the suffix is. Pillow knows more formats, and starts another program for some of them (EPS)."""
+"""Formats that are opened, whatever the suffix is. Pillow has more, and starts another program for some of them (EPS)."""
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 MARGIN = 2
@@ -46,22 +46,15 @@ def normalization_stats(channels: int) -> tuple[tuple[float, ...], tuple[float, 
     return (sum(MEAN) / 3,) * channels, (sum(STD) / 3,) * channels
 
 
-def unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(
-        "data.unreadable_image", f"{path} can't be read as an image ({first_line(error)}): repair or remove it"
-    )
-
-
 def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tensor:
     """Returns an image as uint8 (channels, H, W), upright by its EXIF orientation; the first of several pages.
 
     Args:
-        path: The file.
         channels: 1 (grayscale), 3 (RGB; an alpha channel is dropped), or the number that the file has.
-        window: The values that become 0 and 255 if samples have more than 8 bits; empty for the range of their type.
+        window: The values that become 0 and 255 if samples have more than 8 bits; empty for 16 bits, or 0..1 for floating point.
 
     Raises:
-        InputError: If the file is missing, truncated or not an image, or has another number of channels.
+        InputError: If the file is missing, truncated or not an image, or has other channels.
     """
     return torch.from_numpy(read_array(path, channels, window)[0].transpose(2, 0, 1).copy())
 
@@ -69,19 +62,9 @@ def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tenso
 def read_resized(
     path: Path, channels: int, window: Sequence[float], size: tuple[int, ...], resize: str
 ) -> tuple[Tensor, ResizeGeometry]:
-    """Returns an image as `read_image` does, resized, and how it was resized.
+    """Returns an image as `read_image` does, resized as in `resize_geometry`, and how it was resized.
 
     A large JPEG is decoded at a fraction of its size. Training and prediction both read images here, so they see the same pixels.
-
-    Args:
-        path: The file.
-        channels: As in `read_image`.
-        window: As in `read_image`.
-        size: Height and width to resize to; empty for the file's own.
-        resize: As in `resize_geometry`.
-
-    Raises:
-        InputError: As `read_image` does.
     """
     array, (height, width) = read_array(path, channels, window, (size, resize))
     geometry = resize_geometry(height, width, size, resize)
@@ -97,13 +80,11 @@ def read_array(
     with coded_errors(path):
         array, sides = decode(path, channels, wanted)
     if array.dtype != np.uint8:
-        array = apply_window(array, window or default_window(array.dtype))
+        array = apply_window(array, window or (0.0, 1.0 if array.dtype.kind == "f" else 65535.0))
     array = convert_channels(array, channels)
-    if array.shape[2] != channels:
-        raise InputError(
-            "data.channels_mismatch",
-            f"{path} has {array.shape[2]} channels, {channels} are expected: remove it, or set data.channels",
-        )
+    if (own := array.shape[2]) != channels:
+        text = f"{path} has {own} channels, {channels} are expected: remove it, or set data.channels"
+        raise InputError("data.channels_mismatch", text)
     return array, sides
 
 
@@ -128,7 +109,8 @@ def coded_errors(path: Path) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # Pillow, tifffile and struct raise a dozen types; all mean that the file can't be read
-        raise unreadable(path, error) from error
+        text = f"{path} can't be read as an image ({first_line(error)}): repair or remove it"
+        raise InputError("data.unreadable_image", text) from error
 
 
 def decode(
@@ -136,10 +118,7 @@ def decode(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Returns an upright image (H, W) or (H, W, C), uint8 or as deep as it is stored, and the file's upright height and width.
 
-    Args:
-        path: The file.
-        channels: As in `read_image`.
-        wanted: Size and kind of resizing, as in `resize_geometry`: a JPEG that is much larger is decoded at a fraction of its size.
+    `wanted` are size and kind of resizing, as in `resize_geometry`: a JPEG that is much larger is decoded at a fraction of its size.
     """
     if path.suffix.lower() in TIFF and (array := decode_deep(path, channels)) is not None:
         return array, array.shape[:2]
@@ -154,7 +133,7 @@ def decode(
 
 
 def draft(image: Image.Image, size: tuple[int, ...], resize: str) -> tuple[int, int] | None:
-    """Lets Pillow decode a JPEG at a fraction of its size if `size` is smaller; returns its upright height and width, None for other formats."""
+    """Makes Pillow decode a JPEG at a fraction of its size if `size` is smaller; returns its upright height and width, None for other formats."""
     if image.format not in ("JPEG", "MPO"):
         return None
     transposed = image.getexif().get(ORIENTATION, 1) in TRANSPOSED
@@ -183,11 +162,6 @@ def deep_channels(image: Image.Image, path: Path) -> int:
     with path.open("rb") as file:
         depth, kind = file.read(26)[24:]  # both are in the first chunk; kind 4 is grayscale with alpha
     return (1 if kind == 4 else 3) if depth == 16 else 0
-
-
-def default_window(dtype: np.dtype) -> tuple[float, float]:
-    """Returns the assumed range of samples of more than 8 bits: 16 bits, or 0..1 for floating point."""
-    return (0.0, 1.0) if dtype.kind == "f" else (0.0, 65535.0)
 
 
 def apply_window(array: np.ndarray, window: Sequence[float]) -> np.ndarray:

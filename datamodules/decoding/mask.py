@@ -16,11 +16,8 @@ from foundation.structures import InputError
 def read_mask(path: Path, colors: bool = False) -> Tensor:
     """Returns a mask's raw values as int32 (H, W).
 
-    Grayscale values and palette indices are returned as they are; RGB with equal channels counts as grayscale.
-
-    Args:
-        path: The file.
-        colors: Whether a value is a pixel's color, ``red * 65536 + green * 256 + blue``.
+    Grayscale values and palette indices are returned as they are; RGB with equal channels counts as grayscale. With `colors`, a value is a
+    pixel's color, ``red * 65536 + green * 256 + blue``.
 
     Raises:
         InputError: If the file can't be read, or is a color image and `colors` is False.
@@ -33,9 +30,7 @@ def read_mask(path: Path, colors: bool = False) -> Tensor:
     if array.ndim == 3:
         visible = array[..., :3] if array.shape[2] >= 3 else array[..., :1]
         if (visible != visible[..., :1]).any():
-            raise InputError(
-                "data.color_mask",
-                f"{path} is a color image: map its colors to classes, data.values='{{0-0-0: background, 255-0-0: road}}'",
-            )
+            remedy = "map its colors to classes, data.values='{0-0-0: background, 255-0-0: road}'"
+            raise InputError("data.color_mask", f"{path} is a color image: {remedy}")
         array = visible[..., 0]
     return torch.from_numpy(array.astype(np.int32))

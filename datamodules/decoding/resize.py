@@ -28,8 +28,7 @@ class ResizeGeometry:
     def boxes_back(self, boxes: Tensor) -> Tensor:
         """Converts boxes (K, 4) from pixels of the resized image to pixels of the original, clamped to it."""
         original = (boxes - torch.tensor([self.left, self.top, self.left, self.top])) / self.factors()
-        limits = (self.width, self.height) * 2
-        return torch.stack([side.clamp(0, most) for side, most in zip(original.unbind(1), limits, strict=True)], 1)
+        return original.clamp(torch.zeros(4), torch.tensor([self.width, self.height] * 2))
 
     def mask_back(self, mask: Tensor) -> Tensor:
         """Resizes a mask (H, W) of the resized image to the size of the original."""
@@ -39,18 +38,12 @@ class ResizeGeometry:
 
 
 def resize_geometry(height: int, width: int, size: tuple[int, ...], resize: str) -> ResizeGeometry:
-    """Returns how an image is brought to `size`.
+    """Returns how an image is resized to `size` (height, width), empty for its own size.
 
-    Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        size: Height and width to resize to; empty for the image's own.
-        resize: ``none``, ``stretch``, ``crop`` (fill, then center crop) or ``inside`` (the longest side fits).
+    `resize` is ``none``, ``stretch``, ``crop`` (fill, then center crop) or ``inside`` (the longest side fits).
     """
-    if resize == "none" or not size:
-        return ResizeGeometry(height, width, (height, width))
-    if resize == "stretch":
-        return ResizeGeometry(height, width, (size[0], size[1]))
+    if resize in ("none", "stretch") or not size:
+        return ResizeGeometry(height, width, (size[0], size[1]) if size and resize == "stretch" else (height, width))
     ratios = size[0] / height, size[1] / width
     scale = min(ratios) if resize == "inside" else max(ratios)
     scaled = max(1, round(height * scale)), max(1, round(width * scale))

@@ -42,15 +42,10 @@ def decode_deep(path: Path, channels: int) -> np.ndarray | None:
 
 
 def check_size(series: Any) -> None:
-    """Refuses a size that a few bytes of header can claim, before memory is allocated; Pillow does so for its formats.
-
-    Raises:
-        ValueError: If it is above `LARGEST`.
-    """
+    """Raises ValueError for a size that a few bytes of header can claim, before memory is allocated; Pillow does so for its formats."""
     if series.nbytes > LARGEST:
-        raise ValueError(
-            f"its header states {' x '.join(map(str, series.shape))} samples, {series.nbytes / 2**30:.3g} GB"
-        )
+        sides = " x ".join(map(str, series.shape))
+        raise ValueError(f"its header states {sides} samples, {series.nbytes / 2**30:.3g} GB")
 
 
 def is_deep(axes: str, page: Any) -> bool:

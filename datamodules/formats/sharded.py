@@ -124,10 +124,8 @@ class Sharded(ItemDataModule):
         self.shards = ShardCache(source, folder, int(self.cache_gb * 1e9), 2 * self.shuffle_shards, self.retries)
         largest = max((shard.bytes for shards in self.manifest.splits.values() for shard in shards), default=0)
         if not isinstance(source, Path) and 2 * largest > self.shards.limit:
-            raise InputError(
-                "shards.cache_too_small",
-                f"data.cache_gb={self.cache_gb} is too little: a shard has {largest / 1e9:.3g} GB, and two must fit",
-            )
+            text = f"data.cache_gb={self.cache_gb} is too little: a shard has {largest / 1e9:.3g} GB, and two must fit"
+            raise InputError("shards.cache_too_small", text)
         self.target, self.ndim = self.manifest.spec.target, self.manifest.spec.ndim
         self.target_kind = TARGETS[self.target]
 
@@ -136,11 +134,10 @@ class Sharded(ItemDataModule):
         own = self.manifest.spec
         for name in ("size", "resize", "sample_rate", "window"):
             if getattr(spec, name) != getattr(own, name):
-                raise InputError(
-                    "shards.spec_mismatch",
-                    f"{self.root} was packed with {name} {getattr(own, name)}, the checkpoint takes {getattr(spec, name)}: "
-                    "pack the data as the checkpoint's was",
+                text = (
+                    f"{self.root} was packed with {name} {getattr(own, name)}, the checkpoint has {getattr(spec, name)}"
                 )
+                raise InputError("shards.spec_mismatch", f"{text}: pack the data as the checkpoint's was")
 
     def make_dataset(self, items: Sequence[Item], random: bool) -> ItemDataset:
         return PackedItems(self, items, random)
@@ -169,10 +166,7 @@ class Sharded(ItemDataModule):
         """The manifest is trusted; each shard is checked when it is first used."""
         self.in_memory = False
         if len(self.datasets.get("train", ())) and not self.checkpoint_spec and not sum(self.spec.counts):
-            raise InputError(
-                "data.no_objects",
-                f"the training items of {self.root} have none of the classes: nothing can be learned from them",
-            )
+            raise InputError("data.no_objects", f"the training items of {self.root} have none of the classes")
 
     def load(self, item: Item) -> Sample:
         shard, place = item.target
@@ -182,10 +176,8 @@ class Sharded(ItemDataModule):
             check_sample(sample, self.spec)
             return sample
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise InputError(
-                "shards.invalid_item",
-                f"item {place} of {self.shards.location(shard)} is invalid ({first_line(error)}): pack it again",
-            ) from error
+            text = f"item {place} of {self.shards.location(shard)} is invalid ({first_line(error)}): pack it again"
+            raise InputError("shards.invalid_item", text) from error
 
     def batch_sampler(self, split: str) -> ShardBatchSampler:
         train = split == "train"

@@ -105,18 +105,12 @@ def find_source(root: str, timeout: float) -> Path | Remote:
         InputError: If it is not a folder, or its scheme is not on the list.
     """
     scheme, separator, rest = root.partition("://")
-    if "::" in root or root.startswith("pipe:"):
-        raise InputError(
-            "shards.scheme", f"data.root={root}: chains and commands are not opened: give a folder or one plain address"
-        )
-    if separator and scheme in ("http", "https"):
-        return Web(root, timeout)
-    if separator and scheme in STORES:
-        return Store(root)
+    allowed = ("file", "http", "https", *STORES)
+    if "::" in root or root.startswith("pipe:") or (separator and scheme not in allowed):
+        text = f"data.root={root} is not opened: give a folder or one address that starts with {', '.join(allowed)}"
+        raise InputError("shards.scheme", text)
     if separator and scheme != "file":
-        raise InputError(
-            "shards.scheme", f"data.root={root}: {scheme}:// is not opened; use file, http, https, {', '.join(STORES)}"
-        )
+        return Store(root) if scheme in STORES else Web(root, timeout)
     folder = Path(rest if separator else root).expanduser()
     if not folder.is_dir():
         remedy = "give the one that pack.py made, or its address"

@@ -22,11 +22,8 @@ class ShardBatchSampler(BatchSampler):
     Args:
         counts: Items of every shard, in the order of the indices.
         shuffle_shards: Number of shards whose items are shuffled together.
-        batch_size: Items per batch and process.
-        seed: Of the shuffle; None keeps the order, and splits as `BatchSampler` does (validation and test).
-        rank: This process.
-        world: Number of processes.
-        length: Steps per epoch; more than the items fill starts the next shuffle, None takes every item once.
+
+    The other arguments are those of `BatchSampler`; validation and test are divided as it does.
     """
 
     def __init__(

@@ -34,19 +34,15 @@ def claim_folder(out: str) -> Path:
     """Returns the folder that shards may be written to.
 
     Raises:
-        InputError: If `out` is an address, a file, or a folder that holds something.
+        InputError: If `out` is an address, a file, or a folder that is not empty.
     """
     if "://" in out:
         raise InputError(
-            "shards.remote_output",
-            f"out={out}: pack into a folder, then upload it (aws s3 sync, gsutil rsync, rclone ...)",
+            "shards.remote_output", f"out={out}: pack into a folder, then upload it (aws s3 sync, rclone ...)"
         )
     folder = Path(out).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise InputError("shards.output_exists", f"out={out} is a file: name a new folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        first = sorted(path.name for path in folder.iterdir())[0]
-        raise InputError("shards.output_exists", f"out={out} already holds {first}: name a new or empty folder")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError("shards.output_exists", f"out={out} is not an empty folder: name a new one")
     return folder
 
 
@@ -65,38 +61,27 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
     Raises:
         InputError: If data or folder can't be used; then nothing is left behind.
     """
-    check_options(shard_mb, image_format)
-    folder = claim_folder(out)
-    data.setup("fit")
-    if data.spec.target not in TARGETS:
+    if type(shard_mb) not in (int, float) or not 0 < shard_mb <= LARGEST_SHARD_MB:
         raise InputError(
-            "shards.joint_data", "joint data can't be packed: pack each part, and use the packed parts in data=joint"
-        )
-    try:
-        with atomic_folder(folder) as part:
-            splits = {
-                split: write_split(
-                    encoded(items, seed, image_format == "png"), len(items), part / split, shard_mb * 1e6
-                )
-                for split, items in data.datasets.items()
-            }
-            manifest = Manifest(replace(data.spec, parts={}), splits, [*data.notes, *data.skipped[:50]])
-            (part / FILE).write_text(manifest.to_json())
-            return manifest
-    except OSError as error:
-        raise InputError(
-            "shards.output_unwritable",
-            f"out={folder} can't be written ({error.strerror or error}): nothing was left there",
-        ) from error
-
-
-def check_options(shard_mb: float, image_format: str) -> None:
-    if isinstance(shard_mb, bool) or not isinstance(shard_mb, (int, float)) or not 0 < shard_mb <= LARGEST_SHARD_MB:
-        raise InputError(
-            "config.out_of_range", f"shard_mb must be above 0 and at most {LARGEST_SHARD_MB}, got {shard_mb!r}"
+            "config.out_of_range", f"shard_mb must be above 0, at most {LARGEST_SHARD_MB}, got {shard_mb!r}"
         )
     if image_format not in ("raw", "png"):
         raise InputError("config.unknown_value", f"image_format must be raw or png, got {image_format!r}")
+    folder = claim_folder(out)
+    data.setup("fit")
+    if data.spec.target not in TARGETS:
+        raise InputError("shards.joint_data", "joint data can't be packed: pack each part, and use these in data=joint")
+    try:
+        with atomic_folder(folder) as part:
+            manifest = Manifest(replace(data.spec, parts={}), {}, [*data.notes, *data.skipped[:50]])
+            for split, items in data.datasets.items():
+                content = encoded(items, seed, image_format == "png")
+                manifest.splits[split] = write_split(content, len(items), part / split, shard_mb * 1e6)
+            (part / FILE).write_text(manifest.to_json())
+            return manifest
+    except OSError as error:
+        text = f"out={folder} can't be written ({error.strerror or error}): nothing was left there"
+        raise InputError("shards.output_unwritable", text) from error
 
 
 def write_split(items: Iterator[bytes], count: int, start: Path, limit: float) -> list[Shard]:

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ class Item:
 
     Attributes:
         name: Its path, or another unique name.
-        target: What the reader knows of its target.
-        group: Whom or what it was taken from (a patient, a speaker); no group is in two of the splits that are made here.
-        stratum: What every split should have its fraction of, usually the class; a tuple of all classes for multi-label data.
+        target: Its target as the reader has it, perhaps a file.
+        group: Its origin (a patient, a speaker); no group is in two of the splits that are made here.
+        stratum: Usually the class, of which every split gets its fraction; a tuple of all classes for multi-label data.
     """
 
     name: str
@@ -70,26 +70,18 @@ class Splits:
         for name in ("val", "test"):
             require_range(f"data.splits.{name}", getattr(self, name), 0, 1, below=True)
         if self.folds < 0 or self.folds == 1:
-            raise InputError(
-                "config.out_of_range", f"data.splits.folds must be 0 (none) or at least 2, got {self.folds}"
-            )
-        if not 0 <= self.fold < max(1, self.folds):
-            allowed = f"from 0 to {self.folds - 1}" if self.folds else "0 unless data.splits.folds is set"
-            raise InputError("config.out_of_range", f"data.splits.fold must be {allowed}, got {self.fold}")
+            raise InputError("config.out_of_range", f"data.splits.folds must be 0 or at least 2, got {self.folds}")
+        require_range("data.splits.fold", self.fold, 0, max(0, self.folds - 1))
         try:
             re.compile(self.group or "")
         except re.error as error:
-            raise InputError(
-                "config.invalid_regex", f"data.splits.group={self.group} is not a regular expression: {error}"
-            ) from error
+            text = f"data.splits.group={self.group} is not a regular expression: {error}"
+            raise InputError("config.invalid_regex", text) from error
 
     def complete(self, found: dict[str, list[Item]], seed: int, root: str = "") -> dict[str, list[Item]]:
-        """Returns `found` with the missing splits, taken out of ``train``; with all of them if published ones are not used.
+        """Returns the items by split with the missing splits, taken out of ``train``; with all of them if published ones are not used.
 
-        Args:
-            found: Items by split.
-            seed: Of the choice.
-            root: The folder below which `group` is searched.
+        `group` is searched in paths below `root`.
         """
         found = found if self.published else {"train": [item for items in found.values() for item in items]}
         result = {split: [self.with_group(item, root) for item in items] for split, items in found.items()}
@@ -108,11 +100,9 @@ class Splits:
             return item
         match = re.search(self.group, item.name.removeprefix(root).lstrip("/"))
         if not match:
-            raise InputError(
-                "data.missing_group",
-                f"data.splits.group={self.group} does not match {item.name}: every path must name its group",
-            )
-        return Item(item.name, item.target, match[1] if match.re.groups else match[0], item.stratum)
+            text = f"data.splits.group={self.group} does not match {item.name}: every path must name its group"
+            raise InputError("data.missing_group", text)
+        return replace(item, group=match[1] if match.re.groups else match[0])
 
 
 AS_PUBLISHED = Splits(0.0, 0.0)
@@ -125,8 +115,7 @@ def split_name(word: str) -> str | None:
 
 def split_folders(root: Path) -> dict[str, Path]:
     """Returns {split: folder} for the folders of `root` that have a split's usual name; empty if there are none."""
-    found = {split_name(folder.name): folder for folder in sorted(root.iterdir()) if folder.is_dir()}
-    return {split: folder for split, folder in found.items() if split}
+    return {name: path for path in sorted(root.iterdir()) if path.is_dir() and (name := split_name(path.name))}
 
 
 def split_off(items: Sequence[Item], fraction: float, seed: int) -> tuple[list[Item], list[Item]]:
@@ -138,9 +127,8 @@ def split_off(items: Sequence[Item], fraction: float, seed: int) -> tuple[list[I
     if any(item.group for item in items):
         parts = group_parts(items, max(2, round(1 / fraction)), seed)
         return partition(items, nearest_union(parts, fraction * len(items)))
-    chosen: set[int] = set()
-    for members in strata(items, seed):
-        chosen.update(members[: min(len(members) - 1, max(1, round(fraction * len(members))))])
+    sizes = [(own, min(len(own) - 1, max(1, round(fraction * len(own))))) for own in strata(items, seed)]
+    chosen = {index for own, size in sizes for index in own[:size]}
     if len(chosen) > max(MAX_FRACTION, 1.5 * fraction) * len(items):  # one item of each class would be far too many
         chosen = multilabel_parts(items, [1 - fraction, fraction], seed, train_first=True)[1]
     return partition(items, chosen)
@@ -150,9 +138,7 @@ def split_fold(items: Sequence[Item], folds: int, fold: int, seed: int) -> tuple
     """Returns `items` without, and with, part `fold` of `folds`. Every item is in one part; strata and groups as in `split_off`."""
     has_groups = any(item.group for item in items)
     if not has_groups and len(items) < folds:
-        raise InputError(
-            "data.too_few_items", f"data.splits.folds={folds}, but there are only {len(items)} items: lower it"
-        )
+        raise InputError("data.too_few_items", f"data.splits.folds={folds} exceeds the {len(items)} items: lower it")
     if is_multilabel(items):
         return partition(items, multilabel_parts(items, [1 / folds] * folds, seed)[fold])
     if has_groups:
@@ -170,18 +156,13 @@ def multilabel_parts(
     items: Sequence[Item], fractions: list[float], seed: int, train_first: bool = False
 ) -> list[set[int]]:
     """Returns the indices of parts of these fractions, each with its fraction of every label; groups are not divided."""
-    members: dict[str, list[int]] = {}
-    for index, name in enumerate(group_names(items, len(fractions))):
-        members.setdefault(name, []).append(index)
-    units = [(len(own), frozenset(label for i in own for label in labels_of(items[i]))) for own in members.values()]
+    members = indices_by(group_names(items, len(fractions)))
+    labels = [item.stratum if isinstance(item.stratum, tuple) else (item.stratum,) for item in items]
+    units = [(len(own), frozenset(label for i in own for label in labels[i])) for own in members.values()]
     parts: list[set[int]] = [set() for _ in fractions]
     for part, own in zip(stratified_parts(units, fractions, seed, train_first), members.values(), strict=True):
         parts[part].update(own)
     return parts
-
-
-def labels_of(item: Item) -> tuple[Hashable, ...]:
-    return item.stratum if isinstance(item.stratum, tuple) else (item.stratum,)
 
 
 def group_names(items: Sequence[Item], minimum: int = 2) -> list[str]:
@@ -194,28 +175,28 @@ def group_names(items: Sequence[Item], minimum: int = 2) -> list[str]:
         return [str(index) for index in range(len(items))]
     groups = [item.group or item.name for item in items]
     number = len(set(groups))
-    if number < 2:
-        raise InputError(
-            "data.too_few_groups",
-            f"all items are of one group ({groups[0]}), and groups are not divided: give the splits, or another group",
-        )
     if number < minimum:
-        raise InputError(
-            "data.too_few_groups",
-            f"there are only {number} groups for data.splits.folds={minimum}: groups are not divided; lower it",
-        )
+        remedy = f"lower data.splits.folds={minimum}" if number > 1 else "give the splits, or another group"
+        text = f"groups are not divided, and there are only {number}, such as {groups[0]}: {remedy}"
+        raise InputError("data.too_few_groups", text)
     return groups
 
 
 def strata(items: Sequence[Item], seed: int) -> list[list[int]]:
     """Returns the indices of every stratum's items, shuffled."""
-    members: dict[str, list[int]] = {}
-    for index, item in enumerate(items):
-        members.setdefault(str(item.stratum), []).append(index)
+    members = indices_by([str(item.stratum) for item in items])
     return [
         [own[i] for i in np.random.default_rng((seed, len(own))).permutation(len(own))]
         for _, own in sorted(members.items())
     ]
+
+
+def indices_by(names: Sequence[str]) -> dict[str, list[int]]:
+    """Returns the indices of every name, by name."""
+    indices: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        indices.setdefault(name, []).append(index)
+    return indices
 
 
 def nearest_union(parts: list[set[int]], goal: float) -> set[int]:

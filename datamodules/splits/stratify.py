@@ -15,7 +15,7 @@ MAX_CANDIDATES = 50
 """Units that are considered for a swap that gives a part a label it lacks."""
 
 Unit = tuple[int, frozenset[Hashable]]
-"""What is never divided, an item or a group: its number of items, and all labels that they carry."""
+"""An item or a group, which is never divided: its number of items, and all their labels."""
 
 
 def stratified_parts(
@@ -26,7 +26,6 @@ def stratified_parts(
     If every unit is one item, a part has its fraction of all items, rounded; otherwise it is off by less than the largest unit.
 
     Args:
-        units: What is assigned.
         fractions: The fraction of everything that each part should have; together 1.
         seed: Of the choice among equals.
         train_first: Whether the first part is the training split: a label of a single unit has to be in it, and a label of several

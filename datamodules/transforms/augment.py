@@ -62,10 +62,8 @@ class Augment(RandomTransform):
         for name in ("degrees", "random_crop"):
             require_range(f"data.augment.{name}", getattr(self, name), 0)
         if self.auto_augment not in ("none", *POLICIES):
-            raise InputError(
-                "config.unknown_value",
-                f"data.augment.auto_augment must be none, {' or '.join(POLICIES)}, got {self.auto_augment!r}",
-            )
+            text = f"data.augment.auto_augment must be none, {' or '.join(POLICIES)}, got {self.auto_augment!r}"
+            raise InputError("config.unknown_value", text)
 
     @property
     def batched(self) -> bool:
@@ -119,8 +117,9 @@ class Augment(RandomTransform):
             warp(images, masks, sizes, matrices, factors)
             return
         flips = (matrices[:, ::4] < 0).tolist()
-        for part in (images, *([] if masks is None else [masks])):
-            flip(part, sizes, flips)
+        flip(images, sizes, flips)
+        if masks is not None:
+            flip(masks, sizes, flips)
         if self.color_jitter:
             adjust_color(images, sizes, factors)
 
@@ -143,11 +142,8 @@ class Augment(RandomTransform):
         if self.batched or (TARGETS[spec.target].whole_item and spec.channels in (1, 3)):
             return
         name = "random_erasing" if self.auto_augment == "none" else "auto_augment"
-        raise InputError(
-            "data.augment_mismatch",
-            f"data.augment.{name} changes the image alone, so it takes grayscale or RGB images with labels; this data has {spec.channels} channels "
-            f"with {spec.target}: leave it out, and use the flips, degrees, scale, translate, color_jitter and random_crop",
-        )
+        text = f"data.augment.{name} takes grayscale or RGB images with labels, not {spec.channels} channels with {spec.target}"
+        raise InputError("data.augment_mismatch", f"{text}: leave it out")
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,7 @@ def local_only(enabled: bool = True) -> Iterator[None]:
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """All-reduce sum with a gradient.
-
-    Where every rank computes the same loss of the sum, its gradient is `world_size` times the upstream one, which the averaging of DDP
-    cancels. Where the ranks compute different things of it (`sum_gradients`), their gradients are summed.
-    """
+    """All-reduce sum. Its gradient is `world_size` times the upstream one, which DDP's averaging cancels, or with `sum_gradients` the sum over ranks."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, sum_gradients: bool) -> Tensor:
@@ -63,23 +59,16 @@ def all_reduce_sum(x: Tensor) -> Tensor:
 
 
 def sum_over_ranks(x: Tensor, sum_gradients: bool = False) -> Tensor:
-    """Returns the differentiable sum of `x` over all ranks.
+    """Returns the differentiable sum of `x`, of one shape on all ranks.
 
-    Args:
-        x: Of the same shape on every rank.
-        sum_gradients: False for a loss, which is the same on all ranks; True for values of which each rank computes
-            something else, such as batch statistics.
+    `sum_gradients` is False for a loss, which is the same on all ranks; True for values of which each rank computes something else,
+    such as batch statistics.
     """
     return _AllReduceSum.apply(x, sum_gradients) if world_size() > 1 else x
 
 
 def mean_over_ranks(mean: Tensor, weight: Tensor | float) -> Tensor:
-    """Returns the differentiable weighted mean over all ranks, for a loss.
-
-    Args:
-        mean: This rank's mean, of the same shape on every rank.
-        weight: What `mean` was taken over, such as a number of items; one positive number.
-    """
+    """Returns the differentiable mean over all ranks, for a loss; `weight` is what this rank's `mean` was taken over, such as a number of items."""
     if world_size() == 1:
         return mean
     weights = torch.as_tensor(weight, dtype=mean.dtype, device=mean.device).reshape(1)
@@ -90,10 +79,7 @@ def mean_over_ranks(mean: Tensor, weight: Tensor | float) -> Tensor:
 def reduce_over_ranks(values: Sequence[float], op: Literal["sum", "max", "min"], group: Any = None) -> list[float]:
     """Returns `values` reduced over all ranks, so that every rank makes the same decision; `values` itself without a process group.
 
-    Args:
-        values: Equally many numbers on every rank; whole numbers are exact up to 2**53.
-        op: Of 0 and 1, ``max`` is "any rank" and ``min`` is "all ranks".
-        group: The process group; None is the default one.
+    Whole numbers are exact up to 2**53. Of 0 and 1, ``max`` is "any rank" and ``min`` is "all ranks".
     """
     if not is_distributed():
         return list(values)

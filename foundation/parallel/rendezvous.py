@@ -26,8 +26,8 @@ TIMEOUT = timedelta(seconds=int(os.environ.get("RESMET_WAIT", "600")))
 
 def inherited(name: str) -> str | None:
     """Returns the text that rank 0 shared as `name` before Lightning started this process; None in any other process."""
-    started_by_lightning = "LOCAL_RANK" in ENVIRONMENT and not started_externally()
-    return ENVIRONMENT.get(PREFIX + name.upper()) if started_by_lightning else None
+    by_lightning = "LOCAL_RANK" in ENVIRONMENT and not started_externally()
+    return ENVIRONMENT.get(PREFIX + name.upper()) if by_lightning else None
 
 
 def shared(name: str, make: Callable[[], str]) -> str:
@@ -48,23 +48,16 @@ def run_id() -> str | None:
     ids = [ENVIRONMENT.get(name, "none") for name in ("RESMET_RUN_ID", "TORCHELASTIC_RUN_ID")]
     if started_by_slurm():
         ids.append(f"{ENVIRONMENT.get('SLURM_JOB_ID', '0')}.{ENVIRONMENT.get('SLURM_STEP_ID', '0')}")
-    for name in ids:
-        if name != "none":
-            return re.sub(r"[^\w.-]", "-", name)
-    if started_by_torchrun() or "NODE_RANK" in ENVIRONMENT:
-        text = (
-            "the ranks of this run were started separately and have no id in common to name its folder by: "
-            "set run_dir=DIR, or torchrun's --standalone or --rdzv-id=NAME, or RESMET_RUN_ID=NAME"
-        )
-        raise InputError("parallel.no_run_id", text)
-    return None
+    found = next((re.sub(r"[^\w.-]", "-", name) for name in ids if name != "none"), None)
+    if found is None and (started_by_torchrun() or "NODE_RANK" in ENVIRONMENT):
+        remedy = "set run_dir=DIR, or torchrun's --standalone or --rdzv-id=NAME, or RESMET_RUN_ID=NAME"
+        raise InputError("parallel.no_run_id", f"the ranks were started separately and have no id in common: {remedy}")
+    return found
 
 
 def prints_errors() -> bool:
-    """Whether this process prints its errors: the first on its machine, and all ranks once they train, since an error may occur in one of them only.
-
-    Of ranks that torchrun or SLURM starts, it is rank 0 alone: before they train, all have the same errors.
-    """
+    """Whether this process prints its errors: all ranks once they train, since one of them alone may fail; before, when all have the
+    same errors, the first on its machine, or under torchrun and SLURM rank 0."""
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return True
@@ -83,9 +76,8 @@ def init_process_group() -> None:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     size = int(ENVIRONMENT["WORLD_SIZE"])
-    torch.distributed.init_process_group(
-        backend, timeout=TIMEOUT, store=unused_store(size), rank=rank(), world_size=size
-    )
+    store = unused_store(size)
+    torch.distributed.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank(), world_size=size)
     atexit.register(torch.distributed.destroy_process_group)  # else its threads abort the process at exit
 
 
@@ -113,8 +105,6 @@ def unused_store(size: int) -> Any:
             if agent.check([f"resmet/rank/{other}"]):
                 agent.set(f"resmet/prefix/{agent.get(f'resmet/rank/{other}').decode()}", key)
         if time.monotonic() > deadline:
-            raise RunError(
-                "parallel.missing_ranks", f"not all {size} ranks started within {TIMEOUT}: start all of them again"
-            )
+            raise RunError("parallel.missing_ranks", f"not all {size} ranks started within {TIMEOUT}: start them again")
         time.sleep(0.02)
     return PrefixStore(key, agent)

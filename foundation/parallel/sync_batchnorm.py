@@ -87,19 +87,18 @@ def convert_sync_batchnorm(module: nn.Module, gpu: bool) -> None:
 
 def is_convertible(layer: nn.Module) -> bool:
     """Whether a layer is torch's, or timm's with dropout and activation; other subclasses may compute anything."""
-    return type(layer) in BATCH_NORMS or (
-        isinstance(layer, BATCH_NORMS) and [*dict(layer.named_children())] == ["drop", "act"]
-    )
+    timm = isinstance(layer, BATCH_NORMS) and [name for name, _ in layer.named_children()] == ["drop", "act"]
+    return timm or type(layer) in BATCH_NORMS
 
 
 def converted(layer: Any, gpu: bool) -> nn.Module:
     """Returns a synchronized layer with the parameters, buffers and children of `layer`."""
     options = layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
     synced = (GpuSyncBatchNorm if gpu else CpuSyncBatchNorm)(*options)
-    for name, parameter in layer.named_parameters(recurse=False):
-        setattr(synced, name, parameter)
-    for name, buffer in layer.named_buffers(recurse=False):
-        setattr(synced, name, buffer)
-    for name, child in layer.named_children():
-        synced.add_module(name, child)
+    for name, member in (
+        *layer.named_parameters(recurse=False),
+        *layer.named_buffers(recurse=False),
+        *layer.named_children(),
+    ):
+        setattr(synced, name, member)
     return synced.train(layer.training)

@@ -24,10 +24,7 @@ def atomic_open(path: Path, sync_folder: bool = False) -> Iterator[IO[bytes]]:
     """Opens a temporary binary file that replaces `path` when the block ends without an error.
 
     Readers see the old content or the new one, never a part of it. The temporary name is unique, so several processes may write the same file.
-
-    Args:
-        path: The file to create or replace.
-        sync_folder: Also flush the folder, so that the rename survives a power failure.
+    With `sync_folder`, the folder is flushed, too, so that the rename survives a power failure.
 
     Raises:
         OSError: If the disk does not take it. The temporary file is removed and `path` is unchanged.
@@ -44,23 +41,28 @@ def atomic_open(path: Path, sync_folder: bool = False) -> Iterator[IO[bytes]]:
             part.unlink()
         raise
     if sync_folder:
-        fsync_folder(path.parent)
+        with suppress(OSError):  # not on Windows
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes, sync_folder: bool = False) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content` to `path` atomically, see `atomic_open`."""
-    with atomic_open(path, sync_folder) as file:
+    with atomic_open(path) as file:
         file.write(content)
 
 
-def write_text(path: Path, text: str, sync_folder: bool = False) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` atomically as UTF-8, see `atomic_open`."""
-    write_bytes(path, text.encode(), sync_folder)
+    write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any, sync_folder: bool = False) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Writes a plain value to `path` atomically as indented JSON, see `atomic_open`."""
-    write_text(path, json.dumps(value, indent=2) + "\n", sync_folder)
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_text_or_warn(path: Path, text: str) -> None:
@@ -86,13 +88,3 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Flushes a folder's entries to the disk, where the system can (Windows cannot)."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

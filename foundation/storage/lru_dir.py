@@ -15,21 +15,17 @@ class LruDir:
     """Files below a folder, ordered by their last use, which is their modification time.
 
     Args:
-        root: The folder. It need not exist.
-        suffix: Suffix of the files that count; others are left alone.
+        root: The folder, which need not exist.
+        suffix: Of the files that count.
         stale: Seconds since its last write after which an unfinished file (``.part``) belongs to a process that died, and is deleted.
     """
 
     def __init__(self, root: Path, suffix: str, stale: float = 86400.0) -> None:
         self.root, self.suffix, self.stale = root, suffix, stale
 
-    def files(self) -> list[Path]:
-        """Returns all files, the least recently used first."""
-        return sorted(self.root.rglob(f"*{self.suffix}"), key=modified)
-
     def size(self) -> int:
         """Returns the total size of all files in bytes."""
-        return sum(map(size_of_file, self.files()))
+        return sum(map(size_of_file, self.root.rglob(f"*{self.suffix}")))
 
     def touch(self, path: Path) -> None:
         """Marks a file as used now."""
@@ -37,20 +33,14 @@ class LruDir:
             os.utime(path)
 
     def make_room(self, size: int, limit: int, keep: Collection[Path] = ()) -> int:
-        """Deletes the least recently used files until `size` more bytes fit into `limit`, and stale unfinished files.
+        """Deletes the least recently used files, but for those in `keep`, until `size` more bytes fit into `limit`; and stale unfinished files.
 
-        Args:
-            size: Bytes that are about to be written.
-            limit: Bytes that all files may take together.
-            keep: Files that are never deleted.
-
-        Returns:
-            The bytes of `limit` that are free afterwards, perhaps fewer than `size`.
+        Returns the bytes of `limit` that are free afterwards, perhaps fewer than `size`.
         """
         for part in self.root.rglob(f"*{PART}"):
             if modified(part) < time.time() - self.stale:
                 delete(part)
-        files = self.files()
+        files = sorted(self.root.rglob(f"*{self.suffix}"), key=modified)
         total = sum(map(size_of_file, files))
         for path in files:
             if total + size <= limit:
@@ -63,18 +53,16 @@ class LruDir:
 
 def size_of_file(path: Path) -> int:
     """Returns a file's size in bytes, 0 if another process deleted it."""
-    try:
+    with suppress(OSError):
         return path.stat().st_size
-    except OSError:
-        return 0
+    return 0
 
 
 def modified(path: Path) -> float:
     """Returns a file's modification time, 0 if another process deleted it."""
-    try:
+    with suppress(OSError):
         return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    return 0.0
 
 
 def delete(path: Path) -> None:

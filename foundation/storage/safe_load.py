@@ -37,7 +37,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(
-            "data.unreadable_yaml", f"{path} can't be read as YAML ({first_line(error)}): correct it"
+            "data.unreadable_yaml", f"{path} is not valid YAML ({first_line(error)}): correct it"
         ) from error
 
 
@@ -51,16 +51,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            "data.unreadable_json", f"{path} can't be read as JSON ({first_line(error)}): correct it"
+            "data.unreadable_json", f"{path} is not valid JSON ({first_line(error)}): correct it"
         ) from error
 
 
 def safe_load(path: Path, mapped: bool = False) -> Any:
-    """Returns the plain values and tensors in a file of torch or safetensors. No code in it is run.
-
-    Args:
-        path: A checkpoint, or weights.
-        mapped: Whether to map tensors into memory rather than read them.
+    """Returns the plain values and tensors in a file of torch or safetensors. No code in it is run. With `mapped`, tensors are memory-mapped.
 
     Raises:
         InputError: If it can't be read. The message is the reason, without the path.
@@ -78,14 +74,13 @@ def safe_load(path: Path, mapped: bool = False) -> Any:
 
                 return load_file(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            "checkpoint.unreadable", "it holds objects rather than plain values, or is not a checkpoint"
-        ) from error
-    except PermissionError as error:
-        raise InputError("checkpoint.unreadable", f"{error.strerror}: grant this user read access") from error
     except Exception as error:  # zipfile and torch raise a dozen types; all mean that the file can't be read
-        raise InputError("checkpoint.unreadable", "it is truncated, or not a checkpoint") from error
+        reason = "it is truncated, or not a checkpoint"
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds objects rather than plain values, or is not a checkpoint"
+        elif isinstance(error, PermissionError):
+            reason = f"{error.strerror}: grant this user read access"
+        raise InputError("checkpoint.unreadable", reason) from error
 
 
 def refuse_references(node: Any, where: str) -> None:
@@ -105,12 +100,7 @@ def refuse_references(node: Any, where: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Returns `text` with control characters, and characters that no encoding has, escaped; new lines and tabs stay."""
+    r"""Returns `text` with control characters, and characters that no encoding has, as ``\x1b``; new lines, tabs and spaces stay."""
     return "".join(
-        character if character.isprintable() or character in "\n\t" else escape(character) for character in text
+        c if c.isprintable() or c in "\n\t" or (c.isspace() and ord(c) > 0x9F) else ascii(c)[1:-1] for c in text
     )
-
-
-def escape(character: str) -> str:
-    r"""Returns a character as Python writes it, ``\x1b``; spaces beyond ASCII stay."""
-    return character if character.isspace() and ord(character) > 0x9F else ascii(character)[1:-1]

@@ -1,4 +1,4 @@
-"""What every kind of target has in common.
+"""The base of all kinds of target.
 
 `Spec.target` names the kind, and ``TARGETS[spec.target]`` of `foundation.targets.kinds` is its class, which knows everything that depends
 on it. A new kind of target, such as keypoints, is one class.
@@ -7,7 +7,7 @@ on it. A new kind of target, such as keypoints, is one class.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -31,7 +31,7 @@ class Resized(Protocol):
 
 
 class TargetKind(ABC):
-    """What an item's target is: how it is batched, transformed, stored and shown.
+    """One kind of target: how it is batched, transformed, stored and shown.
 
     An item's ``target`` is what a data set loads, a ``batched`` target is ``batch["target"]``. The defaults are right for a kind that
     describes an item as a whole and whose batch is one tensor.
@@ -155,10 +155,8 @@ class TargetKind(ABC):
 def stack_padded(tensors: Sequence[Tensor], axes: tuple[int, ...], value: int) -> Tensor:
     """Returns tensors (..., *own axes) as one (N, ..., *axes), each padded with `value` at the end of every axis."""
 
-    def missing(tensor: Tensor) -> Iterator[int]:
-        for have, want in zip(reversed(tensor.shape), reversed(axes), strict=False):
-            yield from (0, want - have)
+    def padded(tensor: Tensor) -> Tensor:
+        missing = [want - have for have, want in zip(reversed(tensor.shape), reversed(axes), strict=False)]
+        return pad(tensor, [side for n in missing for side in (0, n)], value=value) if any(missing) else tensor
 
-    return torch.stack(
-        [t if t.shape[-len(axes) :] == axes else pad(t, tuple(missing(t)), value=value) for t in tensors]
-    )
+    return torch.stack([padded(tensor) for tensor in tensors])

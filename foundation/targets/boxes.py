@@ -77,14 +77,10 @@ class BoxesTarget(TargetKind):
         return ", ".join(f"{number} {name}" for name, number in sorted(counts.items())[:5]) or "nothing"
 
     def to_json(self, prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
-        rows = zip(prediction["labels"], prediction["scores"], prediction["boxes"], strict=True)
+        rows = zip(*(prediction[key].tolist() for key in ("labels", "scores", "boxes")), strict=True)
         return {
             "objects": [
-                {
-                    "class": class_names[int(label)],
-                    "score": round(float(score), 4),
-                    "box": [round(float(v), 2) for v in box],
-                }
+                {"class": class_names[label], "score": round(score, 4), "box": [round(side, 2) for side in box]}
                 for label, score, box in rows
             ]
         }

@@ -13,7 +13,22 @@ from foundation.structures import Prediction
 from foundation.targets.base import TargetKind
 
 
-class LabelTarget(TargetKind):
+class WholeItem(TargetKind):
+    """A target with one or several of the classes."""
+
+    def describe(self, prediction: Prediction, class_names: Sequence[str]) -> str:
+        """Returns up to four class names, with their probabilities where there are any."""
+        odds, labels = prediction.get("probabilities"), prediction["labels"].tolist()
+        words = [class_names[i] if odds is None else f"{class_names[i]} {float(odds[i]):.2f}" for i in labels]
+        return ", ".join(words[:4]) or "none"
+
+    def to_json(self, prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
+        chosen = [class_names[int(label)] for label in prediction["labels"]]
+        odds = dict(zip(class_names, prediction["probabilities"].tolist(), strict=True))
+        return {"classes": chosen, "probabilities": {name: round(value, 4) for name, value in odds.items()}}
+
+
+class LabelTarget(WholeItem):
     """One class an item: an int. Batched int64 (N,), or after mixup float (N, C) of class probabilities."""
 
     name = "label"
@@ -41,14 +56,12 @@ class LabelTarget(TargetKind):
         target = torch.as_tensor(target)
         return {"labels": target.reshape(1)} if target.ndim == 0 else mixed(target)
 
-    def describe(self, prediction: Prediction, class_names: Sequence[str]) -> str:
-        return describe_labels(prediction, class_names)
-
     def to_json(self, prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
-        return {"class": class_names[int(prediction["labels"][0])], **probabilities(prediction, class_names)}
+        values = super().to_json(prediction, class_names)
+        return {"class": values["classes"][0], "probabilities": values["probabilities"]}
 
 
-class MultiLabelTarget(TargetKind):
+class MultiLabelTarget(WholeItem):
     """Any number of classes an item: 0 and 1, (C,). Batched (N, C), after mixup float."""
 
     name = "labels"
@@ -65,27 +78,7 @@ class MultiLabelTarget(TargetKind):
     def as_prediction(self, target: Any) -> Prediction:
         return mixed(target) if target.is_floating_point() else {"labels": target.nonzero().flatten()}
 
-    def describe(self, prediction: Prediction, class_names: Sequence[str]) -> str:
-        return describe_labels(prediction, class_names)
-
-    def to_json(self, prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
-        chosen = [class_names[int(label)] for label in prediction["labels"]]
-        return {"classes": chosen, **probabilities(prediction, class_names)}
-
 
 def mixed(probabilities: Tensor) -> Prediction:
     """Returns the prediction that class probabilities (C,) of a mixed item stand for."""
     return {"labels": probabilities.nonzero().flatten(), "probabilities": probabilities.float()}
-
-
-def describe_labels(prediction: Prediction, class_names: Sequence[str]) -> str:
-    """Returns up to four class names, with their probabilities where there are any."""
-    odds = prediction.get("probabilities")
-    labels = prediction["labels"].tolist()
-    words = [class_names[i] if odds is None else f"{class_names[i]} {float(odds[i]):.2f}" for i in labels]
-    return ", ".join(words[:4]) or "none"
-
-
-def probabilities(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
-    values = zip(class_names, prediction["probabilities"].tolist(), strict=True)
-    return {"probabilities": {name: round(value, 4) for name, value in values}}

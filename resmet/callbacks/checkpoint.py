@@ -58,7 +58,7 @@ class CheckpointWriter(Checkpoint):
         background: bool = True,
     ) -> None:
         require_range("callbacks.checkpoint.keep", keep, 0)
-        self.every = seconds(every, "checkpoint_every", "time between checkpoints")
+        self.every = seconds(every, "checkpoint_every")
         self.stop_on_failure, self.background = on_failure == "stop", background
         self.io, self.listener = AtomicCheckpointIO(keep), SignalListener()
         self.best = -math.inf

@@ -17,7 +17,7 @@ def run(cfg: "DictConfig") -> None:
     from resmet.cli.run_dir import find_run_dir, open_run_dir
 
     cfg, folder = find_run_dir(cfg)  # answers before torch is imported
-    budget = seconds(cfg.time_budget, "time_budget", "time for a run") if cfg.get("time_budget") is not None else None
+    budget = seconds(cfg.time_budget, "time_budget") if cfg.get("time_budget") is not None else None
     open_folder = partial(open_run_dir, folder, "train", cfg.copy())
     resume = bool(cfg.resume)
 

@@ -1,4 +1,4 @@
-"""The state of a run: its schedule under a time budget, what a checkpoint keeps of it, and that no callback outlives a copy."""
+"""The state of a run: its schedule under a time budget, its checkpoint, and its copies."""
 
 from copy import deepcopy
 from functools import partial
@@ -24,7 +24,6 @@ def lr(state: RunState, step: int) -> float:
 
 @given(st.integers(20, 200), st.lists(st.tuples(st.integers(1, 60), st.integers(1, 300)), max_size=4))
 def test_the_learning_rate_never_rises_and_ends_at_its_minimum(steps: int, changes: list[tuple[int, int]]) -> None:
-    """Whenever the end is moved, and wherever to."""
     state, rates, step = planned(steps), [], 0
     for pause, more in [*changes, (10**6, 0)]:
         stop = min(step + pause, state.end_step)
@@ -64,7 +63,7 @@ def test_an_earlier_end_is_steeper() -> None:
     assert lr(state, 55) < full(55)
 
 
-def test_a_checkpoint_restores_all_but_what_the_process_owns() -> None:
+def test_a_checkpoint_restores_all_but_the_clock() -> None:
     state, clock = planned(100), Clock()
     state.reduce_lr(0.5)
     state.resize_batches({"": 4}, halvings=1)
@@ -80,7 +79,7 @@ def test_a_checkpoint_restores_all_but_what_the_process_owns() -> None:
     assert (state.batch_sizes, again.batch_halvings) == ({"": 4}, 2)
 
 
-def test_a_rollback_does_not_raise_the_learning_rate_again() -> None:
+def test_a_rollback_does_not_raise_the_learning_rate() -> None:
     state = RunState()
     saved = state.state_dict()
     state.reduce_lr(0.5)
@@ -88,7 +87,7 @@ def test_a_rollback_does_not_raise_the_learning_rate_again() -> None:
     assert state.lr_scale == 0.5
 
 
-def test_a_copy_is_watched_by_no_callback() -> None:
+def test_a_copy_has_no_finite_check() -> None:
     state = RunState()
     assert state.is_finite(1.0, 1.0)
     state.check_finite_with(lambda loss, norm: False)

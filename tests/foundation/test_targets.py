@@ -1,4 +1,4 @@
-"""What every kind of target promises, whatever it is."""
+"""The contract of every kind of target."""
 
 from typing import Any
 
@@ -62,8 +62,8 @@ def test_a_target_is_described_like_a_prediction(name: str) -> None:
     assert "dog" in kind.describe(kind.as_prediction(items[0]), NAMES)
 
 
-def test_class_probabilities_of_both_kinds_are_told_apart_by_the_kind() -> None:
-    """Both are float (N, C) after mixup, and 0 and 1 without: a single class may not be taken for several."""
+def test_class_probabilities_of_single_and_several_labels() -> None:
+    """Both are float (N, C) after mixup; the kind distinguishes them."""
     single, several = TARGETS["label"], TARGETS["labels"]
     assert torch.equal(single.one_hot(torch.tensor([2, 0]), CLASSES), torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
     assert torch.equal(several.one_hot(torch.tensor([[1, 0, 1]]), CLASSES), torch.tensor([[1.0, 0, 1]]))

@@ -1,4 +1,4 @@
-"""A checkpoint or a run folder from a stranger runs no code: each payload here would leave a file, and none does."""
+"""Untrusted checkpoints and run folders run no code: each payload here would create a folder, and none does."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from refusals import refused
 
 from backbones.weights import read_classes, read_file
-from foundation.structures import Spec
+from foundation.structures import CodedError, Spec
 from resmet.assembly import allowed, assemble_data, assemble_task, build, load_task, read_checkpoint
 from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO
 from resmet.checkpoints.resume import find_resume_point
@@ -26,7 +26,7 @@ SPEC = Spec(2, 1, ("a", "b"), (0.0,), (1.0,), (32, 32), "stretch")
 
 
 class Payload:
-    """What leaves a file where it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -70,12 +70,12 @@ def test_a_pickle_is_not_run(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     path = save(mark.with_suffix(".ckpt"), state_dict=Payload(mark))
-    with pytest.raises(Exception, match="objects rather than plain values"):
+    with refused("checkpoint.unreadable", CodedError):
         reader(path)
     assert not mark.exists()
 
 
-def test_a_run_folder_full_of_pickles(mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_folder_of_pickles_is_not_run(mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     for name in ("last", "previous-1"):
         save(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", position=Payload(mark))
@@ -86,18 +86,18 @@ def test_a_run_folder_full_of_pickles(mark: Path, tmp_path: Path, monkeypatch: p
     assert not mark.exists()
 
 
-def test_nothing_that_we_import_lets_pickles_in() -> None:
+def test_no_import_extends_the_safe_globals() -> None:
     import lightning  # noqa: F401
     import timm  # noqa: F401
 
     import resmet.engine.fit  # noqa: F401
 
     homes = {thing.__module__.split(".")[0] for thing in torch.serialization.get_safe_globals()}
-    assert homes <= {"torch"}, "somebody has put more on the list of what weights_only=True makes"
+    assert homes <= {"torch"}, "an import extends what weights_only=True creates"
 
 
 def programs(mark: Path) -> list[dict[str, Any]]:
-    """Nodes of a config that run a program or write a file, where they are built."""
+    """Nodes of a config that run a program or write a file when they are instantiated."""
     home = str(mark.parent)
     return [
         {"_target_": "os.mkdir", "_args_": [str(mark)]},
@@ -118,7 +118,7 @@ def programs(mark: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("key", ["task", "backbone", "recipe"])
 @pytest.mark.parametrize("number", range(9))
-def test_a_config_in_a_checkpoint_builds_no_program(key: str, number: int, mark: Path) -> None:
+def test_the_config_in_a_checkpoint_starts_no_program(key: str, number: int, mark: Path) -> None:
     node = programs(mark)[number]
     for config in (CONFIG | {key: node}, CONFIG | {key: CONFIG[key] | {"head": [{"deep": node}]}}):
         with refused("config.forbidden_target"):
@@ -127,7 +127,7 @@ def test_a_config_in_a_checkpoint_builds_no_program(key: str, number: int, mark:
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_nor_does_data(number: int, mark: Path) -> None:
+def test_the_config_of_data_starts_no_program(number: int, mark: Path) -> None:
     node = programs(mark)[number]
     assert not allowed(node["_target_"])
     with refused("config.forbidden_target"):
@@ -137,15 +137,14 @@ def test_nor_does_data(number: int, mark: Path) -> None:
     assert not mark.exists()
 
 
-def test_what_is_no_data_is_not_taken_for_it() -> None:
+def test_configs_of_other_objects_are_not_data() -> None:
     for data in (None, {"_target_": "tasks.optim.recipe.Recipe"}, {"root": "x"}):
         with refused("config.no_data"):
             assemble_data(OmegaConf.create({"data": data} if data else {}))
 
 
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "${oc.decode:x}", "${hydra:runtime.cwd}", "a/${task}", "${now:%Y}"])
-def test_nothing_is_looked_up_for_a_stranger(text: str, tmp_path: Path) -> None:
-    """Names, environment and resolvers are the user's own."""
+def test_references_in_untrusted_configs_are_refused(text: str, tmp_path: Path) -> None:
     with refused("config.reference"):
         read_checkpoint(save(tmp_path / "a.ckpt", config=CONFIG | {"data": {"roots": [{"root": text}]}}))
     with refused("config.reference"):
@@ -169,7 +168,7 @@ TRICKS = {
 
 
 @pytest.mark.parametrize("text", TRICKS.values(), ids=TRICKS)
-def test_a_run_s_config_is_plain_values(text: str, mark: Path, tmp_path: Path) -> None:
+def test_the_config_of_a_run_is_plain_values(text: str, mark: Path, tmp_path: Path) -> None:
     from datamodules.formats.yolo import read_yaml
 
     for name, read in (("config.yaml", read_config), ("data.yaml", read_yaml)):
@@ -179,13 +178,13 @@ def test_a_run_s_config_is_plain_values(text: str, mark: Path, tmp_path: Path) -
     assert not mark.exists()
 
 
-def test_a_config_without_keys(tmp_path: Path) -> None:
+def test_a_config_that_is_a_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("- 1")
     with refused("run_dir.unreadable_config"):
         read_config(tmp_path)
 
 
-def test_a_config_that_is_text(tmp_path: Path) -> None:
+def test_a_config_that_is_text_is_refused(tmp_path: Path) -> None:
     """OmegaConf would parse it."""
     with refused("checkpoint.invalid_config"):
         read_checkpoint(save(tmp_path / "a.ckpt", config="data: {root: x}"))

@@ -1,4 +1,4 @@
-"""A folder of configs, or of a sweep, from a stranger: it chooses values, and starts no program."""
+"""Untrusted folders of configs and sweeps: they choose values, and start no program."""
 
 import pickle
 from pathlib import Path
@@ -31,7 +31,7 @@ EVIL = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A folder for ``--config-dir`` with an experiment each, and one that is right."""
+    """A folder for ``--config-dir`` with harmful experiments and a valid one."""
     for group, name, text in [("experiment", *entry) for entry in EVIL.items()] + [
         ("data", "folder", PROGRAM),
         ("experiment", "good", "# @package _global_\nseed: 7"),
@@ -44,32 +44,32 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", EVIL)
 @pytest.mark.parametrize("way", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
-def test_a_folder_of_configs_changes_nothing_of_hydra(name: str, way: str, home: Path) -> None:
+def test_a_config_folder_cannot_change_hydra(name: str, way: str, home: Path) -> None:
     with refused("config.hydra_section"):
         check_config_dir([way.format(home), f"experiment={name}"], "train")
 
 
-def test_the_whole_command(home: Path, run: Any) -> None:
+def test_the_command_refuses_a_harmful_experiment(home: Path, run: Any) -> None:
     done = run("train", "--config-dir", str(home), "experiment=callbacks", "seed=-1")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "[config.hydra_section]" in done.stderr
     assert not (home.parent / "mark").exists()
 
 
-def test_what_is_right_is_let_through(home: Path) -> None:
+def test_a_valid_experiment_is_accepted(home: Path) -> None:
     check_config_dir(["--config-dir", str(home), "experiment=good", "hydra.job.chdir=false"], "train")
-    with pytest.raises(HydraException, match="nowhere"):
+    with pytest.raises(HydraException):
         check_config_dir([f"-cd={home}", "experiment=nowhere"], "train")
 
 
 @pytest.mark.parametrize("option", ["--config-path", "-cp", "--config-name=x", "-cn", "--experimental-rerun"])
-def test_no_other_config_in_place_of_ours(option: str) -> None:
+def test_the_main_config_cannot_be_replaced(option: str) -> None:
     """The last of them unpickles a file."""
     with refused("config.foreign_config"):
         check_config_dir([option, "x"], "train")
 
 
-def test_where_a_logger_writes_is_not_a_config_s_to_say() -> None:
+def test_a_config_cannot_choose_the_folder_of_a_logger() -> None:
     for name in ("tensorboard", "wandb", "mlflow"):
         with refused("config.unknown_key"):
             check_node({"_target_": f"resmet.engine.loggers.{name}", "run_dir": "/elsewhere"}, "logger")
@@ -94,7 +94,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("change", WORDS.values(), ids=WORDS)
-def test_words_of_a_sweep_s_folder_start_no_program(change: dict[str, Any], tmp_path: Path) -> None:
+def test_the_arguments_of_a_saved_sweep_start_no_program(change: dict[str, Any], tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", **change)
     with refused("sweep.program_in_folder"):
         with_saved([f"resume={folder}"])
@@ -105,13 +105,14 @@ def test_words_of_a_sweep_s_folder_start_no_program(change: dict[str, Any], tmp_
 @pytest.mark.parametrize(
     "text", ["", "[]", "words: x", "words: [[1]]", "x: !!python/object/apply:os.mkdir [x]", "a: &a *a"]
 )
-def test_a_sweep_s_words_are_plain(text: str, tmp_path: Path) -> None:
+def test_the_config_of_a_sweep_is_plain_values(text: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(text)
-    with pytest.raises(InputError, match="sweep.yaml"):  # by the reader of YAML, or for its content
+    with pytest.raises(InputError) as error:  # by the reader of YAML, or for its content
         read_sweep_config(tmp_path)
+    assert "sweep.yaml" in str(error.value)
 
 
-def test_a_sweep_of_ours_goes_on(tmp_path: Path) -> None:
+def test_a_valid_sweep_resumes(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep")
     refuse_programs(read_sweep_config(folder), folder)
     assert with_saved([f"resume={folder}"]) == ["seed=1,2", f"resume={folder}"]
@@ -123,7 +124,7 @@ def test_options_of_sbatch_are_single_words(option: dict[str, str]) -> None:
         SlurmLauncher(option, cluster="local")
 
 
-def test_jobs_of_a_sweep_s_folder_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_of_a_saved_sweep_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """submitit pickles what it submits and what comes back; of an old job only its state is queried, and its exit code read."""
     logs = tmp_path / "logs"
     (logs / "submitit").mkdir(parents=True)

@@ -20,32 +20,32 @@ TARGET: dict[str, Any] = {
 }
 
 
-def alike(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, torch.Tensor):
         return one.dtype == other.dtype and torch.equal(one, other)
     return type(one) is type(other) and one == other
 
 
 @pytest.mark.parametrize("name", TARGET)
-def test_what_is_encoded_is_decoded(name: str) -> None:
+def test_items_survive_encoding(name: str) -> None:
     kind, content = TARGETS[name], encode_sample((IMAGE, TARGET[name]), TARGETS[name], {"name": "a", "group": "b"})
     image, target = decode_sample(memoryview(content), kind)
-    assert alike(image, IMAGE)
-    assert alike(target, TARGET[name])
-    assert alike(decode_target(memoryview(content), kind), TARGET[name])
+    assert equal(image, IMAGE)
+    assert equal(target, TARGET[name])
+    assert equal(decode_target(memoryview(content), kind), TARGET[name])
     assert decode_info(memoryview(content)) == {"name": "a", "group": "b"}
     assert torch.equal(load(content)["input"], IMAGE), "the library reads it too"
 
 
-def test_no_object_and_no_order_in_memory_is_lost() -> None:
+def test_items_without_objects_and_transposed_inputs() -> None:
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     turned = IMAGE.transpose(1, 2)
     content = memoryview(encode_sample((turned, nothing), TARGETS["boxes"]))
     image, target = decode_sample(content, TARGETS["boxes"])
-    assert alike(image, turned)
-    assert alike(target, nothing)
+    assert equal(image, turned)
+    assert equal(target, nothing)
     image += 1  # the item's own memory
 
 
@@ -54,7 +54,7 @@ def test_the_same_item_gives_the_same_bytes() -> None:
     assert len({encode_sample((IMAGE, 3), TARGETS["label"], info) for _ in range(20)}) == 1
 
 
-def test_other_types_are_refused() -> None:
+def test_unsupported_types_are_refused() -> None:
     with pytest.raises(TypeError):
         encode_sample((torch.zeros(1, 2, dtype=torch.complex64), 3), TARGETS["label"])
 
@@ -93,6 +93,6 @@ def field(dtype: Any = "U8", shape: Any = (8,), offsets: Any = (0, 8)) -> Any:
         with_header(field(shape=(True, 8))),
     ],
 )
-def test_content_that_can_not_be_is_refused(content: memoryview) -> None:
+def test_malformed_content_is_refused(content: memoryview) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError, RecursionError)):
         decode_parts(content)

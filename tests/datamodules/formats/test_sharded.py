@@ -1,4 +1,4 @@
-"""Training from shards, and shards that someone means ill with."""
+"""Training from shards, and shards that are meant to do harm."""
 
 import io
 import json
@@ -70,16 +70,18 @@ def test_runs_from_the_command_line(run: Callable, tmp_path: Path) -> None:
     one, two = ((tmp_path / f"with{num_workers}" / "metrics.csv").read_text() for num_workers in (0, 2))
     assert one == two, "folder or web, with or without workers"
     assert list((tmp_path / "cache" / "resmet" / "shards").glob("*.tar"))
-    judged = run(
+    evaluated = run(
         "evaluate",
         "ckpt=with0/checkpoints/best.ckpt",
-        "run_dir=judged",
+        "run_dir=evaluated",
         "data=classification",
         "data.size=16",
         *TINY[1:3],
     )
-    assert judged.returncode == 0, judged.stderr
-    of_shards, of_source = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("with0", "judged"))
+    assert evaluated.returncode == 0, evaluated.stderr
+    of_shards, of_source = (
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("with0", "evaluated")
+    )
     assert of_shards["test"] == of_source["test"]
 
 
@@ -93,8 +95,9 @@ def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path
     message = [line for line in done.stderr.splitlines() if line.startswith("train.py:")]
     assert len(message) == 1
     assert "train-000001.tar" in message[0]
-    with pytest.raises(InputError, match=r"train-000001\.tar"):
+    with refused("shards.wrong_checksum|data.unreadable_item") as error:
         content(prepared(tmp_path / "packed"))
+    assert "train-000001.tar" in str(error.value)
     skipped = run("train", "data=sharded", "data.root=packed", "data.on_error=skip", "run_dir=skip", *TINY)
     assert skipped.returncode == 0, skipped.stderr
     assert "train-000001.tar" in (tmp_path / "skip" / "skipped.txt").read_text()
@@ -102,7 +105,7 @@ def test_a_broken_shard_stops_a_run_with_one_message(run: Callable, digits: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_workers_change_nothing(digits: Path, split: str) -> None:
+def test_batches_do_not_depend_on_workers(digits: Path, split: str) -> None:
     data = prepared(digits, batch_size=100, seed=1, augment=Augment(horizontal_flip=0.5, degrees=20))
     alone = content(data, split)
     data.num_workers = 2
@@ -112,7 +115,7 @@ def test_workers_change_nothing(digits: Path, split: str) -> None:
     )
 
 
-def test_nothing_but_the_manifest_is_read_at_the_start(digits: Path, tmp_path: Path) -> None:
+def test_setup_reads_the_manifest_only(digits: Path, tmp_path: Path) -> None:
     with serve_folder(digits) as (address, server):
         data = prepared(address, cache_dir=str(tmp_path))
         assert dict(server.requests) == {"manifest.json": 1}
@@ -122,7 +125,7 @@ def test_nothing_but_the_manifest_is_read_at_the_start(digits: Path, tmp_path: P
         assert sum(server.requests.values()) == 2
 
 
-def test_millions_of_items_are_not_listed(digits: Path, tmp_path: Path) -> None:
+def test_items_are_made_when_they_are_used(digits: Path, tmp_path: Path) -> None:
     manifest = json.loads((digits / "manifest.json").read_text())
     shard = {"items": 10**6, "bytes": 2 * 10**9, "sha256": "0" * 64}
     manifest["splits"]["train"] = {"items": 10**9, "shards": [{"name": f"a{i}.tar", **shard} for i in range(1000)]}
@@ -158,11 +161,11 @@ def test_a_checkpoint_of_other_data_is_refused(digits: Path) -> None:
     assert data.spec == spec
     with refused("shards.spec_mismatch"):
         Sharded(str(digits)).use_spec(Spec(2, 1, spec.class_names, size=(32, 32), resize="stretch"))
-    with pytest.raises(InputError, match="choose data of the checkpoint's task"):
+    with refused("data.other_task"):
         Sharded(str(digits)).use_spec(Spec(1, 1, spec.class_names))
 
 
-def test_images_and_sounds_have_changes_of_their_own(digits: Path, tmp_path: Path) -> None:
+def test_images_and_audio_have_different_augmentations(digits: Path, tmp_path: Path) -> None:
     with refused("data.augment_mismatch"):
         prepared(digits, augment=AudioAugment())
     pack(Tones(count=20), str(tmp_path / "tones"), 5, 0)
@@ -183,7 +186,7 @@ def test_a_cache_that_is_too_small(digits: Path) -> None:
         Sharded(address, cache_gb=0.0001)
 
 
-def test_no_shards_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_manifest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "BACKOFF", 0.001)
     with refused("shards.missing_manifest"):
         Sharded(str(tmp_path))
@@ -195,11 +198,11 @@ def test_no_shards_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         Sharded(address, retries=1)
 
 
-# --- shards that someone means ill with
+# --- shards that are meant to do harm
 
 
 class Touch:
-    """Unpickled, it leaves a mark."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -236,7 +239,9 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_that_lead_elsewhere(digits: Path, tmp_path: Path, name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shard_names_that_lead_elsewhere(
+    digits: Path, tmp_path: Path, name: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(digits / "train-000000.tar", tmp_path / "outside.tar")
     monkeypatch.chdir(tmp_path)
 
@@ -248,11 +253,11 @@ def test_names_that_lead_elsewhere(digits: Path, tmp_path: Path, name: Any, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "outside.tar"]
 
 
-def test_a_link_that_leads_out(digits: Path, tmp_path: Path) -> None:
+def test_a_link_that_leads_out_of_the_folder(digits: Path, tmp_path: Path) -> None:
     shutil.copytree(digits, tmp_path / "bad")
     (tmp_path / "bad" / "train-000000.tar").unlink()
     (tmp_path / "bad" / "train-000000.tar").symlink_to(digits / "train-000000.tar")
-    with pytest.raises(InputError, match=r"train-000000\.tar is a link"):
+    with refused("shards.outside_root|data.unusable_items"):
         prepared(tmp_path / "bad")
 
 
@@ -272,7 +277,7 @@ def test_a_link_that_leads_out(digits: Path, tmp_path: Path) -> None:
         ("sha256", None),
     ],
 )
-def test_figures_that_can_not_be(digits: Path, tmp_path: Path, key: str, value: Any) -> None:
+def test_impossible_numbers_in_a_manifest(digits: Path, tmp_path: Path, key: str, value: Any) -> None:
     def change(manifest: dict) -> None:
         manifest["splits"]["train"]["shards"][0][key] = value
 
@@ -299,20 +304,20 @@ def test_figures_that_can_not_be(digits: Path, tmp_path: Path, key: str, value: 
         lambda m: m.update(notes=7),
     ],
 )
-def test_manifests_that_are_none(digits: Path, tmp_path: Path, change: Callable) -> None:
+def test_malformed_manifests(digits: Path, tmp_path: Path, change: Callable) -> None:
     with refused("shards.invalid_manifest"):
         Sharded(str(rewritten(digits, tmp_path / "bad", change)))
 
 
 @pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff\xfe", b"NaN", b'"x"'])
-def test_text_that_is_no_manifest(tmp_path: Path, text: bytes) -> None:
+def test_text_that_is_not_a_manifest(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(text)
     with refused("shards.invalid_manifest"):
         Sharded(str(tmp_path))
 
 
 def with_shard(digits: Path, folder: Path, shard: bytes, items: int = 1) -> Sharded:
-    """Shards of which one was made by somebody else, its checksum right."""
+    """A set in which one shard is replaced, with the right checksum."""
 
     def change(manifest: dict) -> None:
         entry = {"name": "val-000000.tar", "items": items, "bytes": len(shard), "sha256": sha256(shard).hexdigest()}
@@ -337,7 +342,7 @@ NAME = {"name": "x", "group": ""}
 GOOD = encode_parts({"input": torch.zeros(1, 16, 16, dtype=torch.uint8), "label": 3}, NAME)
 
 
-def picture_bytes(size: tuple[int, int], mode: str, kind: str) -> bytes:
+def image_bytes(size: tuple[int, int], mode: str, kind: str) -> bytes:
     stream = io.BytesIO()
     Image.new(mode, size).save(stream, kind)
     return stream.getvalue()
@@ -345,7 +350,7 @@ def picture_bytes(size: tuple[int, int], mode: str, kind: str) -> bytes:
 
 def bomb(side: int) -> bytes:
     """A PNG whose header promises side x side pixels."""
-    whole = bytearray(picture_bytes((1, 1), "L", "PNG"))
+    whole = bytearray(image_bytes((1, 1), "L", "PNG"))
     whole[16:24] = side.to_bytes(4, "big") * 2
     whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
     return bytes(whole)
@@ -354,16 +359,16 @@ def bomb(side: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "good"),
     [
-        (picture_bytes((16, 16), "L", "PNG"), True),
-        (picture_bytes((16, 16), "L", "BMP"), False),
-        (picture_bytes((16, 16), "RGBA", "PNG"), False),
-        (picture_bytes((16, 16), "L", "PNG")[:40], False),
+        (image_bytes((16, 16), "L", "PNG"), True),
+        (image_bytes((16, 16), "L", "BMP"), False),
+        (image_bytes((16, 16), "RGBA", "PNG"), False),
+        (image_bytes((16, 16), "L", "PNG")[:40], False),
         (bomb(12_000), False),
         (bomb(100_000), False),
         (b"", False),
     ],
 )
-def test_pictures_that_are_none(digits: Path, tmp_path: Path, content: bytes, good: bool) -> None:
+def test_invalid_png(digits: Path, tmp_path: Path, content: bytes, good: bool) -> None:
     png = torch.tensor(list(content), dtype=torch.uint8)
     data = with_shard(
         digits, tmp_path / "bad", tar_of([("0.safetensors", encode_parts({"png": png, "label": 3}, NAME))])
@@ -375,7 +380,7 @@ def test_pictures_that_are_none(digits: Path, tmp_path: Path, content: bytes, go
         data.datasets["val"].sample(0)
 
 
-def test_a_shard_of_ones_own_making_is_read(digits: Path, tmp_path: Path) -> None:
+def test_a_shard_of_another_program_is_read(digits: Path, tmp_path: Path) -> None:
     data = with_shard(digits, tmp_path / "mine", tar_of([("0.safetensors", GOOD)]))
     signal, label = data.datasets["val"].sample(0)
     assert (tuple(signal.shape), signal.dtype, label) == ((1, 16, 16), torch.uint8, 3)
@@ -390,7 +395,7 @@ def test_links_and_devices_are_refused(digits: Path, tmp_path: Path, kind: bytes
 
 
 @pytest.mark.parametrize("name", ["../../0.json", "/tmp/0.json", "0.json/../../x", "0.pyd", "0.pickle", "x"])
-def test_members_leave_nothing_outside(digits: Path, tmp_path: Path, name: str) -> None:
+def test_members_are_not_unpacked(digits: Path, tmp_path: Path, name: str) -> None:
     mark = tmp_path / "mark"
     shard = tar_of([("0.safetensors", GOOD), (name, pickle.dumps(Touch(mark)))])
     data = with_shard(digits, tmp_path / "bad", shard)
@@ -409,11 +414,11 @@ def test_pickles_are_never_opened(digits: Path, tmp_path: Path) -> None:
             data.datasets["val"].sample(0)
         assert not mark.exists()
     pickle.loads(pickled)
-    assert mark.exists(), "the payload works where it is opened"
+    assert mark.exists(), "the payload works"
 
 
 def promising(shape: tuple, dtype: str = "U8", body: bytes = b"x") -> bytes:
-    """An input whose header promises more, or something else, than follows."""
+    """An input whose header does not agree with what follows."""
     header = json.dumps({"input": {"dtype": dtype, "shape": shape, "data_offsets": [0, math.prod(shape)]}}).encode()
     return len(header).to_bytes(8, "little") + header + body
 
@@ -435,21 +440,21 @@ def promising(shape: tuple, dtype: str = "U8", body: bytes = b"x") -> bytes:
         b"\x10" + b"\0" * 7 + b"[" * 16,
     ],
 )
-def test_inputs_that_are_none(digits: Path, tmp_path: Path, content: bytes) -> None:
+def test_invalid_inputs(digits: Path, tmp_path: Path, content: bytes) -> None:
     data = with_shard(digits, tmp_path / "bad", tar_of([("0.safetensors", content)]))
     with refused("shards.invalid_item"):
         data.datasets["val"].sample(0)
 
 
 @pytest.mark.parametrize("label", [10, -1, torch.tensor(1.5), torch.tensor(True), torch.tensor([3]), None])
-def test_labels_that_are_none(digits: Path, tmp_path: Path, label: Any) -> None:
+def test_invalid_labels(digits: Path, tmp_path: Path, label: Any) -> None:
     parts = {"input": torch.zeros(1, 16, 16, dtype=torch.uint8)} | ({} if label is None else {"label": label})
     data = with_shard(digits, tmp_path / "bad", tar_of([("0.safetensors", encode_parts(parts))]))
     with refused("shards.invalid_item"):
         data.datasets["val"].sample(0)
 
 
-def test_a_name_that_is_none_is_a_number(digits: Path, tmp_path: Path) -> None:
+def test_an_item_without_a_name_is_named_by_its_number(digits: Path, tmp_path: Path) -> None:
     for number, info in enumerate(("3", '{"info": 3}', '{"info": "["}', '{"info": "[]"}', '{"info": "{}"}')):
         header = json.loads(GOOD[8 : 8 + int.from_bytes(GOOD[:8], "little")]) | {"__metadata__": json.loads(info)}
         text = json.dumps(header).encode()
@@ -458,7 +463,7 @@ def test_a_name_that_is_none_is_a_number(digits: Path, tmp_path: Path) -> None:
         assert data.datasets["val"].name(0) == "val-000000.tar[0]"
 
 
-def test_shards_of_an_older_version_are_to_be_packed_again(digits: Path, tmp_path: Path) -> None:
+def test_shards_of_an_older_version_are_refused(digits: Path, tmp_path: Path) -> None:
     with refused("shards.old_version"):
         Sharded(str(rewritten(digits, tmp_path / "old", lambda manifest: manifest.update(format="resmet-shards-1"))))
 
@@ -469,14 +474,14 @@ def test_more_or_fewer_items_than_promised(digits: Path, tmp_path: Path) -> None
         with_shard(digits, tmp_path / "bad", shard, 2).datasets["val"].sample(0)
 
 
-def test_a_member_that_reaches_over_the_end(digits: Path, tmp_path: Path) -> None:
+def test_a_member_beyond_the_end(digits: Path, tmp_path: Path) -> None:
     shard = bytearray(tar_of([("0.safetensors", GOOD)]))
     shard[124:136] = b"77777777777\0"
     with refused("shards.invalid_shard"):
         with_shard(digits, tmp_path / "bad", bytes(shard)).datasets["val"].sample(0)
 
 
-def test_boxes_and_masks_are_judged(tmp_path: Path) -> None:
+def test_boxes_and_masks_are_checked(tmp_path: Path) -> None:
     boxes = Scenes(count=10)
     boxes.setup("fit")
     signal, target = next(sample for i in range(10) if len((sample := boxes.datasets["train"].sample(i))[1]["labels"]))

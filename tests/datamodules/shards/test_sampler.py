@@ -1,4 +1,4 @@
-"""Which items make up which batch, where items lie in shards."""
+"""Batches of items that lie in shards."""
 
 from collections import Counter
 
@@ -33,7 +33,7 @@ def shards_of(counts: list[int], batches: list[list]) -> set[int]:
 
 @settings(deadline=None)
 @given(COUNTS, SIZES, st.integers(1, 4), st.integers(0, 3), st.integers(1, 5))
-def test_every_item_once_and_equally_many_steps(
+def test_every_item_once_and_equal_steps_per_process(
     counts: list[int], size: int, world: int, epoch: int, shuffle_shards: int
 ) -> None:
     found = drawn(counts, size, world, epoch, shuffle_shards)
@@ -53,14 +53,14 @@ def test_every_item_once_and_equally_many_steps(
 @pytest.mark.slow
 @settings(deadline=None)
 @given(COUNTS, st.integers(1, 4), st.integers(0, 3))
-def test_shards_are_shared_at_the_cuts_alone(counts: list[int], world: int, epoch: int) -> None:
+def test_processes_share_the_shards_at_the_cuts_only(counts: list[int], world: int, epoch: int) -> None:
     sets = [shards_of(counts, batches) for batches in drawn(counts, 3, world, epoch)]
     shared = Counter(shard for own in sets for shard in own)
     assert sum(times - 1 for times in shared.values()) <= world - 1
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
-def test_alike_shards_belong_to_one_process_each(world: int) -> None:
+def test_equal_shards_belong_to_one_process_each(world: int) -> None:
     counts = [7] * 12
     seen = []
     for epoch in range(3):
@@ -70,7 +70,7 @@ def test_alike_shards_belong_to_one_process_each(world: int) -> None:
     assert seen[0] != seen[1] != seen[2]
 
 
-def test_few_shards_are_in_use_at_a_time() -> None:
+def test_few_shards_are_used_at_a_time() -> None:
     counts = [10] * 20
     (batches,) = drawn(counts, 5, 1, shuffle_shards=4)
     for start in range(0, len(batches), 8):
@@ -79,12 +79,12 @@ def test_few_shards_are_in_use_at_a_time() -> None:
     assert len({index // 10 for index in first}) > 1, "items of several shards are mixed"
 
 
-def test_a_function_of_seed_and_epoch() -> None:
+def test_batches_are_a_function_of_seed_and_epoch() -> None:
     assert drawn([9, 4, 8], 4, 2, 1) == drawn([9, 4, 8], 4, 2, 1)
     assert drawn([9, 4, 8], 4, 2, 1) != drawn([9, 4, 8], 4, 2, 2)
 
 
-def test_a_longer_epoch_starts_the_items_again() -> None:
+def test_a_longer_epoch_starts_another_pass() -> None:
     (batches,) = drawn([5, 5], 5, 1, length=5)
     assert len(batches) == 5
     assert Counter(index for batch in batches[:4] for _, index in batch) == dict.fromkeys(range(10), 2)

@@ -1,4 +1,4 @@
-"""What is packed is what `load` gives, of every format."""
+"""Packed items equal those of `load`, for every format."""
 
 import signal
 import subprocess
@@ -53,7 +53,7 @@ FORMATS: dict[str, Callable[[pytest.FixtureRequest, Path], DataModule]] = {
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Of one type and value, tensors of one dtype."""
+    """Equal in type and value, tensors in dtype."""
     if isinstance(one, dict):
         return set(one) == set(other) and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, Tensor):
@@ -87,7 +87,7 @@ def test_item_for_item(name: str, image_format: str, request: pytest.FixtureRequ
             assert equal(packed.sample(place)[1], items.sample(i)[1])
 
 
-def test_the_training_items_are_shuffled_and_groups_are_kept(tmp_path: Path) -> None:
+def test_the_training_items_are_shuffled_and_groups_are_stored(tmp_path: Path) -> None:
     manifest = pack(several_labels(tmp_path), str(tmp_path / "out"), 0.001, 0)
     assert len(manifest.splits["train"]) > 3
     data = reader(tmp_path / "out")
@@ -104,7 +104,7 @@ def test_the_same_data_gives_the_same_bytes(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
-def test_tar_and_safetensors_read_them_too(tmp_path: Path) -> None:
+def test_tar_and_safetensors_read_shards(tmp_path: Path) -> None:
     import tarfile
 
     from safetensors.torch import load
@@ -120,7 +120,7 @@ def test_tar_and_safetensors_read_them_too(tmp_path: Path) -> None:
         assert set(load(content.read())) == {"input", "label"}
 
 
-def test_the_manifest_reads_back(tmp_path: Path) -> None:
+def test_the_manifest_survives_a_round_trip(tmp_path: Path) -> None:
     manifest = pack(Scenes(count=10), str(tmp_path / "out"), 0.1, 0)
     content = (tmp_path / "out" / "manifest.json").read_bytes()
     assert read_manifest(content, "here") == manifest
@@ -128,7 +128,7 @@ def test_the_manifest_reads_back(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == listed | {"manifest.json"}
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -146,7 +146,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_nothing_is_left_where_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def test_a_failure_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     written = []
     whole = writer.write_shard
 
@@ -164,8 +164,7 @@ def test_nothing_is_left_where_it_fails(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-@pytest.mark.slow
-def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
+def test_a_signal_leaves_no_file(tmp_path: Path) -> None:
     words = ["data=detection", "data.count=2000", "out=out", "shard_mb=0.1"]
     with subprocess.Popen(
         [sys.executable, str(ROOT / "pack.py"), *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
@@ -178,7 +177,7 @@ def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_pictures_take_less_room_as_png(tmp_path: Path) -> None:
+def test_png_takes_less_space(tmp_path: Path) -> None:
     sizes = {}
     for image_format in ("raw", "png"):
         manifest = pack(Scenes(count=10, size=96), str(tmp_path / image_format), 100, 0, image_format)
@@ -188,18 +187,19 @@ def test_pictures_take_less_room_as_png(tmp_path: Path) -> None:
         pack(Digits(), str(tmp_path / "jpg"), 100, 0, "jpg")
 
 
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+def test_an_empty_folder_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     pack(Digits(size=8), str(tmp_path / "out"), 5, 0)
     assert (tmp_path / "out" / "manifest.json").is_file()
 
 
-def test_what_was_left_out_stays_out(tmp_path: Path, image_folder: Path) -> None:
+def test_skipped_items_are_not_packed(tmp_path: Path, image_folder: Path) -> None:
     from datamodules.formats.image_folder import ImageFolder
 
-    (image_folder / "train" / "dark" / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"bad\.png can't be read"):
+    (image_folder / "train" / "dark" / "bad.png").write_bytes(b"not an image")
+    with refused("data.unusable_items") as error:
         pack(ImageFolder(str(image_folder)), str(tmp_path / "out"), 1, 0)
+    assert "bad.png" in str(error.value)
     assert not (tmp_path / "out").exists()
     manifest = pack(ImageFolder(str(image_folder), on_error="skip"), str(tmp_path / "out"), 1, 0)
     assert any("bad.png" in note for note in manifest.notes)
@@ -207,8 +207,8 @@ def test_what_was_left_out_stays_out(tmp_path: Path, image_folder: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_digits_stay_what_they_are(tmp_path: Path) -> None:
-    """A figure from outside: scikit-learn's own mean of the picture, in its 0..16."""
+def test_packed_digits_equal_those_of_scikit_learn(tmp_path: Path) -> None:
+    """Compared with scikit-learn's own images, in 0..16."""
     from sklearn.datasets import load_digits
 
     pack(Digits(size=8), str(tmp_path / "out"), 5, 0)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from refusals import refused
 
 from datamodules.splits.splits import Item, Splits
-from foundation.structures import InputError
 
 LABELS = st.lists(st.integers(0, 3), min_size=8, max_size=60)
 
@@ -30,7 +29,7 @@ def test_every_item_in_one_split(labels: list[int], seed: int) -> None:
 
 @settings(deadline=None)
 @given(LABELS, st.integers(2, 5))
-def test_folds_share_out_everything_once(labels: list[int], folds: int) -> None:
+def test_every_item_is_in_one_fold(labels: list[int], folds: int) -> None:
     parts = [Splits(test=0, folds=folds, fold=i).complete(items(labels), 3)["val"] for i in range(folds)]
     assert sorted(item.name for part in parts for item in part) == sorted(item.name for item in items(labels)["train"])
     sizes = [len(part) for part in parts]
@@ -42,7 +41,7 @@ def test_folds_share_out_everything_once(labels: list[int], folds: int) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(LABELS, st.integers(0, 5), st.booleans())
-def test_a_group_is_never_cut(labels: list[int], seed: int, fold: bool) -> None:
+def test_groups_are_not_divided(labels: list[int], seed: int, fold: bool) -> None:
     groups = ["abcdefg"[i % 7] for i in range(len(labels))]
     splits = Splits(0.2, 0.2, folds=3 if fold else 0, fold=1 if fold else 0)
     found = splits.complete(items(labels, groups), seed)
@@ -74,6 +73,7 @@ def test_a_group_from_the_path() -> None:
         ({"folds": 5, "fold": 5}, "config.out_of_range"),
         ({"fold": 1}, "config.out_of_range"),
         ({"group": "("}, "config.invalid_regex"),
+        ({"val": 1.0}, "config.out_of_range"),
     ],
 )
 def test_refusals(arguments: dict, code: str) -> None:
@@ -81,19 +81,14 @@ def test_refusals(arguments: dict, code: str) -> None:
         Splits(**arguments)
 
 
-def test_a_fraction_is_below_one() -> None:
-    with pytest.raises(InputError, match=r"data\.splits\.val"):
-        Splits(val=1.0)
-
-
-def test_too_few_to_share_out() -> None:
+def test_too_few_items_or_groups() -> None:
     with refused("data.too_few_items"):
         Splits(test=0, folds=4).complete(items([0, 1, 0]), 0)
     with refused("data.too_few_groups"):
         Splits(0.2, 0).complete(items([0, 1, 0], ["a"] * 3), 0)
 
 
-def test_groups_of_uneven_size_come_near_the_share_that_was_asked_for() -> None:
+def test_groups_of_uneven_size_give_nearly_the_requested_fraction() -> None:
     groups = ["large"] * 30 + [f"g{i}" for i in range(30)]
     for seed in range(5):
         found = Splits(0.1, 0.1).complete(items([0] * 60, groups), seed)
@@ -118,8 +113,8 @@ def held(members: list[Item]) -> Counter[str]:
 
 @settings(deadline=None)
 @given(SEVERAL, st.integers(0, 5), st.sampled_from([0.1, 0.2, 0.3]))
-def test_several_labels_are_shared_out_each(labels: list[set[str]], seed: int, share: float) -> None:
-    """The asked size, no item lost, no label that training never sees, and every label of many items in every split."""
+def test_each_of_several_labels_is_stratified(labels: list[set[str]], seed: int, share: float) -> None:
+    """The requested size, no item lost, no label absent from training, and every frequent label in every split."""
     given = several(labels)
     found = Splits(share, share).complete(given, seed)
     assert found == Splits(share, share).complete(given, seed)
@@ -138,7 +133,7 @@ def test_several_labels_are_shared_out_each(labels: list[set[str]], seed: int, s
 @pytest.mark.slow
 @settings(deadline=None)
 @given(SEVERAL, st.integers(2, 5))
-def test_folds_of_several_labels_share_out_everything_once(labels: list[set[str]], folds: int) -> None:
+def test_every_item_with_several_labels_is_in_one_fold(labels: list[set[str]], folds: int) -> None:
     given = several(labels)
     parts = [Splits(test=0, folds=folds, fold=i).complete(given, 3)["val"] for i in range(folds)]
     assert sorted(item.name for part in parts for item in part) == sorted(item.name for item in given["train"])
@@ -163,8 +158,8 @@ def test_groups_of_several_labels_stay_whole(labels: list[set[str]], owners: lis
         assert abs(len(found["test"]) - 0.2 * len(labels)) <= max(Counter(owners).values())
 
 
-def test_combinations_of_labels_that_are_rare_change_no_share() -> None:
-    """Every combination met twice, and every one met once: a share is a share all the same."""
+def test_rare_combinations_of_labels_are_stratified() -> None:
+    """Every combination occurs twice, or once."""
     combinations = [{"abcdefghij"[k] for k in range(10) if i >> k & 1} for i in range(1, 101)]
     for labels, seed in ((combinations * 2, 0), (combinations, 1)):
         found = Splits(0.1, 0.1).complete(several(labels), seed)
@@ -183,7 +178,7 @@ def test_classes_of_two_items_leave_enough_to_train_on() -> None:
     assert {item.stratum for item in found["train"]} == set(range(100))
 
 
-def test_published_splits_can_be_left_aside() -> None:
+def test_published_splits_can_be_ignored() -> None:
     given = {"train": items([0, 1] * 10, ["a", "b"] * 10)["train"], "test": [Item("t", 1, "c", 1)]}
     for fold in range(3):
         found = Splits(0.1, 0.0, folds=3, fold=fold, published=False).complete(given, 0)

@@ -1,4 +1,4 @@
-"""What an item looks like follows from (seed, epoch, index): not from its company, who loads it, or how many do."""
+"""An augmented item is a function of (seed, epoch, index): it does not depend on its batch, on workers or on threads."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ SOUND = AudioAugment(0.3, 6.0, 0.2, 0.3)
 
 
 def made(data: DataModule, split: str = "train", epoch: int = 0) -> Iterator[Any]:
-    """Batches as a step sees them."""
+    """The batches that a step gets."""
     loader = data.dataloader(split)
     loader.sampler.set_epoch(epoch)
     for batch in loader:
@@ -41,31 +41,31 @@ def by_name(batches: Iterator[Any]) -> dict[str, tuple[Tensor, Any]]:
     return {name: (batch["input"][i], batch["target"][i]) for batch in batches for i, name in enumerate(batch["names"])}
 
 
-def alike(first: Any, second: Any) -> bool:
+def equal(first: Any, second: Any) -> bool:
     if isinstance(first, dict):
         return all(torch.equal(first[key], second[key]) for key in ("boxes", "labels"))
     return torch.equal(first, second)
 
 
 KINDS: dict[str, Callable[..., DataModule]] = {
-    "pictures": partial(Digits, channels=3, augment=ALL),
-    "grey pictures": partial(Digits, augment=ALL),
-    "turned about": partial(Digits, augment=Augment(0.5, 0.5)),
-    "tinted": partial(Digits, channels=3, augment=Augment(color_jitter=0.4)),
-    "cut out": partial(Digits, augment=Augment(degrees=9.0, random_crop=17)),
+    "images": partial(Digits, channels=3, augment=ALL),
+    "grayscale": partial(Digits, augment=ALL),
+    "flips": partial(Digits, augment=Augment(0.5, 0.5)),
+    "color": partial(Digits, channels=3, augment=Augment(color_jitter=0.4)),
+    "crops": partial(Digits, augment=Augment(degrees=9.0, random_crop=17)),
     "policies": partial(
         Digits, channels=3, augment=Augment(horizontal_flip=0.5, auto_augment="trivialaugment", random_erasing=0.5)
     ),
     "masks": partial(Scenes, target="mask", count=40, size=96, augment=ALL),
     "boxes": partial(Scenes, target="boxes", count=40, size=96, augment=ALL),
     "any number of labels": partial(Scenes, target="labels", count=40, size=96, augment=ALL),
-    "sound": partial(Tones, count=40, augment=SOUND),
+    "audio": partial(Tones, count=40, augment=SOUND),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
+def test_items_do_not_depend_on_batch_size_and_workers(kind: str) -> None:
     found = []
     for batch_size, num_workers in ((32, 0), (1, 0), (7, 2)):
         data = KINDS[kind](batch_size=batch_size)
@@ -77,7 +77,7 @@ def test_no_company_and_no_worker_changes_an_item(kind: str) -> None:
         data.teardown("")
     assert len(found[0]) == 40
     for other in found[1:]:
-        assert all(alike(x, other[name][0]) and alike(y, other[name][1]) for name, (x, y) in found[0].items())
+        assert all(equal(x, other[name][0]) and equal(y, other[name][1]) for name, (x, y) in found[0].items())
     raw = {
         name: data.datasets["train"].sample(i)[0]
         for i, name in enumerate(data.datasets["train"].name(i) for i in range(40))
@@ -90,7 +90,7 @@ import hashlib, sys, torch
 from datamodules.transforms.augment import Augment, AudioAugment
 from datamodules.synthetic import Scenes, Tones
 torch.set_num_threads(int(sys.argv[1]))
-said = hashlib.sha256()
+digest = hashlib.sha256()
 for data in (
     Scenes(target="mask", count=24, size=128, batch_size=24, augment=Augment(0.5, 0.5, 20.0, 0.3, 0.2, 0.3)),
     Tones(count=24, augment=AudioAugment(0.3, 6.0, 0.2, 0.3)),
@@ -98,21 +98,20 @@ for data in (
     data.setup("fit")
     for batch in data.dataloader("train"):
         batch = data.on_after_batch_transfer(batch, 0)
-        said.update(batch["input"].numpy().tobytes() + batch["target"].numpy().tobytes())
-print(said.hexdigest())
+        digest.update(batch["input"].numpy().tobytes() + batch["target"].numpy().tobytes())
+print(digest.hexdigest())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.slow
-def test_no_number_of_threads_changes_an_item() -> None:
-    """In programs of their own: one that had several threads can't be forked as other tests do it."""
-    patient = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # on a busy machine threads that spin keep each other waiting
-    said = [
+def test_items_do_not_depend_on_the_number_of_threads() -> None:
+    """In separate processes: one with several threads can't be forked, which other tests do."""
+    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # spinning threads block each other on a busy machine
+    digests = [
         subprocess.run(
             [sys.executable, "-c", DIGEST, str(threads)],
             cwd=ROOT,
-            env=patient,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,
@@ -120,11 +119,10 @@ def test_no_number_of_threads_changes_an_item() -> None:
         ).stdout
         for threads in (1, 2)
     ]
-    assert said[0] == said[1] != ""
+    assert digests[0] == digests[1] != ""
 
 
-def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
-    """Calling a change is drawing and making it."""
+def test_an_item_alone_equals_the_item_in_a_batch() -> None:
     data = Scenes(target="mask", count=10, size=64, augment=ALL)
     data.setup("fit")
     items = data.datasets["train"]
@@ -132,14 +130,14 @@ def test_an_item_alone_is_what_it_is_in_a_batch() -> None:
     data.augment, drawn = (
         lambda *sample: ALL(*sample, TARGETS["mask"]),
         batch,
-    )  # no RandomTransform: every item is changed where it is loaded
+    )  # a function: every item is augmented where it is loaded
     again = collate(items.__getitems__([(1, i) for i in range(10)]), TARGETS["mask"])
     assert PARAMS not in again
     assert torch.equal(drawn["input"], again["input"])
     assert torch.equal(drawn["target"], again["target"])
 
 
-def test_padding_stays_and_says_nothing() -> None:
+def test_padding_has_no_effect() -> None:
     def batch(*shapes: tuple[int, int]) -> Any:
         found = []
         for seed, (height, width) in enumerate(shapes):
@@ -151,11 +149,11 @@ def test_padding_stays_and_says_nothing() -> None:
         ALL.transform(joined, joined.pop(PARAMS), TARGETS["mask"])
         return joined
 
-    company = batch((30, 40), (50, 20), (50, 20), (9, 9))
-    assert torch.equal(batch((30, 40))["input"][0], company["input"][0, :, :30, :40])
-    assert torch.equal(batch((30, 40))["target"][0], company["target"][0, :30, :40])
-    assert (company["input"][0, :, 30:] == 0).all()
-    assert (company["target"][0, :, 40:] == IGNORE).all()
+    several = batch((30, 40), (50, 20), (50, 20), (9, 9))
+    assert torch.equal(batch((30, 40))["input"][0], several["input"][0, :, :30, :40])
+    assert torch.equal(batch((30, 40))["target"][0], several["target"][0, :30, :40])
+    assert (several["input"][0, :, 30:] == 0).all()
+    assert (several["target"][0, :, 40:] == IGNORE).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -167,10 +165,10 @@ def test_padding_stays_and_says_nothing() -> None:
     st.floats(0, 0.4),
     st.floats(0, 0.3),
 )
-def test_pictures_move_as_torchvision_moves_them(
+def test_images_are_warped_as_by_torchvision(
     seed: int, height: int, width: int, rotate: float, scale: float, shift: float
 ) -> None:
-    """Inside, where no gap's filling mixes in: flips, then one affine map about the middle."""
+    """Inside, where no fill value is mixed in: flips, then one affine map about the center."""
     noise = torch.rand(1, 3, 8, 8, generator=Generator().manual_seed(seed)) * 255
     image = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic").clamp(0, 255).to(torch.uint8)[0]
     mask = (image[0] // 64).contiguous()
@@ -197,10 +195,10 @@ def test_pictures_move_as_torchvision_moves_them(
         assert difference.max() <= 1
         assert difference.mean() < 0.05
     expected_mask = theirs(mask[None], InterpolationMode.NEAREST, float(IGNORE))[0]
-    assert (moved_mask != expected_mask).float().mean() < 0.01  # halves between two pixels are rounded either way
+    assert (moved_mask != expected_mask).float().mean() < 0.01  # ties between two pixels may be rounded either way
 
 
-def test_colours_change_about_as_torchvisions() -> None:
+def test_color_jitter_is_close_to_torchvisions() -> None:
     image = torch.randint(40, 200, (3, 50, 60), generator=Generator().manual_seed(0), dtype=torch.uint8)
     for seed in range(10):
         shares = torch.rand(10, generator=Generator().manual_seed(seed), dtype=torch.float64).tolist()
@@ -210,20 +208,20 @@ def test_colours_change_about_as_torchvisions() -> None:
         assert (changed.float() - expected.float()).abs().mean() < 1.5
 
 
-def test_gaps_have_the_pictures_own_mean() -> None:
+def test_gaps_are_filled_with_the_mean_of_the_image() -> None:
     image = torch.cat([torch.full((1, 40, 40), value, dtype=torch.uint8) for value in (10, 100, 250)])
     changed = Augment(degrees=45.0, scale=0.5, translate=0.5)(image, 0, Generator().manual_seed(1), TARGETS["label"])[0]
     assert torch.equal(changed, image)
 
 
-def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
+def test_cached_and_evaluated_items_are_not_augmented() -> None:
     data = Scenes(target="mask", count=20, size=64, augment=ALL)
     data.setup("fit")
     before = [tuple(part.clone() for part in data.datasets["train"].sample(i)) for i in range(20)]
     for epoch in range(2):
         list(made(data, epoch=epoch))
-    assert all(alike(x, data.datasets["train"].sample(i)[0]) for i, (x, _) in enumerate(before))
-    assert all(alike(y, data.datasets["train"].sample(i)[1]) for i, (_, y) in enumerate(before))
+    assert all(equal(x, data.datasets["train"].sample(i)[0]) for i, (x, _) in enumerate(before))
+    assert all(equal(y, data.datasets["train"].sample(i)[1]) for i, (_, y) in enumerate(before))
     for split in ("val", "test"):
         own = data.datasets[split]
         found = by_name(made(data, split))
@@ -231,8 +229,8 @@ def test_what_is_kept_and_what_is_judged_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("joint", [False, True])
-def test_training_items_are_judged_as_they_are(joint: bool) -> None:
-    """`evaluate.py split=train` hands a trainer the loader alone, so that nothing may be left to be made."""
+def test_evaluation_of_training_items_is_without_augmentation(joint: bool) -> None:
+    """`evaluate.py split=train` passes the loader alone to a trainer, so no transform may be pending."""
     part: DataModule = Scenes(target="boxes", count=12, size=64, augment=ALL)
     data = JointDataModule({"part": part}) if joint else part
     data.setup("fit")
@@ -242,10 +240,10 @@ def test_training_items_are_judged_as_they_are(joint: bool) -> None:
         for i, name in enumerate(batch["names"]):
             signal, target = part.datasets["train"].sample(int(name.split("/")[1]))
             assert torch.equal(batch["input"][i], signal)
-            assert alike(batch["target"][i], target)
+            assert equal(batch["target"][i], target)
 
 
-def test_nothing_is_drawn_where_nothing_changes() -> None:
+def test_no_parameters_are_drawn_without_augmentation() -> None:
     data = Digits(augment=Augment(random_crop=20))
     data.setup("fit")
     data.run_state.disable_augmentation_for(1)
@@ -256,7 +254,7 @@ def test_nothing_is_drawn_where_nothing_changes() -> None:
     assert batch["input"].shape[2:] == (20, 20)
 
 
-def test_parts_of_joint_data_are_changed_each_in_its_own_way() -> None:
+def test_every_part_of_joint_data_has_its_own_augmentation() -> None:
     parts = {
         "boxes": Scenes(target="boxes", count=12, size=64, augment=ALL, batch_size=4),
         "masks": Scenes(target="mask", count=12, size=64, batch_size=4),
@@ -272,7 +270,7 @@ def test_parts_of_joint_data_are_changed_each_in_its_own_way() -> None:
     assert data.on_after_batch_transfer({"boxes": None, "masks": after["masks"]}, 0)["boxes"] is None
 
 
-def test_files_loaded_by_workers_are_changed(image_folder: Path) -> None:
+def test_files_loaded_by_workers_are_augmented(image_folder: Path) -> None:
     found = []
     for num_workers in (0, 2):
         data = ImageFolder(str(image_folder), batch_size=3, size=32, cache=False, num_workers=num_workers, augment=ALL)

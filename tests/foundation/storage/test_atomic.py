@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files and folders are written completely or not at all."""
 
 from pathlib import Path
 
@@ -41,12 +41,12 @@ def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-def test_a_disk_that_takes_nothing_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_write_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_text_or_warn(tmp_path / "absent" / "a", "text")
     assert str(tmp_path / "absent" / "a") in caplog.text
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_complete_or_absent(tmp_path: Path) -> None:
     def fail() -> None:
         with atomic_folder(tmp_path / "set") as part:
             (part / "a").touch()

@@ -15,7 +15,7 @@ def files(folder: Path, count: int = 4, size: int = 10) -> list[Path]:
     return paths
 
 
-def test_the_least_recently_used_leave_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_files_are_deleted(tmp_path: Path) -> None:
     paths, lru = files(tmp_path), LruDir(tmp_path, ".items")
     lru.touch(paths[0])
     assert lru.make_room(15, 40) == 20
@@ -23,13 +23,13 @@ def test_the_least_recently_used_leave_first(tmp_path: Path) -> None:
     assert lru.size() == 20
 
 
-def test_files_in_use_stay(tmp_path: Path) -> None:
+def test_files_in_use_are_not_deleted(tmp_path: Path) -> None:
     paths, lru = files(tmp_path), LruDir(tmp_path, ".items")
     assert lru.make_room(40, 40, keep=paths[:3]) == 10
     assert [path for path in paths if path.exists()] == paths[:3]
 
 
-def test_unfinished_files_leave_once_they_are_stale_and_others_never(tmp_path: Path) -> None:
+def test_only_stale_unfinished_files_are_deleted(tmp_path: Path) -> None:
     old, new, other = (tmp_path / name for name in (".a.part", ".b.part", "c.txt"))
     for path in (old, new, other):
         path.touch()
