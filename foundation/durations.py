@@ -53,7 +53,7 @@ class Clock:
             return 0.0
 
     def cpu_contention(self) -> float:
-        """Returns how many times longer than on an idle machine this thread takes, over the last seconds; at least 1.
+        """Returns the slowdown of this thread compared with an idle machine, over the last seconds; at least 1.
 
         Linux counts for every thread how long it ran and how long it waited for a processor. Elsewhere this is 1.
         """

@@ -1,4 +1,4 @@
-"""What the packages pass to each other. Importing this module does not import torch."""
+"""Structures that the packages exchange. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def first_line(error: Exception, limit: int = 120) -> str:
 
 
 class Batch(TypedDict, total=False):
-    """What a data module delivers, in raw units; the task normalizes.
+    """A batch of a data module, in raw units; the task normalizes.
 
     input: (N, C, *axes): uint8 images in 0..255 or float audio in -1..1, padded with zeros at the end of every axis.
     sizes: The axes of every item before padding.
     target: As `foundation.targets` batches it: (N,) or (N, C), (N, H, W), or a list of {"boxes", "labels"}.
     names: The source of every item. A batch without items has an empty list and no other key.
-    seeds: What a step draws at random for an item follows from its seed, whatever else is in the batch.
+    seeds: Seeds of the random choices that a step makes for every item, independent of the rest of the batch.
     """
 
     input: Tensor

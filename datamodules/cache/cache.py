@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from filelock import FileLock, Timeout
 from torch import Tensor
@@ -20,7 +20,7 @@ from foundation.structures import InputError, Sample, first_line, pluralize
 from foundation.targets.kinds import TARGETS
 
 Mode = Literal["auto", "ram", "disk", "off"]
-MODES = ("auto", "ram", "disk", "off")
+MODES = get_args(Mode)
 FREE_SHARE = 4
 """A quarter of the free memory, shared by the processes of this run on this machine, is for items, and of the free disk for all sets of items."""
 
@@ -94,7 +94,7 @@ class Cache:
     Args:
         mode: ``auto`` is ``ram`` if everything fits there, else ``disk`` if it fits there, else ``ram`` for what fits.
         splits: The items by split, none of them cached yet.
-        keys: By split the key of every item on the disk; None for one that has no files, or lacks one.
+        keys: By split the key of every item on the disk; None for one without files, or with a missing one.
         settings: Everything else that the items' bytes depend on.
         target: The kind of the items' targets, as in `Spec.target`.
     """
@@ -169,7 +169,7 @@ class Cache:
             self.give_up(error)
 
     def disk_limit(self) -> int:
-        """Returns the bytes that all sets may take together."""
+        """Returns the most bytes that all sets may occupy."""
         return (shutil.disk_usage(self.folder).free + self.sets.size()) // FREE_SHARE
 
     def store(self, name: str, index: int, sample: Sample, counts: Tensor, size: int) -> None:
@@ -212,7 +212,7 @@ class Cache:
         return complete and sum(file.size for file in self.files().values()) < free_memory() // 2
 
     def describe(self) -> str:
-        """Returns where the items are, what they take, and how many are decoded each time."""
+        """Returns where the items are cached, their size, and how many are decoded each time."""
         if self.mode == "off":
             return "items are decoded each time (data.cache=off)"
         parts = []

@@ -1,7 +1,7 @@
 """A file of decoded items: written once and atomically, then memory-mapped by the processes that read it.
 
-The items' bytes come first (see `item_codec`), then an index in JSON, its length, its checksum and a magic number. A file from somebody else
-could give wrong images, and no more. A safetensors file has no room for several items with a checksum each, hence this container.
+The items' bytes come first (see `item_codec`), then an index in JSON, its length, its checksum and a magic number. An untrusted file
+can give wrong images, but run no code. A safetensors file has no room for several items with a checksum each, hence this container.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class CacheFile:
     def discard(self, error: Exception) -> None:
         """Deletes the file because of `error`, so that the next run writes it again; logged once."""
         if not self.damaged:
-            log.warning(f"{self.path} is damaged ({first_line(error)}): what it lacks is decoded each time")
+            log.warning(f"{self.path} is damaged ({first_line(error)}): its damaged items are decoded each time")
             delete(self.path)
         self.damaged = True
 
@@ -111,7 +111,7 @@ class CacheWriter:
     """Writes a `CacheFile` into a folder, where it appears once it is complete.
 
     Raises:
-        OSError: If the disk does not take it; then call `abort`.
+        OSError: If it can't be written; then call `abort`.
     """
 
     def __init__(self, folder: Path, kind: TargetKind) -> None:

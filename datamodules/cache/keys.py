@@ -20,7 +20,7 @@ import torchvision
 from torch import Tensor
 
 VERSION = 2
-"""Of how this project decodes items; whoever changes what comes out of a file raises it."""
+"""Version of the decoders; increment it when they decode a file to other values."""
 
 
 def item_key(files: Sequence[Path], target: Any) -> str | None:

@@ -1,8 +1,8 @@
 """Data in shards, on a disk or in an object store: ``data=sharded data.root=DIR_or_URL``, packed by pack.py.
 
 A shard is a plain tar of one safetensors member per item. tar, webdataset's pipelines and safetensors read them, too; fsspec opens object stores.
-Reading is our own: a member is read where it lies, so every law of this project stays as it is. An item follows from its
-index, every random choice from (seed, epoch, index), and shards are compared with their checksums.
+Members are read in place by their index, so every random choice is a function of (seed, epoch, index), and shards are compared with
+their checksums.
 
 Why not a library:
 
@@ -95,7 +95,7 @@ class Sharded(ItemDataModule):
     Args:
         root: The folder, or its address: http://, https://, s3://, gs:// or another object store that fsspec opens.
         cache_dir: Where remote shards are cached; None is ``resmet/shards`` in the user's cache folder.
-        cache_gb: Gigabytes that they may take together; the least recently used are deleted.
+        cache_gb: The most gigabytes that they may occupy; the least recently used are deleted.
         shuffle_shards: Shards whose items are shuffled together; more of them shuffle better, and must be cached at the same time.
         retries: How often a failed download is tried again.
         timeout: Seconds without an answer after which a connection is closed.

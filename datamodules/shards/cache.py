@@ -28,14 +28,14 @@ STALE = 3600
 class ShardCache:
     """Opens any shard of a set. Several processes, of several ranks, may share a cache folder.
 
-    A remote shard lies in the cache under its checksum, where it appears by a rename once it is complete and verified. The least recently
+    A remote shard is cached under its checksum, to which it is renamed once it is complete and verified. The least recently
     used ones are deleted above the limit; one that is open can still be read. A shard in a local folder is read in place. Each process
     verifies a shard once, when it first uses it.
 
     Args:
         source: A folder, or a remote one.
         folder: Where remote shards are cached.
-        limit: Bytes that they may take together.
+        limit: The most bytes that they may occupy.
         max_open: Shards that a process keeps open.
         retries: How often a failed download is retried.
     """
@@ -51,7 +51,7 @@ class ShardCache:
         return self.__dict__ | {"opened": OrderedDict()}  # another process maps the files itself
 
     def location(self, shard: Shard) -> str:
-        """Returns where a shard comes from, for messages."""
+        """Returns the source of a shard, for messages."""
         return str(self.source / shard.name) if isinstance(self.source, Path) else self.source.location(shard.name)
 
     def open(self, shard: Shard) -> ShardFile:
@@ -109,13 +109,13 @@ class ShardCache:
         """Returns the path of a shard in a local folder.
 
         Raises:
-            InputError: If it is missing, a link that leads elsewhere, or of another size.
+            InputError: If it is missing, a link out of the folder, or of another size.
         """
         path = folder / shard.name
         if not path.is_file():
             raise InputError("shards.missing_shard", f"{path} is in the manifest, but missing: copy it there again")
         if outside(folder, path):
-            raise InputError("shards.outside_root", f"{path} is a link that leads out of {folder}: copy the file there")
+            raise InputError("shards.outside_root", f"{path} is a link out of {folder}: copy the file there")
         if (size := path.stat().st_size) != shard.bytes:
             raise InputError("shards.wrong_size", f"{path} has {size} bytes, the manifest {shard.bytes}: copy it again")
         return path

@@ -15,7 +15,7 @@ FILE = "manifest.json"
 FORMAT = "resmet-shards-2"
 OLD_FORMAT = re.compile(rb'\s*{\s*"format":\s*"resmet-shards-1"')
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}\.tar")
-"""No folder, no drive, no scheme: a shard lies beside its manifest, or nowhere."""
+"""No folder, no drive, no scheme: a shard is in the folder of its manifest."""
 
 LARGEST = 1 << 40
 """Largest plausible number of bytes of a shard, and of items of a set."""
@@ -23,7 +23,7 @@ LARGEST = 1 << 40
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file of a set: its name beside the manifest, its items and bytes, and its checksum of 64 hexadecimal digits."""
+    """One tar file of a set: its name in the folder of the manifest, its items and bytes, and its checksum of 64 hexadecimal digits."""
 
     name: str
     items: int

@@ -1,7 +1,7 @@
-"""Where shards lie: a folder, a web server, an object store. Bytes come from there, never commands.
+"""Sources of shards: a folder, a web server, an object store. They provide bytes, never commands.
 
-The scheme of ``data.root`` decides, and only listed schemes are opened: no ``pipe:``, no chained file systems. A manifest can name files
-beside it and nothing else, so the content that is read never chooses how it is read.
+The scheme of ``data.root`` decides, and only listed schemes are opened: no ``pipe:``, no chained file systems. A manifest names files
+in its own folder only, so the content that is read never chooses how it is read.
 """
 
 from __future__ import annotations

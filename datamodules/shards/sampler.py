@@ -1,4 +1,4 @@
-"""BatchSampler of items that lie in shards: few shards at a time, and separate shards for every process."""
+"""BatchSampler of items in shards: few shards at a time, and separate shards for every process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ShardBatchSampler(BatchSampler):
     In every round the shards are shuffled and laid end to end; each process takes one contiguous part of that line, all equally long (or one
     item longer). So the processes have separate shards, except for those that a cut falls into: at most one at either end of a part, none
     where shards are alike and divide evenly. Within its part a process shuffles the items of `shuffle_shards` shards at a time. Every item
-    comes exactly once; a round has the same number of steps for every process, and its batches differ by at most one item.
+    occurs exactly once; a round has the same number of steps for every process, and its batches differ by at most one item.
 
     All of it is a function of (seed, round, rank, world).
 
@@ -56,7 +56,7 @@ class ShardBatchSampler(BatchSampler):
         return self._last[1]
 
     def pieces(self, line: np.ndarray) -> list[np.ndarray]:
-        """Returns the items of this process's part, by shard, if the shards lie in the order of `line`."""
+        """Returns the items of this process's part, by shard, with the shards in the order of `line`."""
         low, high = self.count * self.rank // self.world, self.count * (self.rank + 1) // self.world
         ends = np.cumsum(self.counts[line])
         starts = ends - self.counts[line]

@@ -1,4 +1,4 @@
-"""A shard: a plain tar of numbered members, one per item; any item is read where it lies.
+"""A shard: a plain tar of numbered members, one per item; any item is read in place.
 
 Only what a shard may hold is accepted: regular files named ``<number>.safetensors``. Links, folders and other names are refused; nothing is
 ever unpacked to a path. `tarfile` is not used to read: it takes 33 us per member, this takes 7, and it follows extensions (long names,
@@ -65,5 +65,5 @@ class ShardFile:
 
 
 def padded(size: int) -> int:
-    """Returns the bytes that a member of `size` bytes takes in a tar."""
+    """Returns the bytes that a member of `size` bytes occupies in a tar."""
     return -(-size // BLOCK) * BLOCK

@@ -16,7 +16,7 @@ from datamodules.splits.stratify import stratified_parts
 from foundation.structures import InputError, require_range
 
 MAX_FRACTION = 1 / 3
-"""Of all items: where one item of every class would take more, small classes are not in every split."""
+"""Of all items: if one item of every class were more than this, small classes are not in every split."""
 
 NAMES = {
     "train": ("train", "training"),

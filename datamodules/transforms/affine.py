@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from foundation.structures import IGNORE
+from foundation.targets.base import Matrix
 
 CHUNK, GPU_CHUNK = 1 << 18, 1 << 26
 """Values that a thread of the CPU, or the GPU, processes at once. As float, with their sampling grid, they fit a core's own cache: a batch of
@@ -20,9 +21,6 @@ CHUNK, GPU_CHUNK = 1 << 18, 1 << 26
 
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in a grayscale value. Source: ITU-R BT.601, as in torchvision."""
-
-Matrix = tuple[float, float, float, float, float, float]
-"""The two rows of an inverse affine map: output pixel -> input pixel, in pixels from the center."""
 
 
 def inverse_affine_matrix(

@@ -13,7 +13,7 @@ from foundation.structures import Batch, Spec
 from foundation.targets.base import TargetKind
 
 Params = tuple[Tensor, Any, Sequence[float] | None]
-"""An input, its target, and the parameters of what `RandomTransform.transform` has still to do; None if that is nothing."""
+"""An input, its target, and the parameters for `RandomTransform.transform`; None if nothing is left to transform."""
 
 
 class RandomTransform(ABC):

@@ -28,7 +28,7 @@ def world_size() -> int:
 
 @contextmanager
 def local_only(enabled: bool = True) -> Iterator[None]:
-    """Restricts sums, means and batch statistics to this rank, for computations that not every rank takes part in."""
+    """Restricts sums, means and batch statistics to this rank, for computations on some ranks only."""
     global _local_only
     before, _local_only = _local_only, _local_only or enabled
     try:

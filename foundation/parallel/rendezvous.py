@@ -1,7 +1,7 @@
-"""What the ranks of a run agree on: the config, the folder, and under torchrun the process group.
+"""Agreement of the ranks of a run on the config, the folder, and under torchrun the process group.
 
 Every rank composes the same config from the same command line. Ranks that Lightning starts inherit what rank 0 found; ranks that
-torchrun, SLURM or a person starts name the run's folder by an id that all of them know.
+torchrun, SLURM or a person starts name the run's folder by an id that they have in common.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written under a temporary name beside the target, then renamed."""
+"""Atomic writes of files and folders: under a temporary name in the same folder, then renamed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def atomic_open(path: Path, sync_folder: bool = False) -> Iterator[IO[bytes]]:
     With `sync_folder`, the folder is flushed, too, so that the rename survives a power failure.
 
     Raises:
-        OSError: If the disk does not take it. The temporary file is removed and `path` is unchanged.
+        OSError: If it can't be written. The temporary file is removed and `path` is unchanged.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     try:
@@ -78,7 +78,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder that is renamed to `path` (absent or empty) when the block ends without an error.
 
     Raises:
-        OSError: If the disk does not take it. The temporary folder is removed.
+        OSError: If it can't be written. The temporary folder is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(PART, f".{path.name}.", path.parent))

@@ -1,4 +1,4 @@
-"""Checks and listings of paths that data names: they must not fail, and must not lead out of the data's folder unnoticed."""
+"""Checks and listings of paths that are named in data, which may be invalid or lead out of the data's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads files that may come from anyone: plain values and tensors only, within limits. Also makes their text safe to print."""
+"""Reads untrusted files: plain values and tensors only, within limits. Also makes their text safe to print."""
 
 from __future__ import annotations
 

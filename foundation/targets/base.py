@@ -1,6 +1,6 @@
 """The base of all kinds of target.
 
-`Spec.target` names the kind, and ``TARGETS[spec.target]`` of `foundation.targets.kinds` is its class, which knows everything that depends
+`Spec.target` names the kind, and ``TARGETS[spec.target]`` of `foundation.targets.kinds` is its class, with everything that depends
 on it. A new kind of target, such as keypoints, is one class.
 """
 
@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from foundation.structures import Prediction, Spec
 
 Matrix = Sequence[float]
-"""a, b, c, d, e, f of an affine warp. A pixel at (x, y) from the middle of the new image comes from (ax + by + c, dx + ey + f)."""
+"""a, b, c, d, e, f of an affine warp. A pixel at (x, y) from the center of the new image has its value from (ax + by + c, dx + ey + f)."""
 
 Color = tuple[int, int, int]
 
@@ -42,7 +42,7 @@ class TargetKind(ABC):
         whole_item: Whether a target describes an item as a whole, rather than places in it.
         has_boxes: Whether a target has the ``boxes`` and ``labels`` that anchors are fitted to.
         max_imbalance: How many times the commonest class may outnumber the rarest before training suffers.
-        empty: What an item without any object or class has, in words.
+        empty: Description of an item without any object or class.
     """
 
     name: ClassVar[str]

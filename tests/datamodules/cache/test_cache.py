@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fixture_files import write_image
+from nested import equal
 from PIL import Image
 from refusals import refused
 
@@ -54,17 +55,6 @@ def shapes(data: DataModule) -> list[Any]:
 def prepared(data: DataModule) -> DataModule:
     data.setup_splits(["train", "val", "test"], ["train"])
     return data
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Equal in type, number type and every bit."""
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
-    return type(one) is type(other) and one == other
 
 
 def undecodable(data: DataModule) -> DataModule:

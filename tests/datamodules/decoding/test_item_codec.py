@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from nested import equal
 from safetensors.torch import load
 
 from datamodules.decoding.item_codec import decode_info, decode_parts, decode_sample, decode_target, encode_sample
@@ -18,14 +19,6 @@ TARGET: dict[str, Any] = {
     "boxes": {"boxes": torch.rand(4, 4), "labels": torch.tensor([0, 2, 1, 1])},
     "mask": torch.randint(0, 3, (5, 7), dtype=torch.uint8),
 }
-
-
-def equal(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    return type(one) is type(other) and one == other
 
 
 @pytest.mark.parametrize("name", TARGET)

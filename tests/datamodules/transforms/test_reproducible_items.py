@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nested import equal
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
@@ -39,12 +40,6 @@ def made(data: DataModule, split: str = "train", epoch: int = 0) -> Iterator[Any
 
 def by_name(batches: Iterator[Any]) -> dict[str, tuple[Tensor, Any]]:
     return {name: (batch["input"][i], batch["target"][i]) for batch in batches for i, name in enumerate(batch["names"])}
-
-
-def equal(first: Any, second: Any) -> bool:
-    if isinstance(first, dict):
-        return all(torch.equal(first[key], second[key]) for key in ("boxes", "labels"))
-    return torch.equal(first, second)
 
 
 KINDS: dict[str, Callable[..., DataModule]] = {
