@@ -1,4 +1,4 @@
-"""Several kinds of data side by side, each with its own batch."""
+"""Several data sets at once, each with its own batches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from foundation.structures import InputError, Spec
 
 
 class JointDataModule(DataModule):
-    """A batch of every part at each training step. An epoch takes the longest part once; the others start again.
+    """A batch of every part at each training step. An epoch takes the longest part once; the others are repeated.
 
     Args:
         parts: {part: data}; all with the same number of axes and of channels.
@@ -47,10 +47,8 @@ class JointDataModule(DataModule):
     def use_spec(self, spec: Spec, other_data: bool = False) -> None:
         for name, part in self.parts.items():
             if name not in spec.parts:
-                raise InputError(
-                    "data.other_parts",
-                    f"the checkpoint has the parts {sorted(spec.parts)}, not {name}: use the same names",
-                )
+                message = f"the checkpoint has the parts {sorted(spec.parts)}, not {name}: use the same names"
+                raise InputError("data.other_parts", message)
             part.use_spec(spec.parts[name], other_data)
 
     def setup_splits(self, splits: Sequence[str], required: Sequence[str]) -> None:
@@ -61,16 +59,14 @@ class JointDataModule(DataModule):
         specs = {name: part.spec for name, part in self.parts.items()}
         shapes = {name: (spec.ndim, spec.channels) for name, spec in specs.items()}
         if len(set(shapes.values())) > 1:
-            raise InputError(
-                "data.parts_differ",
-                f"the parts share one backbone, but their (axes, channels) differ: {shapes}: set data.parts.NAME.channels alike",
-            )
+            message = f"the parts share one backbone, but their (axes, channels) differ: {shapes}: set the same data.parts.NAME.channels"
+            raise InputError("data.parts_differ", message)
         ndim, channels = next(iter(shapes.values()))
         self.spec = Spec(ndim, channels, target="parts", parts=specs)
         self.datasets = {name: [] for name in splits if any(name in part.datasets for part in self.parts.values())}
         for split in self.datasets:
-            if lacking := [name for name, part in self.parts.items() if split not in part.datasets]:
-                self.notes.append(f"{', '.join(lacking)} has no {split} split and is not part of its mean")
+            if missing := [name for name, part in self.parts.items() if split not in part.datasets]:
+                self.notes.append(f"{', '.join(missing)} has no {split} split and is not part of its mean")
 
     def check_world_size(self, world_size: int) -> None:
         for part in self.parts.values():

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Generator, Tensor
 
 from datamodules.base.items import ItemDataModule
 from datamodules.decoding.image import normalization_stats
@@ -198,7 +196,7 @@ class Tones(SyntheticDataModule):
 
     count: int = 600
     noise: float = 0.3
-    augment: RandomTransform | Callable[[Tensor, Any, Generator], Sample] = AudioAugment()
+    augment: RandomTransform = AudioAugment()
 
     ndim = 1
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torch import Generator, Tensor
 
-from datamodules.base.files import FileDataModule
+from datamodules.base.files import FileDataModule, read_all
 from datamodules.decoding.audio import SUFFIXES, audio_length, fit_length, read_audio
 from datamodules.splits.splits import Item
 from datamodules.transforms.augment import AudioAugment
 from datamodules.transforms.base import RandomTransform
-from foundation.structures import InputError, Sample, Spec, require_range
+from foundation.structures import Sample, Spec, require_range
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -30,7 +28,7 @@ class AudioDataModule(FileDataModule):
 
     seconds: float | None = None
     sample_rate: int | None = None
-    augment: RandomTransform | Callable[[Tensor, Any, Generator], Sample] = AudioAugment()
+    augment: RandomTransform = AudioAugment()
 
     ndim = 1
     suffixes, noun = SUFFIXES, "audio"
@@ -45,12 +43,7 @@ class AudioDataModule(FileDataModule):
         """Returns the Spec of these clips; a checkpoint's Spec replaces it."""
         if self.checkpoint_spec:
             return self.checkpoint_spec
-        lengths = []
-        for path in paths:
-            try:
-                lengths.append(audio_length(path))
-            except InputError:
-                continue  # opening it raises the reason, for all such files at once
+        lengths = [length for _, length in read_all(audio_length, paths)]
         rates = [rate for _, rate in lengths] or [self.sample_rate or 16000]
         rate = self.sample_rate or max(sorted(set(rates)), key=rates.count)
         usual = float(np.quantile([frames / own for frames, own in lengths] or [1.0], 0.95))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 MIN_BOXES = 20
-"""Boxes that a class needs for a quantile of their sizes, unless no class has as many."""
+"""Number of boxes below which a class is left out of the quantiles, unless all classes are that rare."""
 
 
 def small_side(sides: Sequence[float], classes: Sequence[Any]) -> float | None:

@@ -23,7 +23,7 @@ COLUMN_NAMES = {
     ),
 }
 
-MIN_SPLIT_CELLS = 0.9  # share of the cells that must be split names in a split column
+MIN_SPLIT_CELLS = 0.9  # fraction of the cells of a split column that are split names
 
 
 def read_rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -126,7 +126,7 @@ class MediaFiles:
 
 
 def column_by_name(role: str, columns: Columns, path: str) -> str:
-    """Returns the column whose name means `role` and whose cells can, "" if there is none."""
+    """Returns the column whose name, and cells, fit a role; "" if there is no such column."""
     for word in COLUMN_NAMES[role]:
         for column, cells in columns.items():
             if column.strip().lower().replace(" ", "_").replace("-", "_") != word or column == path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
+from datamodules.transforms.augment import Augment
 from foundation.contracts import DataPart
 from foundation.run_state import RunState
 from foundation.structures import Spec
@@ -121,7 +122,8 @@ class DataModule(LightningDataModule, ABC):
     @property
     def can_disable_augmentation(self) -> bool:
         """Whether training items may be left unchanged: a random crop is also what makes large images small enough."""
-        return not any(getattr(part.augment, "random_crop", 0) for part in self.parts.values())
+        augments = (part.augment for part in self.parts.values())
+        return not any(isinstance(augment, Augment) and augment.random_crop for augment in augments)
 
     def on_exception(self, exception: BaseException) -> None:
         self.teardown("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,9 +23,6 @@ from foundation.targets.kinds import TARGETS
 LoadedItem = tuple[Tensor, Any, str, int, Sequence[float] | None]
 """Input, target, name, seed of what a step draws at random of this item, and the parameters of `RandomTransform.transform`."""
 
-Augmentation = RandomTransform | Callable[[Tensor, Any, Generator], Sample]
-"""Changes a training item; a function takes input, target and the generator that all random choices come from."""
-
 
 class ItemSource(Protocol):
     """What a dataset needs of its data module."""
@@ -35,7 +32,7 @@ class ItemSource(Protocol):
     on_error: Any
 
     @property
-    def augment(self) -> Augmentation: ...
+    def augment(self) -> RandomTransform: ...
 
     @property
     def no_augment_epochs(self) -> int: ...
@@ -77,9 +74,7 @@ class ItemDataset(Dataset):
         params, augment = None, self.data.augment
         if self.random and epoch >= self.data.no_augment_epochs:
             generator.manual_seed(int(self.seeds(epoch)[number, 0]))
-            if not isinstance(augment, RandomTransform):
-                signal, target = augment(signal, target, generator)
-            elif augment.batched:
+            if augment.batched:
                 signal, target, params = augment.make_params(signal, target, generator, self.kind)
             else:
                 signal, target = augment(signal, target, generator, self.kind)

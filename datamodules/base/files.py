@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from datamodules.base.items import ItemDataModule
 from datamodules.base.recognition import FormatMatch, Tree
@@ -15,6 +16,23 @@ from datamodules.splits.splits import AS_PUBLISHED, Item, Splits
 from foundation.storage.paths import links_outside
 from foundation.structures import InputError, Spec
 
+T = TypeVar("T")
+
+
+def read_all(read: Callable[[Path], T | None], paths: Iterable[Path]) -> list[tuple[Path, T]]:
+    """Returns the results of `read` for the files that can be read; opening the others raises the reason, for all of them at once."""
+
+    def attempt(path: Path) -> T | None:
+        try:
+            return read(path)
+        except InputError:
+            return None
+
+    paths = list(paths)
+    with ThreadPoolExecutor() as pool:
+        found = zip(paths, pool.map(attempt, paths), strict=True)
+        return [(path, result) for path, result in found if result is not None]
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FileDataModule(ItemDataModule):
@@ -22,7 +40,7 @@ class FileDataModule(ItemDataModule):
 
     Args:
         root: The folder of the data.
-        splits: How the splits that the data lacks are made.
+        splits: How missing splits are made.
         cache: Where decoded items are cached: ``ram``, ``disk``, ``auto`` (whichever has room) or ``off``.
         balanced: Whether training draws every class equally often, rare ones repeatedly; for one class per item.
 

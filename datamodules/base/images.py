@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from datamodules.base.files import FileDataModule
+from datamodules.base.files import FileDataModule, read_all
 from datamodules.decoding.exif import Header
 from datamodules.decoding.image import SUFFIXES, TIFF, normalization_stats, read_header, read_resized, value_range
 from datamodules.decoding.resize import ResizeGeometry
@@ -27,7 +26,7 @@ class ImageDataModule(FileDataModule):
 
     Args:
         size: Side in pixels that images are resized to; None lets the format choose, see `default_size`.
-        channels: 1 (gray), 3 (RGB) or as many as the files have; None takes 1 if all images are gray.
+        channels: 1 (gray), 3 (RGB) or another number that the files have; None takes that of the files.
         window: Lowest and highest value of images with more than 8 bits; None takes those that occur.
     """
 
@@ -47,25 +46,11 @@ class ImageDataModule(FileDataModule):
             message = f"data.window is the lowest and the highest value, such as [0, 4095], got {self.window}"
             raise InputError("config.out_of_range", message)
 
-    def read_headers(self, paths: Iterable[Path]) -> dict[Path, Header]:
-        """Returns the headers of the images that can be read; opening the others raises the reason."""
-
-        def header(path: Path) -> Header | None:
-            try:
-                return read_header(path)
-            except InputError:
-                return None
-
-        paths = list(paths)
-        with ThreadPoolExecutor() as pool:
-            found = zip(paths, pool.map(header, paths), strict=True)
-            return {path: head for path, head in found if head}
-
     def make_spec(self, class_names: Iterable[str], paths: Iterable[Path]) -> Spec:
         """Returns the Spec of these images; a checkpoint's Spec replaces it."""
         if self.checkpoint_spec:
             return self.checkpoint_spec
-        headers = self.read_headers(paths)
+        headers = dict(read_all(read_header, paths))
         channels = self.channels or self.common_channels(headers)
         side = self.size or self.default_size(headers)
         mean, std = normalization_stats(channels)
@@ -104,8 +89,7 @@ class ImageDataModule(FileDataModule):
         deep = [path for path, header in headers.items() if header.bits > 8]
         if not deep or self.window:
             return tuple(map(float, self.window or ()))
-        with ThreadPoolExecutor() as pool:
-            found = [pair for pair in pool.map(value_range, deep) if pair]
+        found = [pair for _, pair in read_all(value_range, deep)]
         if not found:
             return ()
         low, high = min(pair[0] for pair in found), max(pair[1] for pair in found)

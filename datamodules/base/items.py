@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
-from torch import Generator, Tensor
 
 from datamodules.base.dataset import ItemDataset
 from datamodules.base.validation import ValidatedDataModule
@@ -23,7 +22,7 @@ from datamodules.transforms.augment import Augment
 from datamodules.transforms.base import RandomTransform
 from foundation.contracts import DataPart
 from foundation.run_state import RunState
-from foundation.structures import InputError, Sample, Spec, pluralize, require_range
+from foundation.structures import InputError, Spec, pluralize, require_range
 from foundation.targets.kinds import TARGETS
 
 MAX_NAMES = 12  # class names that a description lists
@@ -55,7 +54,7 @@ class ItemDataModule(ValidatedDataModule):
     batch_size: int = 32
     num_workers: int | None = None
     seed: int = 0
-    augment: RandomTransform | Callable[[Tensor, Any, Generator], Sample] = Augment()
+    augment: RandomTransform = Augment()
     on_error: Literal["stop", "skip"] = "stop"
 
     balanced = False
@@ -112,8 +111,7 @@ class ItemDataModule(ValidatedDataModule):
         if expected and (self.spec.class_names, self.spec.channels) != (expected.class_names, expected.channels):
             message = f"the checkpoint has the classes {list(expected.class_names)} in {expected.channels} channels, this data {list(self.spec.class_names)} in {self.spec.channels}: choose other data"
             raise InputError("data.other_classes", message)
-        if isinstance(self.augment, RandomTransform):
-            self.augment.check_spec(self.spec)
+        self.augment.check_spec(self.spec)
 
     def check_world_size(self, world_size: int) -> None:
         BatchSampler(len(self.datasets["train"]), self.current_batch_size, self.seed, 0, world_size)
@@ -162,7 +160,7 @@ class ItemDataModule(ValidatedDataModule):
         if workers or gpu or not self.in_memory:
             size = self.datasets[split].batch_bytes(self.current_batch_size)
         if workers is None:
-            batched = split != "train" or (isinstance(self.augment, RandomTransform) and self.augment.batched)
+            batched = split != "train" or self.augment.batched
             workers = default_num_workers(self.in_memory, batched, gpu, size, concurrent)
         options = LoaderOptions(workers, pin_memory=gpu, persistent_workers=split == "train", batch_bytes=size)
         options, note = fit_shared_memory(options, concurrent)
@@ -183,8 +181,7 @@ class ItemDataModule(ValidatedDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Applies the transforms whose parameters were drawn per item."""
-        params = batch.pop(PARAMS, None)
-        if params is not None and isinstance(self.augment, RandomTransform):
+        if (params := batch.pop(PARAMS, None)) is not None:
             self.augment.transform(batch, params, TARGETS[self.spec.target])
         return batch
 

@@ -1,4 +1,4 @@
-"""Recognizes the format of a folder by the names of its files: what readers answer, and what they share."""
+"""Recognition of the format of a folder by the names of its files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Tree = tuple[str, ...]
 """Paths of files relative to a root, with slashes, sorted."""
 
 LAYOUT_ONLY = 0.1
-"""Highest score of a format that is recognized by nothing but where files lie; it counts if no other format matches."""
+"""Highest score of a format that is recognized by its folders alone; it counts if no other format matches."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PathTable:
 
     @property
     def num_files(self) -> int:
-        """How many rows name a file that exists."""
+        """Number of rows that name an existing file."""
         return sum(bool(name) for name in self.files)
 
 
@@ -45,9 +45,8 @@ class FormatMatch:
     """Evidence that a folder is in a format.
 
     Attributes:
-        reason: What it is recognized by.
-        score: 0 to 1, how specific the evidence is: annotation files and headers score above names of folders, those above
-            columns of a table, and all of them above `LAYOUT_ONLY`.
+        reason: The evidence in words.
+        score: 0 to 1, how specific it is: annotation files and headers score above names of folders, those above columns of a table.
         settings: Keys of the reader, below ``data.``, that this folder needs.
         table: The CSV table that names the items, if there is one.
     """

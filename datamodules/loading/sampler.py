@@ -61,6 +61,7 @@ class BatchSampler:
         self.shape_ranks = None if labels or not shapes or len(set(shapes)) == 1 else shape_ranks(shapes)
         self.epoch = 0
         self.start = (0, 0)
+        self._last = (-1, np.empty(0, np.int64))
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -99,7 +100,7 @@ class BatchSampler:
         return self.rank_batch(self.epoch * passes + step // steps, step % steps)
 
     def rank_batch(self, number: int, step: int) -> list[SampleIndex]:
-        """Returns this rank's share of a batch of the `number`-th pass over all items."""
+        """Returns this rank's part of a batch of the `number`-th pass over all items."""
         order, size = self.order(number), self.batch_size * self.world
         last = step == self.steps_per_pass() - 1
         chosen = order[step * size :] if last else order[step * size : (step + 1) * size]
@@ -107,7 +108,7 @@ class BatchSampler:
 
     def order(self, number: int) -> np.ndarray:
         """Returns the shuffle of a pass; the last one is cached."""
-        if getattr(self, "_last", (None,))[0] != number:
+        if self._last[0] != number:
             generator = np.random.default_rng((self.seed or 0, number))
             order = self.balanced_order(generator) if self.by_class else generator.permutation(self.count)
             self._last = (number, order if self.shape_ranks is None else self.group_by_shape(order, generator))
@@ -127,13 +128,13 @@ class BatchSampler:
         return np.concatenate([generator.permutation(batches).ravel(), order[full:]])
 
     def balanced_order(self, generator: np.random.Generator) -> np.ndarray:
-        """Returns as many indices as there are items, with every class as often as any other (or once more)."""
+        """Returns a shuffle in which every class is equally frequent (or has one item more)."""
         share = -(-self.count // len(self.by_class))
         drawn = [
             np.concatenate([generator.permutation(own) for _ in range(-(-share // len(own)))])[:share]
             for own in self.by_class
         ]
-        interleaved = np.stack(drawn).T.ravel()[: self.count]  # the cut takes from all classes alike
+        interleaved = np.stack(drawn).T.ravel()[: self.count]  # the slice drops items of all classes equally
         return generator.permutation(interleaved)
 
 

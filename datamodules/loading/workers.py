@@ -14,11 +14,11 @@ MAX_WORKERS = 8
 
 STACKING_WORKERS = 2
 LARGE_BATCH = 1 << 22
-"""Bytes of a batch from which stacking it takes a GPU's process longer than receiving it from a worker."""
+"""Bytes of a batch from which stacking it in the main process takes longer than receiving it from a worker."""
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_SHARE = 0.8
-"""Share of the free shared memory that batches may take; the rest is for other programs."""
+"""Fraction of the free shared memory that batches may take; the rest is for other programs."""
 
 FILES_PER_BATCH = 8
 """Largest number of file descriptors that a batch in transfer takes, and that the pipes of a worker take."""
@@ -26,15 +26,7 @@ FILES_PER_BATCH = 8
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """Options of a DataLoader.
-
-    Attributes:
-        num_workers: Worker processes; 0 loads in the process of the run.
-        prefetch_factor: Batches that each worker loads in advance.
-        pin_memory: Whether batches are copied into page-locked memory, from which a GPU copies asynchronously.
-        persistent_workers: Whether the workers stay alive between epochs.
-        batch_bytes: Approximate bytes of a batch; 0 if unknown.
-    """
+    """Options of a DataLoader under torch's names, and the approximate bytes of a batch, 0 if unknown."""
 
     num_workers: int = 0
     prefetch_factor: int = 2
@@ -50,12 +42,8 @@ def default_num_workers(in_memory: bool, batched: bool, gpu: bool, batch_bytes: 
     the step uses all cores, so that workers would not load in advance; decoding uses as many workers as there are cores, since one
     process can't use several. A GPU leaves the cores idle: workers do what is done per item, and stack large batches.
 
-    Args:
-        in_memory: Whether no item has to be decoded.
-        batched: Whether random transforms are applied to whole batches.
-        gpu: Whether the step runs on a GPU.
-        batch_bytes: Approximate bytes of a batch.
-        concurrent_loaders: DataLoaders that run on this machine at the same time.
+    `batched` is whether random transforms are applied to whole batches, `concurrent_loaders` the number of DataLoaders that run on this
+    machine at the same time.
     """
     share = max(1, min(MAX_WORKERS, cores() // concurrent_loaders))
     if not in_memory or (gpu and not batched):
@@ -76,7 +64,7 @@ def fit_shared_memory(options: LoaderOptions, concurrent_loaders: int) -> tuple[
     """Reduces workers and prefetching to what shared memory has room for; returns a note, "" if nothing is reduced.
 
     Batches are transferred through /dev/shm, which has 64 MB in a container by default. A worker that finds it full dies of a bus error,
-    or its batch never arrives. `concurrent_loaders` use it at the same time; validation's load when training's are idle.
+    or its batch never arrives. Workers of validation load when those of training are idle.
     """
     free = free_shared_memory()
     if free is None or not options.batch_bytes:

@@ -104,6 +104,15 @@ def test_unusable_tables_are_refused(audio_csv: Path, tables: dict, arguments: d
         set_up(AudioCsv(str(audio_csv), **arguments))
 
 
+def test_several_labels_per_clip(audio_csv: Path) -> None:
+    table = audio_csv / "table.csv"
+    table.write_text(table.read_text().replace("low", "low|quiet"))
+    data = set_up(AudioCsv(str(audio_csv), separator="|"))
+    assert data.spec.target == "labels"
+    assert data.spec.class_names == ("high", "low", "quiet")
+    assert {tuple(item.target.tolist()) for item in data.datasets["train"].items} == {(1, 0, 0), (0, 1, 1)}
+
+
 @pytest.mark.slow
 def test_fsdd(real: Path) -> None:
     data = AudioCsv(str(real / "fsdd"), cache=False)
