@@ -1,5 +1,6 @@
 """Fixtures of all tests: small generated data sets, the real ones where they are available, and finished runs."""
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -32,6 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"run", "finished_run"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """Spares garbage collections what was imported, which takes longer to traverse than a test to run."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
