@@ -110,29 +110,23 @@ def train(folder: Path, overrides: tuple[str, ...], seeds: int | str) -> list[di
 
 
 def compare(comparison: Comparison, runs: Path, seeds: int) -> list[str]:
-    """Returns the lines of a table, a row a recipe; gains are relative to the better of the rows from scratch."""
-    results: dict[str, list[dict]] = {}
+    """Returns the lines of a table, a row a recipe; gains are relative to the better of the rows from scratch, which come first."""
+    name, title, overrides, weights, epochs, score = comparison
+    command = " ".join(portable(word) for word in (*overrides, f"trainer.max_epochs={epochs}"))
+    lines = [f"## {title}", "", f"`python train.py {command}`", ""]
+    lines += [f"| recipe | {score}, mean of {seeds} | range | against scratch | seconds |", "|---|---|---|---|---|"]
+    path = runs / weights / "0" / "checkpoints" / "best.ckpt" if weights in SOURCES else weights
+    base = 0.0
     for recipe, change in RECIPES.items():
-        overrides = (*comparison.overrides, *change, f"trainer.max_epochs={comparison.epochs}")
-        if not recipe.startswith("scratch"):
-            weights = comparison.weights
-            path = runs / weights / "0" / "checkpoints" / "best.ckpt" if weights in SOURCES else weights
-            overrides += (f"backbone.weights={path}",)
-        results[recipe] = train(
-            runs / f"{comparison.name}_{recipe.replace(' ', '_')}", overrides, ",".join(map(str, range(seeds)))
-        )
-    means = {recipe: mean(result["score"] for result in found) for recipe, found in results.items()}
-    base = max(value for recipe, value in means.items() if recipe.startswith("scratch"))
-    command = " ".join(portable(word) for word in comparison.overrides)
-    lines = [f"## {comparison.title}", "", f"`python train.py {command} trainer.max_epochs={comparison.epochs}`", ""]
-    lines.append(f"| recipe | {comparison.score}, mean of {seeds} | range | against scratch | seconds |")
-    lines.append("|---|---|---|---|---|")
-    for recipe, found in results.items():
+        start = () if recipe.startswith("scratch") else (f"backbone.weights={path}",)
+        words = (*overrides, *change, *start, f"trainer.max_epochs={epochs}")
+        found = train(runs / f"{name}_{recipe.replace(' ', '_')}", words, ",".join(map(str, range(seeds))))
         scores = [result["score"] for result in found]
-        gain = "" if recipe.startswith("scratch") else f"{means[recipe] - base:+.3f}"
+        gain = f"{mean(scores) - base:+.3f}" if start else ""
+        base = base if start else max(base, mean(scores))
         seconds = mean(result["seconds"] for result in found)
         spread = f"{min(scores):.3f} to {max(scores):.3f}"
-        lines.append(f"| {recipe} | **{means[recipe]:.3f}** | {spread} | {gain} | {seconds:.0f} |")
+        lines.append(f"| {recipe} | **{mean(scores):.3f}** | {spread} | {gain} | {seconds:.0f} |")
     return [*lines, ""]
 
 

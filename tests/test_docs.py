@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def names_a_group(word: str) -> bool:
         return False
     assert all((ROOT / "conf" / group / f"{name}.yaml").is_file() for name in names.split(","))
     return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_documented_modules_exist(page: Path) -> None:
+    modules = {*re.findall(r"python -m ([\w.]+)", page.read_text())} - {"pytest"}
+    assert not [module for module in modules if find_spec(module) is None]
 
 
 @pytest.fixture(scope="module")
