@@ -8,7 +8,7 @@ To rename something, add one line in the commit that renames it:
   covers ``task.tasks.<name>.``). A key that moves into a node that did not exist before also needs that node in `NODES`;
   one that only some classes rename needs `ONLY`; a value that is written differently now needs `VALUES`.
 - a class or function that conf/ names: to `TARGETS`.
-- an entry of a checkpoint: to `CHECKPOINT_KEYS`; a callback class with a state dict: to `CALLBACKS`.
+- a top-level entry of a checkpoint: to `CHECKPOINT_KEYS`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ NODES: dict[str, str] = {
 }
 """{new node: its ``_target_``}, for nodes that old configs do not have."""
 
-VALUES: dict[str, dict[Any, Any]] = {"data.augment.auto_augment": {"trivial": "trivialaugment"}}
+VALUES: dict[str, dict[str, str]] = {"data.augment.auto_augment": {"trivial": "trivialaugment"}}
 """{new key: {old value: new value}}, for values that are written differently now."""
 
 TARGETS = {
@@ -118,13 +118,12 @@ TARGETS = {
 """{old ``_target_``: new one}, of classes and functions that conf/ named."""
 
 CHECKPOINT_KEYS: dict[str, str] = {"slower": "lr_scale"}
-"""{old dotted key of a checkpoint: new one}."""
-
-CALLBACKS: dict[str, str] = {}
-"""{old class name: new one} of callbacks whose state dict a checkpoint holds."""
+"""{old key of a checkpoint: new one}."""
 
 PARTS = {"data": "parts", "task": "tasks"}
 """Groups whose node may hold further nodes of the group, by name, and under which key."""
+
+KeyPath = tuple[str, ...]
 
 
 def new_name(key: str, known: Collection[str] = ()) -> str | None:
@@ -134,22 +133,10 @@ def new_name(key: str, known: Collection[str] = ()) -> str | None:
         key: Dotted, as on the command line; it may lie below a node that was renamed.
         known: Keys of the command, among which the new name of a top-level key must be.
     """
-    sections = key.split(".")
-    prefix = ""
-    if len(sections) > 3 and PARTS.get(sections[0]) == sections[1]:  # data.parts.shapes.workers is data.workers
-        prefix, sections = ".".join(sections[:3]) + ".", [sections[0], *sections[3:]]
-    for end in range(len(sections), 0, -1):
-        new = KEYS.get(".".join(sections[:end]))
-        if new is None:
-            continue
-        found = [new] if isinstance(new, str) else list(new)
-        found = [".".join([name, *sections[end:]]) for name in found]
-        if prefix:
-            found = [prefix + name.partition(".")[2] for name in found]
-        if known and "." not in key:  # commands have top-level keys of one name and different meanings
-            found = [name for name in found if name in known]
-        return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]])) or None
-    return None
+    found = [".".join(path) for path in _present(tuple(key.split(".")))]
+    if known and "." not in key:  # commands have top-level keys of one name and different meanings
+        found = [name for name in found if name in known]
+    return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]])) if found and found != [key] else None
 
 
 def convert_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,85 +145,60 @@ def convert_config(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         config: Plain values, as a checkpoint or a run folder's ``config.yaml`` holds them.
     """
-    converted: dict[str, Any] = deepcopy(dict(config))
-    _rename(converted, "")
-    for group, key in PARTS.items():
-        node = converted.get(group)
-        parts = node.get(key) if isinstance(node, dict) else None
-        for part in parts.values() if isinstance(parts, dict) else ():
-            if isinstance(part, dict):
-                _rename(part, f"{group}.")
-    for node in _nodes(converted):
-        target = node.get("_target_")
-        if isinstance(target, str) and target in TARGETS:
-            node["_target_"] = TARGETS[target]
+    leaves = dict(_leaves(config, ()))
+    converted: dict[str, Any] = {}
+    for path, value in leaves.items():
+        owner = ONLY.get(_canonical(path))
+        exempt = owner and not str(leaves.get((*path[:-1], "_target_"))).endswith(f".{owner}")
+        for new in [path] if exempt else _present(path):
+            _put(converted, new, deepcopy(value), replace=new == path)
     return converted
 
 
 def convert_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a checkpoint with present names, its config's included; tensors are shared with the argument."""
-    converted = dict(checkpoint)
+    converted = {CHECKPOINT_KEYS.get(key, key): value for key, value in checkpoint.items()}
     if isinstance(converted.get("config"), Mapping):
         converted["config"] = convert_config(converted["config"])
-    if isinstance(converted.get("callbacks"), Mapping):
-        converted["callbacks"] = {CALLBACKS.get(name, name): state for name, state in converted["callbacks"].items()}
-    for old, new in CHECKPOINT_KEYS.items():
-        found, value = _take(converted, old)
-        if found:
-            _put(converted, new, value)
     return converted
 
 
-def _rename(unit: dict[str, Any], prefix: str) -> None:
-    """Renames the keys of `unit` in place; `prefix` is the group whose node it is, with a dot."""
-    moved: list[tuple[str, Any]] = []
-    for old in sorted(KEYS, key=lambda name: -name.count(".")):  # what a node holds before the node
-        if not old.startswith(prefix):
-            continue
-        path = old.removeprefix(prefix)
-        if old in ONLY and not _class_of(unit, path.rpartition(".")[0]).endswith(f".{ONLY[old]}"):
-            continue
-        found, value = _take(unit, path)
-        new = KEYS[old]
-        if found:
-            moved += [(name, value) for name in ([new] if isinstance(new, str) else new)]
-    for name, value in sorted(moved, key=lambda item: item[0].count(".")):
-        options = VALUES.get(name, {})
-        value = options[value] if isinstance(value, str | int | float | None) and value in options else value
-        _put(unit, name.removeprefix(prefix), value, prefix)
+def _leaves(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    """Yields (path, value) of all values below a node; lists and empty mappings are values."""
+    if not isinstance(node, Mapping) or not node:
+        yield path, node
+        return
+    for key, value in node.items():
+        yield from _leaves(value, (*path, key))
 
 
-def _take(node: Any, path: str) -> tuple[bool, Any]:
-    """Removes the value at the dotted `path`; returns whether it was there, and it."""
-    *above, last = path.split(".")
-    for key in above:
-        node = node.get(key) if isinstance(node, dict) else None
-    return (True, node.pop(last)) if isinstance(node, dict) and last in node else (False, None)
-
-
-def _put(node: dict[str, Any], path: str, value: Any, prefix: str = "") -> None:
-    """Sets the value at the dotted `path`, making the nodes above it."""
-    *above, last = path.split(".")
-    for depth, key in enumerate(above, start=1):
-        target = NODES.get(prefix + ".".join(above[:depth]))
+def _put(config: dict[str, Any], path: KeyPath, value: Any, replace: bool) -> None:
+    """Sets the value at `path`, making the nodes above it; a value that is there is replaced only if `replace`."""
+    node = config
+    for depth, key in enumerate(path[:-1], start=1):
+        target = NODES.get(_canonical(path[:depth]))
         if not isinstance(node.get(key), dict):
             node[key] = {"_target_": target} if target else {}
         node = node[key]
-    if isinstance(value, dict) and isinstance(node.get(last), dict):
-        value = value | node[last]
-    node[last] = value
+    if isinstance(value, str):
+        value = (TARGETS if path[-1] == "_target_" else VALUES.get(_canonical(path), {})).get(value, value)
+    if replace or path[-1] not in node:
+        node[path[-1]] = value
 
 
-def _class_of(node: Any, path: str) -> str:
-    """The ``_target_`` of the node at `path`, with a dot before it; "" where there is none."""
-    for key in path.split(".") if path else ():
-        node = node.get(key) if isinstance(node, dict) else None
-    return f".{node.get('_target_', '')}" if isinstance(node, dict) else ""
+def _canonical(path: KeyPath) -> str:
+    """Returns a dotted key; of a part of joint data, or of a joint task, that of the group: data.parts.shapes.size is data.size."""
+    return ".".join(map(str, path[:1] + path[3:] if _in_part(path) else path))
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Every mapping in a config."""
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _nodes(inner)
-    if isinstance(value, dict):
-        yield value
+def _in_part(path: KeyPath) -> bool:
+    return len(path) > 3 and PARTS.get(path[0]) == path[1]
+
+
+def _present(path: KeyPath) -> list[KeyPath]:
+    """Returns the present paths of a config key; of one that was not renamed, `path`."""
+    for end in range(len(path), 0, -1):
+        if new := KEYS.get(_canonical(path[:end])):
+            names = [tuple(name.split(".")) for name in ([new] if isinstance(new, str) else new)]
+            return [(*(path[:3] + name[1:] if _in_part(path) else name), *path[end:]) for name in names]
+    return [path]

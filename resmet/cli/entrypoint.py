@@ -11,7 +11,7 @@ from typing import NoReturn
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from foundation.parallel import rendezvous
 from foundation.parallel.rank_zero import rank
@@ -22,7 +22,7 @@ from resmet.cli.config_dir import check_config_dir
 from resmet.cli.exit_codes import FAILURE, INTERRUPTED, INVALID_REQUEST, SUCCESS
 from resmet.cli.hydra_state import hide_shared_files, multirun_label, to_plain
 from resmet.cli.messages import invalid_value, message_of
-from resmet.cli.options import check_options
+from resmet.cli.options import split_options
 from resmet.cli.saved_config import AUTO, split_overrides
 from resmet.cli.validate import check
 
@@ -35,11 +35,7 @@ def command(name: str, main: Main, dispatch: Callable[[Sequence[str]], int | Non
 
     0 success; 1 the program failed; 2 what was asked can't be done (one message, no traceback); 130 and 143 after a signal.
     ``HYDRA_FULL_ERROR=1`` shows the traceback of such a message too.
-
-    Args:
-        name: The command.
-        main: What it does with a config that was checked.
-        dispatch: Called first with ``sys.argv``: handles the command line itself and returns an exit code, or returns None.
+    `dispatch` is called first with ``sys.argv``: it handles the command line itself and returns an exit code, or returns None.
     """
     invocation = Invocation(name, main)
     try:
@@ -59,12 +55,7 @@ def command(name: str, main: Main, dispatch: Callable[[Sequence[str]], int | Non
 
 
 class Invocation:
-    """One invocation of a command.
-
-    Args:
-        name: The command.
-        main: What it does with a config.
-    """
+    """One invocation of a command: its arguments and its exit code."""
 
     def __init__(self, name: str, main: Main) -> None:
         self.name, self.main = name, main
@@ -74,10 +65,10 @@ class Invocation:
 
     def compose(self) -> None:
         """Lets Hydra compose the config, and its multirun if it was asked for, and runs each."""
-        check_options(sys.argv[1:], self.name)
+        options, overrides = split_options(sys.argv[1:])
         check_config_dir(sys.argv[1:], self.name)
         hide_shared_files()
-        sys.argv[1:] = split_overrides(sys.argv[1:])[0]
+        sys.argv[1:] = split_overrides([*options, *overrides])[0]
         os.environ[FULL_ERROR] = "1"  # Hydra raises errors rather than printing them
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.name)(self.check_and_run)()
 
@@ -85,20 +76,17 @@ class Invocation:
         sys.argv[:] = self.arguments
         if not self.full_error:
             os.environ.pop(FULL_ERROR, None)  # processes that a run starts would inherit it
-        try:
-            if cfg.get("resume") in (None, AUTO):  # else the config is the resumed run's, checked where it is read
-                check(to_plain(cfg), self.name)
-        except InputError as error:
-            self.refuse(error)
-            return
-        self.run(cfg, lambda: rendezvous.shared("config", lambda: OmegaConf.to_yaml(cfg, resolve=True)))
+        self.run(cfg, composed=True)
 
-    def run(self, cfg: DictConfig, before: Callable[[], object] = lambda: None) -> None:
+    def run(self, cfg: DictConfig, composed: bool = False) -> None:
         """Runs the command. An error becomes its exit code, so that the other runs of a multirun follow."""
         try:
-            before()
+            if composed and cfg.get("resume") in (None, AUTO):  # else it is the resumed run's, checked where it is read
+                check(to_plain(cfg), self.name)
+            if composed:
+                rendezvous.shared("config", lambda: OmegaConf.to_yaml(cfg, resolve=True))
             self.main(cfg)
-        except InputError as error:
+        except (InputError, InterpolationResolutionError) as error:
             self.refuse(error)
         except RunError as error:
             self.exit_code = FAILURE

@@ -1,6 +1,7 @@
 """Exit codes of the commands and of the trials of a sweep."""
 
-from resmet.callbacks.signals import INTERRUPTED, TERMINATED
+from resmet.callbacks.signals import INTERRUPTED as INTERRUPTED
+from resmet.callbacks.signals import TERMINATED as TERMINATED
 
 SUCCESS = 0
 FAILURE = 1
@@ -8,5 +9,3 @@ FAILURE = 1
 
 INVALID_REQUEST = 2
 """What was asked can't be done: a wrong key, path or data set. One message, no traceback."""
-
-__all__ = ["FAILURE", "INTERRUPTED", "INVALID_REQUEST", "SUCCESS", "TERMINATED"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -13,39 +15,25 @@ def to_plain(cfg: DictConfig) -> dict:
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
-def multirun_dir() -> str | None:
-    """Returns the output folder of this run of a Hydra multirun (``evaluate.py -m ...``); None for a single run."""
+def multirun() -> HydraConf | None:
+    """Returns Hydra's own config of this run of a Hydra multirun (``evaluate.py -m ...``); None for a single run."""
     if not HydraConfig.initialized():  # a process that received its config from another
         return None
     config = HydraConfig.get()
-    return config.runtime.output_dir if config.mode is not None and config.mode.name == "MULTIRUN" else None
-
-
-def multirun_number() -> str:
-    """Returns the number of this run of a Hydra multirun."""
-    return str(HydraConfig.get().job.num)
+    return config if config.mode is not None and config.mode.name == "MULTIRUN" else None
 
 
 def multirun_label() -> str:
     """Returns the number and the overrides of this run of a Hydra multirun, to begin a message with; "" for a single run."""
-    if multirun_dir() is None:
-        return ""
-    config = HydraConfig.get()
-    return f"run {config.job.num} ({' '.join(config.overrides.task)}): "
+    config = multirun()
+    return f"run {config.job.num} ({' '.join(config.overrides.task)}): " if config else ""
 
 
 _all_options = ConfigLoaderImpl.get_group_options
 
 
-def visible_options(
-    loader: ConfigLoaderImpl,
-    group_name: str,
-    results_filter: ObjectType | None = ObjectType.CONFIG,
-    config_name: str | None = None,
-    overrides: list[str] | None = None,
-) -> list[str]:
-    options = _all_options(loader, group_name, results_filter, config_name, overrides)
-    return [name for name in options if not name.startswith("_")]
+def visible_options(*args: Any, **kwargs: Any) -> list[str]:
+    return [name for name in _all_options(*args, **kwargs) if not name.startswith("_")]
 
 
 def hide_shared_files() -> None:

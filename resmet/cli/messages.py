@@ -12,12 +12,7 @@ from resmet.cli.validate import key_of_another_choice, unknown_key
 
 
 def message_of(error: Exception, name: str) -> str:
-    """Returns one line for an error: what is wrong, what is allowed, and in brackets its code.
-
-    Args:
-        error: Of Hydra, OmegaConf or this project.
-        name: The command.
-    """
+    """Returns one line for an error of the command `name`: what is wrong, what is allowed, and in brackets its code."""
     coded = translate(error, name)
     return f"{coded} [{coded.code}]"
 
@@ -41,10 +36,9 @@ def translate(error: Exception, name: str) -> CodedError:
 
 def unknown_choice(group: str, choice: str) -> InputError:
     options = choices(group)
-    nearest = suggest(choice, options)
-    nearest = f"{nearest}." if nearest.startswith(" Nearest") else ""
-    text = f"{group}={choice}: there is no such choice.{nearest} Allowed: {', '.join(options)}"
-    return InputError("config.unknown_choice", text)
+    nearest = suggest(choice, options).partition(" Allowed")[0]
+    allowed = f"{nearest and nearest + '.'} Allowed: {', '.join(options)}"
+    return InputError("config.unknown_choice", f"{group}={choice}: there is no such choice.{allowed}")
 
 
 def unusable_key(key: str, name: str) -> InputError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
 from foundation.structures import InputError
 from resmet.cli.conf_files import suggest
@@ -19,34 +19,19 @@ MULTIRUN = ("-m", "--multirun")
 CONFIG_DIR = ("-cd", "--config-dir")
 
 
-def check_options(arguments: Sequence[str], name: str) -> None:
-    """Checks that Hydra has every option, and that no option stands among the overrides.
-
-    Raises:
-        InputError: Naming the option and the nearest ones, or the order that is understood.
-    """
-    kinds: list[str] = []  # "option" or "override", one entry for several of a kind in a row
-    options: list[str] = []
-    for argument, is_option in marked(arguments):
-        options += [argument] if is_option else []
-        kind = "option" if is_option else "override"
-        if kinds[-1:] != [kind]:
-            kinds.append(kind)
-    if kinds.count("override") > 1:
-        ordered = " ".join(options + [argument for argument in arguments if argument not in options])
-        raise InputError("config.option_order", f"options come before all overrides: {name}.py {ordered}")
-
-
-def marked(arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Yields every argument with whether it is an option, or the value of one.
+def split_options(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Returns the options, with their values, and the overrides. Hydra needs them in this order.
 
     Raises:
         InputError: For an option that Hydra does not have.
     """
+    options: list[str] = []
+    overrides: list[str] = []
     is_value = False
     for argument in arguments:
         is_option = not is_value and argument.startswith("-") and len(argument) > 1
         if is_option and argument.split("=")[0] not in OPTIONS:
             raise InputError("config.unknown_option", f"there is no option {argument}.{suggest(argument, OPTIONS)}")
-        yield argument, is_option or is_value
+        (options if is_option or is_value else overrides).append(argument)
         is_value = is_option and "=" not in argument and OPTIONS[argument]
+    return options, overrides

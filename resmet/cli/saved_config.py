@@ -65,12 +65,12 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
 
 
 def run_of(path: Path) -> Path:
-    """Returns the run folder that `path` is, or whose ``last.ckpt`` it is.
+    """Returns the run folder that `path` is, or whose ``checkpoints`` or ``last.ckpt`` it is.
 
     Raises:
         InputError: If it is another checkpoint; a run resumes from its last one.
     """
-    if path.name == "checkpoints" and path.is_dir() and (path.parent / "config.yaml").is_file():
+    if path.name == "checkpoints" and (path.parent / "config.yaml").is_file():
         return path.parent
     if path.suffix != ".ckpt" or path.is_dir():
         return path
@@ -109,22 +109,9 @@ def read_config(folder: Path) -> DictConfig:
     return OmegaConf.create(convert_config(content))
 
 
-def same_run(cfg: DictConfig, folder: Path) -> bool:
-    """Whether `folder` holds a run of this config, wherever it ran.
-
-    Raises:
-        InputError: If its config can't be read.
-    """
-    if not (folder / "config.yaml").is_file():
-        return False
-    saved, proposed = flat(read_config(folder)), flat(cfg)
-    return all(may_change(key) for key in differing(saved, proposed))
-
-
 def choose(saved: DictConfig, cfg: DictConfig) -> DictConfig:
     """Returns `saved` with the groups that the command line chose."""
-    overrides = [a for a in split_overrides(sys.argv[1:])[0] if "=" in a and not a.startswith("-")]
-    named = {override.split("=")[0] for override in overrides}
+    named = {argument.split("=")[0] for argument in split_overrides(sys.argv[1:])[0]}
     proposed = saved.copy()
     for group in groups("train") if "experiment" in named else groups("train") & named:
         if group == "trainer":
@@ -141,7 +128,7 @@ def override(proposed: DictConfig, overrides: list[str]) -> DictConfig:
     Raises:
         InputError: If the run has no such key.
     """
-    known = set(walk(OmegaConf.to_container(proposed), ""))
+    known = set(walk(OmegaConf.to_container(proposed)))
     for parsed in OverridesParser.create().parse_overrides(overrides):
         key = parsed.key_or_group
         if parsed.is_delete() or key not in known:
@@ -150,14 +137,22 @@ def override(proposed: DictConfig, overrides: list[str]) -> DictConfig:
     return proposed
 
 
+def same_run(cfg: DictConfig, folder: Path) -> bool:
+    """Whether `folder` holds a run of this config, wherever it ran.
+
+    Raises:
+        InputError: If its config can't be read.
+    """
+    return not differing(flat(read_config(folder)), flat(cfg))
+
+
 def refuse_other_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path, remedy: str = "") -> None:
     """Refuses to resume `saved` as `proposed` where that is another run.
 
     Raises:
         InputError: Naming what differs, and `remedy`.
     """
-    fixed = [key for key in differing(saved, proposed) if not may_change(key)]
-    if fixed:
+    if fixed := differing(saved, proposed):
         changes = ", ".join(f"{key} was {saved.get(key)!r}, is {proposed.get(key)!r}" for key in fixed[:5])
         weights = f"{folder}/checkpoints/best.ckpt"
         remedy = remedy or f"Leave that out to resume it, or start a new run with backbone.weights={weights}"
@@ -165,25 +160,22 @@ def refuse_other_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Pa
 
 
 def differing(saved: dict[str, Any], proposed: dict[str, Any]) -> list[str]:
-    return [key for key in sorted(set(saved) | set(proposed)) if saved.get(key) != proposed.get(key)]
+    """Returns the keys whose values differ, without those that may change."""
+    keys = [key for key in sorted(saved.keys() | proposed.keys()) if saved.get(key) != proposed.get(key)]
+    free = tuple(f".{key}" for key in FREE_OF_DATA)
+    return [key for key in keys if not key.startswith(FREE) and not (key.startswith("data.") and key.endswith(free))]
 
 
-def may_change(key: str) -> bool:
-    return key.startswith(FREE) or (key.startswith("data.") and key.rsplit(".", 1)[-1] in FREE_OF_DATA)
-
-
-def flat(node: Any) -> dict[str, Any]:
+def flat(cfg: DictConfig) -> dict[str, Any]:
     """Returns {dotted key: plain value} of all leaves; lists are leaves."""
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    return {key: value for key, value in walk(plain, "").items() if not isinstance(value, dict) or not value}
+    return {key: value for key, value in walk(to_plain(cfg)).items() if not isinstance(value, dict) or not value}
 
 
-def walk(node: Any, path: str) -> dict[str, Any]:
+def walk(node: Any, prefix: str = "") -> dict[str, Any]:
     """Returns {dotted key: value} of every node below `node`."""
     nodes: dict[str, Any] = {}
     for key, value in node.items():
-        full = f"{path}.{key}" if path else str(key)
-        nodes[full] = value
+        nodes[f"{prefix}{key}"] = value
         if isinstance(value, dict):
-            nodes |= walk(value, full)
+            nodes |= walk(value, f"{prefix}{key}.")
     return nodes

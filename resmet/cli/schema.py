@@ -16,11 +16,7 @@ Signature = dict[str, str | None]
 
 @cache
 def signature(target: str) -> Signature | None:
-    """Returns the parameters of a class or function of this project; None for anything else.
-
-    Args:
-        target: As in ``_target_``, e.g. ``tasks.optim.recipe.Recipe``.
-    """
+    """Returns the parameters of a class or function of this project, named as in ``_target_``; None for anything else."""
     module, _, name = target.rpartition(".")
     file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
     if not re.fullmatch(r"[\w.]+", target) or not file.is_file():
@@ -41,31 +37,23 @@ def parse_file(file: Path) -> ast.Module:
 
 def class_signature(node: ast.ClassDef, module: str, tree: ast.Module) -> Signature | None:
     """Returns the parameters of a class: of its ``__init__``, of its dataclass fields and those of its bases, or of its first base."""
-    inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    if inits:
-        return parameters(inits[0])
-    imported = {
-        alias.name: f"{line.module}.{alias.name}"
-        for line in tree.body
-        if isinstance(line, ast.ImportFrom)
-        for alias in line.names
-    }
+    for line in node.body:
+        if isinstance(line, ast.FunctionDef) and line.name == "__init__":
+            return parameters(line)
+    imports = [line for line in tree.body if isinstance(line, ast.ImportFrom)]
+    imported = {alias.name: f"{line.module}.{alias.name}" for line in imports for alias in line.names}
     names = [base.id for base in node.bases if isinstance(base, ast.Name)]
     bases = [signature(imported.get(name, f"{module}.{name}")) for name in names]
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        return {name: part for base in reversed(bases) for name, part in (base or {}).items()} | fields(node)
-    return bases[0] if bases else None
+    if not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        return bases[0] if bases else None
+    fields = [line for line in node.body if isinstance(line, ast.AnnAssign)]
+    own = {ast.unparse(line.target): ast.unparse(line.annotation) for line in fields}
+    return {name: kind for base in reversed(bases) for name, kind in (base or {}).items()} | own
 
 
 def parameters(node: ast.FunctionDef) -> Signature:
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     return {a.arg: ast.unparse(a.annotation) if a.annotation else None for a in arguments}
-
-
-def fields(node: ast.ClassDef) -> Signature:
-    """Returns the fields of a dataclass."""
-    lines = (line for line in node.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name))
-    return {line.target.id: ast.unparse(line.annotation) for line in lines}  # type: ignore[union-attr]
 
 
 @cache
@@ -80,7 +68,7 @@ def third_party_defaults(target: str) -> dict[str, Any] | None:
 
 
 def annotation_of(default: Any, whole_numbers: bool = False) -> str | None:
-    """Returns the annotation that a default suggests: ``float`` for any number, unless `whole_numbers` tells int apart."""
+    """Returns the annotation that a default suggests: ``float`` for any number, unless `whole_numbers`."""
     kinds = {bool: "bool", int: "int" if whole_numbers else "float", float: "float", str: "str", dict: "dict"}
     if isinstance(default, list):
         return f"list[{annotation_of(default[0])}]" if default else "list"

@@ -44,9 +44,7 @@ SUPPLIED_TO_HEADS = {"channels", "num_classes", "objects_per_image", "box_side_q
 def check(config: dict[str, Any], name: str) -> None:
     """Checks a composed config against ``conf/<name>.yaml`` and the constructors that it names.
 
-    Args:
-        config: Plain values, interpolations resolved; a value that is still missing reads ``???``.
-        name: ``train``, ``evaluate``, ``predict`` ...
+    The config is plain values, interpolations resolved; a value that is still missing reads ``???``.
 
     Raises:
         InputError: For the first unknown key, value of another type, or required value that is missing.
@@ -153,14 +151,7 @@ def check_object(node: dict[str, Any], path: str) -> None:
 
 
 def check_value(value: Any, wanted: ast.expr, path: str, owner: str = "") -> None:
-    """Checks a value against an annotation, the values of a mapping one by one.
-
-    Args:
-        value: A plain value.
-        wanted: The annotation of the parameter.
-        path: The value's dotted key.
-        owner: The ``_target_`` that takes it.
-    """
+    """Checks a plain value at the dotted key `path` against an annotation; `owner` is the ``_target_`` that takes it."""
     if matches(value, wanted):
         return
     each = mapping_values(wanted)

@@ -14,8 +14,7 @@ def run(cfg: "DictConfig") -> None:
     from omegaconf import OmegaConf
 
     from resmet.assembly import assemble_data, build, load_task, read_checkpoint
-    from resmet.cli.free_dir import new_run_dir
-    from resmet.cli.run_dir import open_run_dir
+    from resmet.cli.run_dir import new_run_dir, open_run_dir
     from resmet.engine.evaluate import evaluate, evaluation_precision
 
     task = load_task(cfg.ckpt)

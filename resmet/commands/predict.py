@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 def run(cfg: "DictConfig") -> None:
     from datamodules.predict_files import Files
     from resmet.assembly import load_task
-    from resmet.cli.free_dir import new_run_dir
-    from resmet.cli.run_dir import open_run_dir
+    from resmet.cli.run_dir import new_run_dir, open_run_dir
     from resmet.deploy.predictor import Predictor
 
     predictor = Predictor(load_task(cfg.ckpt), cfg.part, cfg.threshold)

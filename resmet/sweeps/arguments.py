@@ -1,4 +1,4 @@
-"""Whether a command line asks for a sweep: looked at by every training, so this imports nothing else of sweeps."""
+"""Whether a command line asks for a sweep: every training imports this, and nothing else of sweeps."""
 
 from __future__ import annotations
 

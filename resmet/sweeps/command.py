@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -24,21 +24,14 @@ from resmet.cli.config_dir import check_config_dir, config_dirs, search_path_of
 from resmet.cli.console_log import start_log
 from resmet.cli.hydra_state import hide_shared_files, to_plain
 from resmet.cli.messages import translate
-from resmet.cli.options import MULTIRUN, marked
+from resmet.cli.options import MULTIRUN, split_options
 from resmet.cli.validate import check
 from resmet.sweeps.arguments import is_of_sweep, resumed_sweeps
 from resmet.sweeps.scheduler import Scheduler
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space, read_space
 from resmet.sweeps.study import SweepStudy
-from resmet.sweeps.sweep_dir import (
-    Request,
-    describe,
-    find_sweep_dir,
-    locked,
-    read_sweep_config,
-    refuse_programs,
-)
+from resmet.sweeps.sweep_dir import Request, describe, find_sweep_dir, locked, read_sweep_config, refuse_programs
 
 MOST_COMPOSED = 100
 """Of more combinations than these, not every one is composed beforehand (a tenth of a second each), but every value is."""
@@ -53,21 +46,18 @@ def sweep(argv: Sequence[str]) -> int:
         InputError: If some trial could not run, or the folder holds something else. Nothing has been written then.
     """
     if started_externally():
-        raise InputError(
-            "sweep.launched_in_parallel",
-            "a sweep starts the processes of its trials itself: start it once, not by torchrun, srun or with several tasks",
-        )
+        text = "a sweep starts the processes of its trials itself: start it once, not by torchrun, srun or with several tasks"
+        raise InputError("sweep.launched_in_parallel", text)
     program = [sys.executable, str(Path(argv[0]).resolve())]
     arguments = with_saved(list(argv[1:]))
     check_config_dir([argument for argument in arguments if argument not in MULTIRUN], "train")
     hide_shared_files()
-    options = [argument for argument, is_option in marked(arguments) if is_option and argument not in MULTIRUN]
-    overrides = [argument for argument, is_option in marked(arguments) if not is_option]
-    folders = config_dirs(arguments)
+    options, overrides = split_options(argument for argument in arguments if argument not in MULTIRUN)
+    folders = config_dirs(options)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         request = read_request(overrides, options)
         search = build_search(request.sweep)
-        search.check(request.space)
+        search.total(request.space)  # raises if it can't be searched
         cfg = check_trials(request.space, [search_path_of(folders)] if folders else [])
     config = describe(request, search, program)
     folder = find_sweep_dir(request, config)
@@ -86,19 +76,18 @@ def with_saved(arguments: list[str]) -> list[str]:
         InputError: If a sweep is asked for without ``-m``.
     """
     resumed = resumed_sweeps(arguments)
-    own = [a for a in arguments if not (a.startswith(("resume=", "run_dir=", "-")) or is_of_sweep(a))]
-    if resumed and not own:
+    if resumed and all(a.startswith(("resume=", "run_dir=", "-")) or is_of_sweep(a) for a in arguments):
         config = read_sweep_config(resumed[0])
         refuse_programs(config, resumed[0])
         return [*config["flags"], *config["words"], *config["chosen"], *arguments]
-    if not any(argument in MULTIRUN for argument in arguments):
+    if not set(arguments) & set(MULTIRUN):
         text = "sweep=..., or resume= with the folder of a sweep, is for many runs: add -m"
         raise InputError("sweep.needs_multirun", text)
     return arguments
 
 
 def read_request(arguments: list[str], options: list[str]) -> Request:
-    """Tells apart overrides of the trials, of the sweep, and of the folder.
+    """Separates overrides of the trials, of the sweep, and of the folder.
 
     Raises:
         HydraException: If an override is not of Hydra's grammar.
@@ -120,7 +109,7 @@ def read_request(arguments: list[str], options: list[str]) -> Request:
             of_sweep[key] = line
         else:
             trial.append(override)
-    return Request(read_space(trial), list(of_sweep.values()), options, own["run_dir"], own["resume"])
+    return Request(read_space(trial), list(of_sweep.values()), options, **own)
 
 
 def build_search(overrides: list[str]) -> Search:
@@ -147,16 +136,13 @@ def check_trials(space: Space, search_path: list[str]) -> DictConfig:
     Raises:
         InputError: For the first trial that can't run, naming it.
     """
-    countable = all(axis.values for axis in space.axes) and space.count() <= MOST_COMPOSED
-    points: Iterable[dict[str, str]] = space.grid() if countable else space.probes()
     configs: list[DictConfig] = []
-    for values in points:
+    for values in space.grid() if space.count() <= MOST_COMPOSED else space.probes():
         try:
-            cfg = compose("train", [*search_path, *space.overrides_of(values)])
-            check(to_plain(cfg), "train")
+            configs.append(compose("train", [*search_path, *space.overrides_of(values)]))
+            check(to_plain(configs[-1]), "train")
         except (HydraException, OmegaConfBaseException, InputError) as error:
             named, coded = " ".join(f"{key}={value}" for key, value in values.items()), translate(error, "train")
             text = str(coded) if str(coded).startswith(named) else f"trial {named}: {coded}"
             raise InputError(coded.code, text) from error
-        configs = configs or [cfg]
     return configs[0]

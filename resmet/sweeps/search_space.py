@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from foundation.structures import InputError
 
@@ -21,22 +22,15 @@ class Axis:
     Attributes:
         key: As on the command line, with a leading ``+`` and a group's package.
         text: Its value there, e.g. ``resnet18,resnet34`` or ``tag(log, interval(1e-4, 1e-1))``.
-        values: The values, as text in Hydra's grammar; empty for an interval.
-        low: The least value of an interval, or of a range that grows.
-        high: The greatest, included.
-        step: Between the values of a range, 0 for an interval.
-        log: Whether an interval is sampled on a logarithmic scale.
-        numeric: Whether `low` and `high` are given.
+        values: All values, as text in Hydra's grammar; of an interval its two ends.
+        distribution: What Optuna samples from; texts of `values` where they are not numbers at equal distances.
     """
 
     key: str
     text: str
-    values: tuple[str, ...] = ()
-    low: float = 0
-    high: float = 0
-    step: float = 0
-    log: bool = False
-    numeric: bool = False
+    values: tuple[str, ...]
+    distribution: BaseDistribution
+    is_interval: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,12 +40,16 @@ class Space:
     overrides: dict[str, str]
     axes: tuple[Axis, ...]
 
-    def overrides_of(self, values: dict[str, str]) -> list[str]:
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return {axis.key: axis.distribution for axis in self.axes}
+
+    def overrides_of(self, values: Mapping[str, str]) -> list[str]:
         """Returns the overrides of the trial with these values."""
         return [f"{key}={values[key]}" if key in values else override for key, override in self.overrides.items()]
 
     def count(self) -> int:
-        """Returns the number of combinations of the axes that have values."""
+        """Returns the number of combinations, of intervals those of their ends."""
         return prod(len(axis.values) for axis in self.axes)
 
     def grid(self) -> Iterator[dict[str, str]]:
@@ -60,12 +58,11 @@ class Space:
         return (dict(zip(keys, values, strict=True)) for values in product(*(axis.values for axis in self.axes)))
 
     def probes(self) -> Iterator[dict[str, str]]:
-        """Yields combinations with every value of every axis at least once (the ends of an interval)."""
-        ends = {axis.key: axis.values or (as_text(axis.low), as_text(axis.high)) for axis in self.axes}
-        first = {key: values[0] for key, values in ends.items()}
+        """Yields combinations that have every value of every axis at least once."""
+        first = {axis.key: axis.values[0] for axis in self.axes}
         yield first
-        for key, values in ends.items():
-            yield from (first | {key: value} for value in values[1:])
+        for axis in self.axes:
+            yield from (first | {axis.key: value} for value in axis.values[1:])
 
 
 def read_space(overrides: Sequence[Override]) -> Space:
@@ -81,32 +78,39 @@ def read_space(overrides: Sequence[Override]) -> Space:
 
 
 def read_axis(override: Override) -> Axis:
-    key, line = override.get_key_element(), str(override.input_line)
-    text, value = line.partition("=")[2], override.value()
-    log = "log" in getattr(value, "tags", ())
-    if override.is_interval_sweep():
-        return check_interval(Axis(key, text, (), value.start, value.end, 0, log, True), line)  # type: ignore[union-attr, arg-type]
+    key, line, value = override.get_key_element(), str(override.input_line), override.value()
+    text = line.partition("=")[2]
+    if isinstance(value, IntervalSweep):
+        distribution = read_interval(value, line)
+        ends = (as_text(distribution.low, distribution), as_text(distribution.high, distribution))
+        return Axis(key, text, ends, distribution, is_interval=True)
     values = tuple(override.sweep_string_iterator())
     if not values:
         raise InputError("sweep.empty_axis", f"{line}: there is nothing to choose from")
-    if override.is_range_sweep() and not log and not value.shuffle and value.step > 0:  # type: ignore[union-attr]
-        low, high = as_number(values[0]), as_number(values[-1])
-        return Axis(key, text, values, low, high, value.step, False, True)  # type: ignore[union-attr]
-    return Axis(key, text, values)
+    if isinstance(value, RangeSweep) and not value.shuffle and "log" not in value.tags and value.step > 0:
+        if isinstance(value.range(), range):
+            whole = IntDistribution(int(values[0]), int(values[-1]), step=int(value.step))
+            return Axis(key, text, values, whole)
+        numbers = [rounded(number) for number in values]
+        return Axis(key, text, tuple(map(str, numbers)), FloatDistribution(numbers[0], numbers[-1], step=value.step))
+    return Axis(key, text, values, CategoricalDistribution(values))
 
 
-def check_interval(axis: Axis, line: str) -> Axis:
-    if axis.low >= axis.high:
+def read_interval(interval: IntervalSweep, line: str) -> IntDistribution | FloatDistribution:
+    low, high, log = interval.start, interval.end, "log" in interval.tags
+    if low is None or high is None or low >= high:
         raise InputError("sweep.invalid_interval", f"{line}: the first number of an interval must be the smaller one")
-    if axis.log and axis.low <= 0:
+    if log and low <= 0:
         raise InputError("sweep.invalid_interval", f"{line}: with tag(log, ...) an interval must start above 0")
-    return axis
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)
 
 
-def as_number(text: str) -> Any:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+def as_text(value: Any, distribution: BaseDistribution) -> str:
+    """Returns a sampled value as Hydra reads it back; floats are rounded to 12 digits."""
+    return str(rounded(value)) if isinstance(distribution, FloatDistribution) else str(value)
 
 
-def as_text(value: float) -> str:
-    """Returns a number as Hydra reads it back, rounded to 12 digits."""
-    return repr(value) if isinstance(value, int) else repr(float(f"{value:.12g}"))
+def rounded(value: Any) -> float:
+    return float(f"{float(value):.12g}")

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from foundation.storage.locks import LOCK
 from foundation.storage.safe_load import read_yaml
 from foundation.structures import InputError
-from resmet.cli.free_dir import OUTPUTS, TIME_FORMAT, entries, unused
+from resmet.cli.run_dir import OUTPUTS, entries, time_stamped
 from resmet.cli.saved_config import AUTO
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space
@@ -28,11 +27,11 @@ LISTS = ("words", "flags", "chosen")
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: overrides of the trials, overrides of the sweep, and where."""
+    """What a command line asks for: overrides of the trials, overrides of the sweep, options for every trial, and where."""
 
     space: Space
     sweep: list[str]
-    options: list[str]  # --config-dir and its folder, for every trial
+    options: list[str]
     run_dir: str | None
     resume: str | None
 
@@ -42,7 +41,7 @@ def describe(request: Request, search: Search, program: list[str]) -> SweepConfi
     return {
         "script": Path(program[1]).name,
         "search": type(search).__name__.lower(),
-        **search.settings(),
+        **search.settings,
         "flags": request.options,
         "words": list(request.space.overrides.values()),
         "chosen": request.sweep,
@@ -84,16 +83,15 @@ def find_sweep_dir(request: Request, config: SweepConfig) -> Path:
         InputError: If the folder holds something else, or what is to be resumed is no sweep.
     """
     folder = choose_dir(request, config)
-    present = set(entries(folder))
-    if not present - {"logs"}:
+    present = entries(folder)
+    if not set(present) - {"logs"}:
         return folder
     if "sweep.yaml" not in present:
-        listed = ", ".join(sorted(present)[:4])
-        raise InputError("run_dir.not_empty", f"run_dir={folder} already holds {listed}: name another folder")
+        text = f"run_dir={folder} already holds {', '.join(present[:4])}: name another folder"
+        raise InputError("run_dir.not_empty", text)
     old = read_sweep_config(folder)
-    differing = [key for key in config if key != "chosen" and old.get(key) != config[key]]
-    if differing or ("sweep.json" in present and JOURNAL not in present):  # the first build had no journal for a grid
-        changes = "; ".join(f"{key} was {show(old.get(key))}, is {show(config[key])}" for key in differing)
+    if (keys := differing(old, config)) or JOURNAL not in present:  # the first build had no journal for a grid
+        changes = "; ".join(f"{key} was {show(old.get(key))}, is {show(config[key])}" for key in keys)
         text = f"run_dir={folder} holds another sweep: {changes or 'of an earlier version'}. Name another folder"
         raise InputError("sweep.other_sweep", text)
     if not request.resume:
@@ -103,7 +101,7 @@ def find_sweep_dir(request: Request, config: SweepConfig) -> Path:
 
 
 def choose_dir(request: Request, config: SweepConfig) -> Path:
-    """Returns the folder that was asked for; a new time-stamped one if none was."""
+    """Returns the folder that was asked for, for ``resume=auto`` the newest of this sweep; else a new time-stamped one."""
     if request.resume and request.resume != AUTO:
         folder = Path(request.resume)
         if not (folder / "sweep.yaml").is_file():
@@ -111,21 +109,17 @@ def choose_dir(request: Request, config: SweepConfig) -> Path:
         return folder
     if request.run_dir:
         return Path(request.run_dir)
-    latest = latest_dir(config) if request.resume == AUTO else None
-    return latest or unused(OUTPUTS / "sweeps" / datetime.now().strftime(TIME_FORMAT))
+    sweeps = sorted((OUTPUTS / "sweeps").glob("*/sweep.yaml"), reverse=True) if request.resume else []
+    known = (path.parent for path in sweeps if not differing(read_sweep_config(path.parent), config))
+    return next(known, None) or time_stamped("sweeps")
+
+
+def differing(old: SweepConfig, config: SweepConfig) -> list[str]:
+    return [key for key in config if key != "chosen" and old.get(key) != config[key]]
 
 
 def show(value: Any) -> str:
     return " ".join(value) if isinstance(value, list) else str(value)
-
-
-def latest_dir(config: SweepConfig) -> Path | None:
-    """Returns the newest sweep below ``outputs/sweeps`` that was started with the same arguments."""
-    for path in sorted((OUTPUTS / "sweeps").glob("*/sweep.yaml"), reverse=True):
-        old = read_sweep_config(path.parent)
-        if all(old.get(key) == value for key, value in config.items() if key != "chosen"):
-            return path.parent
-    return None
 
 
 @contextmanager

@@ -24,8 +24,7 @@ class Trial:
     Attributes:
         number: From 0; also its folder's name.
         values: The value of every swept key, as text in Hydra's grammar.
-        status: ``running``; ``done``; ``pruned``; ``failed``; ``refused`` (exit code 2: what was asked can't be done);
-            ``stopped`` by a signal, to be resumed.
+        status: ``refused`` is exit code 2 (what was asked can't be done); ``stopped`` by a signal, to be resumed.
         code: Its exit code, negative for a signal's number; None before its end.
         message: The last line of its standard error, if it failed.
         score: The best validation score (the run's only score if there is no validation), None if there is none.
@@ -57,9 +56,9 @@ class Trial:
 
 def with_results(trial: Trial, folder: Path) -> Trial:
     """Returns `trial` with the scores and epochs that its run has left in `folder` so far."""
-    rows = validation_scores(folder)
-    epochs = max([epoch for epoch, _ in rows], default=0)
-    score = max([score for _, score in rows if math.isfinite(score)], default=None)
+    scores = validation_scores(folder)
+    epochs = max(scores, default=0)
+    score = max(filter(math.isfinite, scores.values()), default=None)
     if not (folder / "metrics.json").is_file():
         return replace(trial, epochs=epochs, score=score)
     metrics = read_metrics(folder)
@@ -76,19 +75,13 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def validation_scores(folder: Path) -> list[tuple[int, float]]:
-    """Returns (epoch, score) of every validated epoch in ``metrics.csv``."""
+def validation_scores(folder: Path) -> dict[int, float]:
+    """Returns {epoch: score} of the epochs in ``metrics.csv`` that were validated."""
     path = folder / "metrics.csv"
     if not path.is_file():
-        return []
+        return {}
     with path.open(newline="") as file:
-        return [(int(row["epoch"]), float(row["val/score"])) for row in csv.DictReader(file) if row.get("val/score")]
-
-
-def best(trials: Sequence[Trial]) -> Trial | None:
-    """Returns the finished trial with the greatest score; the first of equals."""
-    scored = [trial for trial in trials if trial.status == "done" and trial.score is not None]
-    return max(scored, key=lambda trial: (trial.score, -trial.number), default=None)
+        return {int(row["epoch"]): float(row["val/score"]) for row in csv.DictReader(file) if row.get("val/score")}
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:

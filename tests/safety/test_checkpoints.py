@@ -101,10 +101,10 @@ def programs(mark: Path) -> list[dict[str, Any]]:
     home = str(mark.parent)
     return [
         {"_target_": "os.mkdir", "_args_": [str(mark)]},
-        {"_target_": "resmet.sweeps.slurm_job.attempt", "line": ["mkdir", str(mark)], "logs": home, "number": 0},
+        {"_target_": "resmet.sweeps.launchers.attempt", "line": ["mkdir", str(mark)], "logs": home, "number": 0},
         {"_target_": "resmet.sweeps.launchers.Process", "_args_": [["mkdir", str(mark)], home, 0, 0, None]},
         {
-            "_target_": "resmet.sweeps.slurm_job.leave",
+            "_target_": "resmet.sweeps.launchers.leave",
             "path": {"_target_": "pathlib.Path", "_args_": [str(mark)]},
             "code": 0,
         },

@@ -17,12 +17,12 @@ from resmet.sweeps.command import with_saved
 from resmet.sweeps.launchers import SlurmLauncher
 from resmet.sweeps.sweep_dir import read_sweep_config, refuse_programs
 
-PROGRAM = "{_target_: resmet.sweeps.slurm_job.run_trial, command: [mkdir, MARK], logs: HOME, number: 0}"
+PROGRAM = "{_target_: resmet.sweeps.launchers.run_trial, command: [mkdir, MARK], logs: HOME, number: 0}"
 EVIL = {
     "callbacks": f"# @package _global_\nhydra: {{callbacks: {{x: {PROGRAM}}}}}",
     "package": f"# @package hydra.callbacks.x\n{PROGRAM}",
-    "launcher": "# @package hydra.launcher\n_target_: resmet.sweeps.slurm_job.run_trial",
-    "sweeper": "# @package hydra.sweeper\n_target_: resmet.sweeps.slurm_job.run_trial",
+    "launcher": "# @package hydra.launcher\n_target_: resmet.sweeps.launchers.run_trial",
+    "sweeper": "# @package hydra.sweeper\n_target_: resmet.sweeps.launchers.run_trial",
     "handler": "# @package hydra.job_logging\nversion: 1\nhandlers: {x: {class: subprocess.Popen, args: [mkdir, MARK]}}",
     "environment": "# @package _global_\nhydra: {job: {env_set: {LD_PRELOAD: x.so}}}",
     "choice": "# @package _global_\ndefaults: [/data@hydra.callbacks.x: folder]",
@@ -85,7 +85,7 @@ def write_sweep(folder: Path, **change: Any) -> Path:
 WORDS = {
     "shell lines": {"chosen": ["sweep/launcher=slurm", "sweep.launcher.setup=[mkdir x]"]},
     "as a mapping": {"chosen": ["sweep.launcher={setup: [mkdir x]}"]},
-    "a callback": {"words": ["+hydra.callbacks.x._target_=resmet.sweeps.slurm_job.run_trial"]},
+    "a callback": {"words": ["+hydra.callbacks.x._target_=resmet.sweeps.launchers.run_trial"]},
     "a launcher": {"words": ["hydra/launcher=x"]},
     "a target": {"words": ["+data.x={_target_: os.mkdir}"]},
     "the environment": {"words": ["data.root=${oc.env:HOME}"]},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
-from resmet.cli.free_dir import free_dir
+from resmet.cli.run_dir import free_dir
 from resmet.engine.evaluate import evaluation_precision
 
 

@@ -1,13 +1,13 @@
 """Where trials run."""
 
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from resmet.sweeps.launchers import LocalLauncher, QueuedTrial
-from resmet.sweeps.slurm_job import run_trial
+from resmet.sweeps.launchers import LocalLauncher, QueuedTrial, run_trial
 
 
 class Queued:
@@ -44,18 +44,23 @@ def test_the_exit_code_of_a_queued_trial(tmp_path: Path, state: str, exit_file: 
 def test_a_queued_trial_is_stopped_by_a_file(tmp_path: Path) -> None:
     for state, canceled in (("PENDING", True), ("RUNNING", False)):
         queued = Queued(state)
-        QueuedTrial(queued, tmp_path, 3).stop(signal.SIGTERM)
+        QueuedTrial(queued, tmp_path, 3).send_signal(signal.SIGTERM)
         assert queued.canceled is canceled
     assert run_trial([sys.executable, "-c", "import time; time.sleep(60)"], str(tmp_path), 3) == -signal.SIGTERM
     assert (tmp_path / "3.exit").read_text() == "-15"
 
 
 def test_each_trial_is_assigned_the_gpu_that_the_fewest_use(tmp_path: Path) -> None:
+    """The first two run at a time, each until its pipe is opened; the third starts when the first has ended."""
     launcher = LocalLauncher(gpus=[3, 5])
-    command = [sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"]
-    trials: list = []
+    program = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES']); open(sys.argv[1])"
+    trials = []
     with (tmp_path / "lock").open("w") as lock:
-        for number, running in enumerate([[], [0], [1]]):
-            trials.append(launcher.start(command, tmp_path, number, lock.fileno(), [trials[i] for i in running]))
-        assert [trial.process.wait() for trial in trials] == [0, 0, 0]
+        for number, ending in enumerate([[], [0], [1, 2]]):
+            os.mkfifo(tmp_path / str(number))
+            command = [sys.executable, "-c", program, str(tmp_path / str(number))]
+            trials.append(launcher.start(command, tmp_path, number, lock.fileno()))
+            for other in ending:
+                (tmp_path / str(other)).open("w").close()
+                assert trials[other].wait() == 0
     assert [(tmp_path / f"{i}.out").read_text().strip() for i in range(3)] == ["3", "5", "3"]
