@@ -41,4 +41,4 @@ def hide_shared_files() -> None:
 
     They hold what several choices of a group share. Hydra has no option for this.
     """
-    ConfigLoaderImpl.get_group_options = visible_options  # type: ignore[method-assign, assignment]
+    ConfigLoaderImpl.get_group_options = visible_options  # type: ignore[method-assign]
