@@ -56,7 +56,7 @@ def read_image(path: Path, channels: int, window: Sequence[float] = ()) -> Tenso
     Raises:
         InputError: If the file is missing, truncated or not an image, or has other channels.
     """
-    return torch.from_numpy(read_array(path, channels, window)[0].transpose(2, 0, 1).copy())
+    return read_resized(path, channels, window, (), "none")[0]
 
 
 def read_resized(
@@ -66,26 +66,18 @@ def read_resized(
 
     A large JPEG is decoded at a fraction of its size. Training and prediction both read images here, so they see the same pixels.
     """
-    array, (height, width) = read_array(path, channels, window, (size, resize))
-    geometry = resize_geometry(height, width, size, resize)
-    array = array if array.flags.writeable else array.copy()
-    view = torch.from_numpy(array).permute(2, 0, 1)  # channels last in memory: resized more than twice as fast
-    return resize_image(view, geometry, size).contiguous(), geometry
-
-
-def read_array(
-    path: Path, channels: int, window: Sequence[float], wanted: tuple[tuple[int, ...], str] = ((), "none")
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Returns an image as uint8 (H, W, channels), perhaps smaller than the file's as in `decode`, and the file's upright size."""
     with coded_errors(path):
-        array, sides = decode(path, channels, wanted)
+        array, (height, width) = decode(path, channels, (size, resize))
     if array.dtype != np.uint8:
         array = apply_window(array, window or (0.0, 1.0 if array.dtype.kind == "f" else 65535.0))
     array = convert_channels(array, channels)
     if (own := array.shape[2]) != channels:
         text = f"{path} has {own} channels, {channels} are expected: remove it, or set data.channels"
         raise InputError("data.channels_mismatch", text)
-    return array, sides
+    geometry = resize_geometry(height, width, size, resize)
+    array = array if array.flags.writeable else array.copy()
+    view = torch.from_numpy(array).permute(2, 0, 1)  # channels last in memory: resized more than twice as fast
+    return resize_image(view, geometry, size).contiguous(), geometry
 
 
 def convert_channels(array: np.ndarray, channels: int) -> np.ndarray:

@@ -123,7 +123,8 @@ def decode_sample(content: memoryview, kind: TargetKind) -> Sample:
         ValueError, KeyError, TypeError: If a part is missing or invalid.
     """
     parts = decode_parts(content)
-    return decode_png(parts.pop(PNG)) if PNG in parts else parts.pop(INPUT), kind.decode(parts)
+    signal = parts.pop(INPUT, None)
+    return decode_png(parts.pop(PNG)) if signal is None else signal, kind.decode(parts)
 
 
 def decode_target(content: memoryview, kind: TargetKind) -> Any:

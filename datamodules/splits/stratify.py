@@ -55,7 +55,10 @@ class Assignment:
 
     def __init__(self, units: Sequence[Unit], fractions: Sequence[float], seed: int, train_first: bool) -> None:
         self.units, self.train_first = units, train_first
-        self.order = largest_first(units, seed)
+        order = np.random.default_rng((seed, len(units))).permutation(len(units)).tolist()
+        self.order = sorted(
+            order, key=lambda index: -units[index][0]
+        )  # large units first: small ones fit the remaining gaps
         self.holders: dict[Hashable, list[int]] = defaultdict(list)
         for index in self.order:
             for label in units[index][1]:
@@ -104,12 +107,6 @@ def swap_in(units: Sequence[Unit], parts: list[int], part: int, wanted: Sequence
             if units[old][0] == size and keeps and all(counts[other][label] > 1 for label in labels - given):
                 parts[new], parts[old] = part, other
                 return
-
-
-def largest_first(units: Sequence[Unit], seed: int) -> list[int]:
-    """Returns indices in random order, large units first: small ones fit the remaining gaps."""
-    order = np.random.default_rng((seed, len(units))).permutation(len(units)).tolist()
-    return sorted(order, key=lambda index: -units[index][0])
 
 
 def part_sizes(total: int, fractions: Sequence[float]) -> np.ndarray:
