@@ -119,7 +119,7 @@ def targets(batch: Batch, spec: Spec) -> list[Prediction]:
 
 
 def comparison(batch: Batch, predictions: list[Prediction], spec: Spec) -> Iterator[Callable[..., None]]:
-    """Yields plots of targets and predictions: one per item where a title says both, else two side by side."""
+    """Yields plots of targets and predictions: one per item where its title can name both, else two side by side."""
     kind = TARGETS[spec.target]
     for i, (truth, prediction) in enumerate(zip(targets(batch, spec), predictions, strict=True)):
         if not kind.whole_item:

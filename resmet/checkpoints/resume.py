@@ -41,7 +41,7 @@ def find_resume_point(folder: Path, task: Task, data: DataModule) -> ResumePoint
     """Returns the most recent checkpoint of a run folder that can be read, after restoring the task's `RunState` from it.
 
     Raises:
-        InputError: If there is none, or the data differs from the run's.
+        InputError: If no checkpoint can be read, or the data differs from the run's.
     """
     notes: list[str] = []
     for path in candidates(folder / "checkpoints"):
@@ -65,7 +65,7 @@ def find_resume_point(folder: Path, task: Task, data: DataModule) -> ResumePoint
 
 
 def restore_exclusions(folder: Path, data: DataModule) -> None:
-    """Lets `data` exclude the items that the run in `folder` had excluded, and no others, so that items keep their numbers.
+    """Lets `data` exclude the items that the run in `folder` had excluded, and no others, so that the indices of items stay the same.
 
     Call before the data is read.
     """
@@ -96,8 +96,8 @@ def fingerprints(data: DataModule) -> dict[str, str]:
 
 def check_data(content: dict[str, Any], task: Task, data: DataModule) -> None:
     """Refuses data that differs from what the run was trained on."""
-    old, new = Spec.from_dict(content["spec"]).to_dict(), task.spec.to_dict()
-    differ = [f"{key}: was {old[key]}, is {new[key]}" for key in new if as_lists(old[key]) != as_lists(new[key])]
+    old, new = (Spec.from_dict(spec).to_dict() for spec in (content["spec"], task.spec.to_dict()))
+    differ = [f"{key}: was {old[key]}, is {new[key]}" for key in new if old[key] != new[key]]
     saved = content.get("items", {})
     differ += [
         f"{split}: the names or sizes of its items differ from the run's"
@@ -121,10 +121,3 @@ def check_processes(point: ResumePoint, world_size: int) -> None:
         text = f"can't resume in the middle of epoch {point.epoch + 1} with another number of processes: the checkpoint has"
         remedy = f"use trainer.devices={point.processes}; at the end of an epoch the number may change"
         raise InputError("checkpoint.other_processes", f"{text} {point.processes}, this run {world_size}: {remedy}")
-
-
-def as_lists(value: Any) -> Any:
-    """Returns `value` with lists for tuples, as a checkpoint may have them."""
-    if isinstance(value, dict):
-        return {key: as_lists(inner) for key, inner in value.items()}
-    return [as_lists(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -31,7 +31,7 @@ def evaluation_precision(precision: str, config: dict[str, Any]) -> str:
 
 def evaluate(task: Task, data: DataModule, split: str, folder: Path, config: TrainerConfig, checkpoint: str) -> None:
     """Evaluates `task` on one split of prepared data and writes ``metrics.json``, ``pictures/`` and ``report.html``."""
-    began = time.monotonic()
+    started = time.monotonic()
     log.info(f"data: {data.describe()}")
     for note in data.notes:
         log.info(f"note: {note}")
@@ -45,7 +45,7 @@ def evaluate(task: Task, data: DataModule, split: str, folder: Path, config: Tra
         "score": metrics["score"],
         split: metrics,
         "checkpoint": checkpoint,
-        "seconds": round(time.monotonic() - began, 2),
+        "seconds": round(time.monotonic() - started, 2),
         **resources(task),
     }
     write_json(folder / "metrics.json", result)

@@ -120,7 +120,7 @@ def finish(trainer: Trainer, task: Task, data: DataModule, run: RunOptions, call
 
 
 def test_best(trainer: Trainer, task: Task, data: DataModule, folder: Path) -> str:
-    """Evaluates the best weights on the test split, or on the validation split where there is none; returns which."""
+    """Evaluates the best weights on the test split, or on the validation split without one; returns which."""
     paths = [folder / "checkpoints" / name for name in (BEST, LAST)]
     path = next((path for path in paths if path.is_file()), None)
     if "test" in data.datasets:

@@ -43,7 +43,7 @@ def metrics_of(trainer: Trainer, task: Task, table: MetricsCSV, best: float, sta
 
 
 def row_of(rows: list[dict[str, Any]], best: float) -> dict[str, float | None]:
-    """Returns the validation metrics of the first epoch with the score `best`; {} where there is none."""
+    """Returns the validation metrics of the first epoch with the score `best`; {} without one."""
     row = next((row for row in rows if row.get("val/score") and float(row["val/score"]) == best), {})
     return {name[4:]: if_finite(float(value)) for name, value in row.items() if name.startswith("val/") and value}
 

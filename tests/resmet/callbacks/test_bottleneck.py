@@ -1,4 +1,4 @@
-"""Whether a run is bound by data or by compute, and what the log says about its speed."""
+"""Whether a run is bound by data or by compute, and its speed in the log."""
 
 import logging
 import re

@@ -62,7 +62,7 @@ def test_out_of_memory_names_the_batch_size_and_the_remedy(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_after_out_of_memory_smaller_batches_are_accumulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of 8 become 4 times 2, with as many items per step; a resumed run does not search again."""
+    """Batches of 8 become 4 times 2, with the same items per step; a resumed run does not search again."""
     monkeypatch.setattr(BatchSizeSearch, "fastest", lambda *_: (1.0, "as configured"))
     more = {"batch_size": "auto"}
     train_small("classification", tmp_path / "run", [SmallMemory(2)], max_epochs=2, **more)
