@@ -82,17 +82,15 @@ class BoxDataModule(ImageDataModule):
         self.training = images.get("train", [])
         self.spec = self.make_spec(class_names, [path for members in images.values() for path, _ in members])
 
-        def item(path: Path, objects: Objects) -> Item:
+        def item(image: Annotated) -> Item:
+            path, objects = image
             if unknown := sorted(set(objects.names) - set(class_names)):
                 message = f"{objects.file}: class {unknown[0]!r} is not one of the training classes {class_names}: rename or remove the object"
                 raise InputError("data.unknown_class", message)
             labels = [class_names.index(name) for name in objects.names]
             return Item(str(path), self.make_target(objects, labels, path), stratum=tuple(sorted(set(objects.names))))
 
-        found = {
-            split: [made for path, objects in members if (made := self.attempt(item, path, objects))]
-            for split, members in images.items()
-        }
+        found = {split: self.attempt_all(item, members) for split, members in images.items()}
         self.notes += self.dropped_notes()
         return self.complete_splits(found)
 

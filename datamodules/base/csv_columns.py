@@ -115,7 +115,7 @@ class MediaFiles:
         return folder, [self.by_path.get(prefix + cell, "") if cell else "" for cell in cells]
 
     def folder_of(self, cell: str) -> str | None:
-        """Returns the folder that a cell is a path in; None if it is no path."""
+        """Returns the folder that a cell is a path in; None if it is not a path."""
         if not cell or cell in self.by_path:
             return "" if cell else None
         name = self.by_name.get(cell.rpartition("/")[2])

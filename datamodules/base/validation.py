@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -90,6 +90,10 @@ class ValidatedDataModule(DataModule):
         except InputError as error:
             self.skip(error)
             return None
+
+    def attempt_all(self, function: Callable[..., T], items: Iterable[Any]) -> list[T]:
+        """Returns the results of `attempt` for those of `items` for which it succeeds."""
+        return [result for item in items if (result := self.attempt(function, item)) is not None]
 
     def skip(self, error: InputError) -> None:
         """Lists the error of an item that can't be used."""

@@ -83,7 +83,7 @@ class Coco(BoxDataModule):
             path = self.locate(file, list(folders), str(image["file_name"]))
             return path, objects_of(file, image, by_image[image["id"]], categories, KINDS[self.target].crowds)
 
-        return [made for image in content["images"] if (made := self.attempt(pair, image))]
+        return self.attempt_all(pair, content["images"])
 
     def locate(self, file: Path, folders: list[Path], name: str) -> Path:
         found = next((folder / name for folder in folders if is_file(folder / name)), None)

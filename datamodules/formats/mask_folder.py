@@ -104,7 +104,7 @@ class MaskFolder(ImageDataModule):
         """Returns images with their masks: that of the same name, or all in the image's own folder."""
         own = [child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES)]
         if own and not child_folder(folder, IMAGES):
-            return [pair for child in sorted(own) if (pair := self.attempt(one_image, child))]
+            return self.attempt_all(one_image, sorted(own))
         images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
         masks = {name if name in images else ENDING.sub("", name): path for name, path in masks.items()}
 
@@ -117,7 +117,7 @@ class MaskFolder(ImageDataModule):
                 raise InputError("data.missing_image", message)
             return images[name], (masks[name],)
 
-        return [pair for name in sorted(images | masks) if (pair := self.attempt(pair_of, name))]
+        return self.attempt_all(pair_of, sorted(images | masks))
 
     def infer_values(self, masks: list[Path]) -> dict[int, str]:
         """Returns background and object if the masks have 0 and one other value; other values must be configured."""

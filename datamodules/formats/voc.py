@@ -61,10 +61,7 @@ class Voc(BoxDataModule):
                 raise InputError("data.missing_image", message)
             return files[stem], objects
 
-        images = {
-            split: [made for stem in stems if (made := self.attempt(pair, stem))]
-            for split, stems in read_lists(base).items()
-        }
+        images = {split: self.attempt_all(pair, stems) for split, stems in read_lists(base).items()}
         return self.make_items(images, self.known_classes(names_in(images.get("train", []))))
 
 
@@ -126,12 +123,12 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
         for node in tree.iter("object"):
             if not difficult and node.findtext("difficult", "0").strip() == "1":
                 continue
-            box = tuple(float(node.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax"))
+            x1, y1, x2, y2 = (float(node.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax"))
             name = node.findtext("name", "").strip()
-            if not name or not all(math.isfinite(side) for side in box):
+            if not name or not all(map(math.isfinite, (x1, y1, x2, y2))):
                 raise ValueError("an object without a name, or with a box that is not finite")
             names.append(name)
-            boxes.append(box)
+            boxes.append((x1, y1, x2, y2))
         width, height = (int(float(tree.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
     except FileNotFoundError as error:
         message = f"{file} is missing, though ImageSets/Main names {stem}: add it or remove the name from the list"
@@ -139,4 +136,4 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
     except (ElementTree.ParseError, ValueError, OverflowError, OSError) as error:
         message = f"{file} can't be read as a VOC annotation ({first_line(error)}): repair or remove it"
         raise InputError("data.invalid_annotation", message) from error
-    return Objects(file, names, boxes, width, height)  # type: ignore[arg-type]
+    return Objects(file, names, boxes, width, height)

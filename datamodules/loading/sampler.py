@@ -111,10 +111,11 @@ class BatchSampler:
         if self._last[0] != number:
             generator = np.random.default_rng((self.seed or 0, number))
             order = self.balanced_order(generator) if self.by_class else generator.permutation(self.count)
-            self._last = (number, order if self.shape_ranks is None else self.group_by_shape(order, generator))
+            ranks = self.shape_ranks
+            self._last = (number, order if ranks is None else self.group_by_shape(order, ranks, generator))
         return self._last[1]
 
-    def group_by_shape(self, order: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    def group_by_shape(self, order: np.ndarray, ranks: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Returns a shuffle with items of similar shape in the same batch of all ranks: up to `SORTED_BATCHES` batches are sorted together,
         then the batches are shuffled. A last batch of another size stays the last.
         """
@@ -123,7 +124,7 @@ class BatchSampler:
         full = self.count if last == size else self.count - last
         window = size * max(2, min(SORTED_BATCHES, full // size // 2))  # small sets have several windows, too
         parts = [order[start : min(start + window, full)] for start in range(0, full, window)]
-        ordered = [part[np.argsort(self.shape_ranks[part], kind="stable")] for part in parts]  # type: ignore[index]
+        ordered = [part[np.argsort(ranks[part], kind="stable")] for part in parts]
         batches = np.concatenate([order[:0], *ordered]).reshape(-1, size)
         return np.concatenate([generator.permutation(batches).ravel(), order[full:]])
 
