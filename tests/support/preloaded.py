@@ -21,6 +21,7 @@ LIBRARIES = (
     "hydra",
     "lightning.pytorch",
     "matplotlib.pyplot",
+    "optuna",
     "segmentation_models_pytorch",
     "sklearn.datasets",
     "timm",

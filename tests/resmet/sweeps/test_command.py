@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
 from PIL import Image
+from preloaded import Preloaded
 from sweep_space import space_of
 
 from foundation.structures import InputError
@@ -30,20 +32,9 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path) -> Sweep:
+def sweep(tmp_path: Path, preloaded: Preloaded) -> Sweep:
     """``fake_train.py`` with the given arguments, in a folder of its own."""
-
-    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, FAKE_TRAIN, *arguments],
-            cwd=tmp_path,
-            env=environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return call
+    return partial(preloaded.run, tmp_path, "tests/support/fake_train")
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
