@@ -1,4 +1,4 @@
-"""What the readers of audio files have in common: length, sample rate, and how a clip is opened."""
+"""The base class of readers of audio files: length, sample rate, and opening of a clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of bounding boxes have in common: which boxes are valid, and the size of their images."""
+"""The base class of readers of bounding boxes: which boxes are valid, and the size of their images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tasks, callbacks and commands need of any data, with or without parts."""
+"""The base class of all data, with or without parts, as tasks, callbacks and commands use it."""
 
 from __future__ import annotations
 
@@ -55,11 +55,7 @@ class DataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def setup_splits(self, splits: Sequence[str], required: Sequence[str]) -> None:
-        """Reads and checks all items of `splits`; those of `required` must have some.
-
-        Raises:
-            InputError: If anything is missing or invalid.
-        """
+        """Reads and checks all items of `splits`; raises InputError if any is invalid, or a split of `required` has none."""
 
     @abstractmethod
     def check_world_size(self, world_size: int) -> None:
@@ -67,12 +63,9 @@ class DataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def use_spec(self, spec: Spec, other_data: bool = False) -> None:
-        """Reads the data like that of a checkpoint: same classes, channels and sizes. Call it before `setup`.
+        """Reads the data like that of a checkpoint: same target, classes, channels and sizes. Call it before `setup`.
 
         Other data than the checkpoint was trained on is evaluated as a whole if it has no splits.
-
-        Raises:
-            InputError: If the checkpoint predicts another kind of target.
         """
 
     @abstractmethod
@@ -106,7 +99,7 @@ class DataModule(LightningDataModule, ABC):
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """The current items per batch and rank, by part."""
+        """Items per batch and rank, by part."""
         return {name: part.current_batch_size for name, part in self.parts.items()}
 
     @property

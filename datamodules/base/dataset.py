@@ -126,10 +126,8 @@ class ItemDataset(Dataset):
         self.items, self.epoch_seeds = [self.items[index] for index in left], None
 
     def seeds(self, epoch: int) -> np.ndarray:
-        """Returns two seeds per item, int64 (N, 2): of its augmentation, and of random choices that a step makes for it.
-
-        Computed for all items of an epoch at once: one at a time they would take longer than a small item.
-        """
+        """Returns two seeds per item, int64 (N, 2): of its augmentation, and of random choices that a step makes for it."""
+        # For all items of an epoch at once: one at a time they would take longer than a small item.
         if self.epoch_seeds is None or self.epoch_seeds[0] != epoch:
             self.epoch_seeds = epoch, seeds_from(self.data.seed, epoch, count=2 * len(self)).reshape(-1, 2)
         return self.epoch_seeds[1]

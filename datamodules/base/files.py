@@ -1,4 +1,4 @@
-"""What the readers of files have in common: the root, the cache, and how splits are made."""
+"""The base classes of readers of files: the root, the cache, missing splits, labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of image files have in common: channels, size and bit depth."""
+"""The base class of readers of image files: channels, size and bit depth."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ImageDataModule(FileDataModule):
             )
 
     def common_channels(self, headers: dict[Path, Header]) -> int:
-        """Returns 1 if all are gray, the files' number if that is another one, else 3."""
+        """Returns 1 if all images are gray, their number of channels if it is neither 1 nor 3, else 3."""
         found = {header.channels for header in headers.values()}
         many = {count for count in found if count not in (1, 3)}
         if len(many) == 1 and not found - many:

@@ -225,7 +225,7 @@ def child_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def files_by_name(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """Returns {name without suffix: file} of the folder that has one of `names`."""
+    """Returns {name without suffix: file} in the folder that has one of `names`."""
     found = child_folder(folder, names)
     if found is None:
         message = f"{folder} has no folder named {' or '.join(names[:2])}: expected {folder}/images and {folder}/masks"
