@@ -42,18 +42,16 @@ def read_audio(path: Path, rate: int) -> Tensor:
     """
     stated, own_rate = audio_length(path)
     if stated * rate / own_rate > LARGEST:
-        raise InputError(
-            "data.unreadable_audio", f"{path} is too long at {rate} Hz, its header states {own_rate}: repair it"
-        )
+        text = f"{path} is too long at {rate} Hz, its header states {own_rate}: repair it"
+        raise InputError("data.unreadable_audio", text)
     try:
         whole = not is_truncated(path)
         samples = soundfile.read(str(path), dtype="float32", always_2d=True)[0] if whole else np.zeros((0, 1))
     except (OSError, soundfile.SoundFileError) as error:
         raise unreadable(path, error) from error
     if not whole or len(samples) < stated:
-        raise InputError(
-            "data.truncated_audio", f"{path} holds fewer samples than its header states: repair or remove it"
-        )
+        text = f"{path} holds fewer samples than its header states: repair or remove it"
+        raise InputError("data.truncated_audio", text)
     if not len(samples):
         raise InputError("data.empty_audio", f"{path} is empty: it holds no samples: remove it")
     if not np.isfinite(samples).all():

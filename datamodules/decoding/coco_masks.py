@@ -42,9 +42,8 @@ def object_mask(segmentation: Any, height: int, width: int, where: str) -> np.nd
     except (ValueError, TypeError) as error:
         raise InputError("data.invalid_polygon", f"{where}: a polygon is not a list of x, y pairs ({error})") from error
     if any(len(polygon) < 3 or not np.isfinite(polygon).all() for polygon in polygons):
-        raise InputError(
-            "data.invalid_polygon", f"{where}: a polygon has less than 3 points, or NaN or Inf coordinates"
-        )
+        text = f"{where}: a polygon has fewer than 3 points, or NaN or Inf coordinates"
+        raise InputError("data.invalid_polygon", text)
     clipped = [polygon.clip(0, [width, height]).ravel().tolist() for polygon in polygons]
     # Merged before they are decoded: one by one, many polygons would fill the memory.
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(clipped, height, width))).astype(bool)

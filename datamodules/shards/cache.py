@@ -78,9 +78,8 @@ class ShardCache:
             except (OSError, ValueError) as error:
                 text = f"{self.location(shard)} is not a valid shard ({first_line(error)}): pack and upload it again"
                 raise InputError("shards.invalid_shard", text) from error
-        raise InputError(
-            "shards.cache_too_small", f"{self.folder} loses shards as soon as they are cached: raise data.cache_gb"
-        )
+        text = f"{self.folder} loses shards as soon as they are cached: raise data.cache_gb"
+        raise InputError("shards.cache_too_small", text)
 
     def ensure(self, shard: Shard) -> Path:
         """Returns the path of a verified shard on this machine.
@@ -91,9 +90,8 @@ class ShardCache:
         """
         path = self.local(self.source, shard) if isinstance(self.source, Path) else self.cached(self.source, shard)
         if not self.verify(path, shard):
-            raise InputError(
-                "shards.wrong_checksum", f"{path} does not match the checksum in its manifest: copy it or pack it again"
-            )
+            text = f"{path} does not match the checksum in its manifest: copy it or pack it again"
+            raise InputError("shards.wrong_checksum", text)
         return path
 
     def verify(self, path: Path, shard: Shard) -> bool:

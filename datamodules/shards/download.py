@@ -49,9 +49,8 @@ def read_small(source: Path | Remote, name: str, limit: int, retries: int) -> by
 
 
 def too_large(place: str, limit: int) -> InputError:
-    return InputError(
-        "shards.too_large", f"{place} is larger than the {limit} bytes that were promised: pack and upload it again"
-    )
+    text = f"{place} is larger than the {limit} bytes that were promised: pack and upload it again"
+    return InputError("shards.too_large", text)
 
 
 def download(remote: Remote, name: str, size: int, sha256: str, into: IO[bytes], retries: int) -> None:
@@ -79,10 +78,8 @@ def download(remote: Remote, name: str, size: int, sha256: str, into: IO[bytes],
         into.truncate(0)
         if start:  # the file may have been replaced in between
             raise OSError("the parts of a cut download do not match")
-        raise InputError(
-            "shards.wrong_checksum",
-            f"{place} has the checksum {received[:12]}..., the manifest {sha256[:12]}...: upload it again",
-        )
+        text = f"{place} has the checksum {received[:12]}..., the manifest {sha256[:12]}...: upload it again"
+        raise InputError("shards.wrong_checksum", text)
 
     retry(attempt, place, retries)
 

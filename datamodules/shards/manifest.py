@@ -78,10 +78,8 @@ def read_manifest(content: bytes, where: str) -> Manifest:
         notes = [printable(str(note)[:1000]).replace("\n", " ") for note in values.get("notes", [])[:100]]
         return Manifest(read_spec(values["spec"]), splits, notes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        cause = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(
-            "shards.invalid_manifest", f"{where} is not a manifest of shards ({cause}): {remedy}"
-        ) from error
+        text = f"{where} is not a manifest of shards ({type(error).__name__}: {first_line(error)}): {remedy}"
+        raise InputError("shards.invalid_manifest", text) from error
 
 
 def read_split(split: str, entry: dict[str, Any]) -> list[Shard]:

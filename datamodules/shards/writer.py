@@ -37,9 +37,8 @@ def claim_folder(out: str) -> Path:
         InputError: If `out` is an address, a file, or a folder that is not empty.
     """
     if "://" in out:
-        raise InputError(
-            "shards.remote_output", f"out={out}: pack into a folder, then upload it (aws s3 sync, rclone ...)"
-        )
+        text = f"out={out}: pack into a folder, then upload it (aws s3 sync, rclone ...)"
+        raise InputError("shards.remote_output", text)
     folder = Path(out).expanduser()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError("shards.output_exists", f"out={out} is not an empty folder: name a new one")
@@ -62,9 +61,8 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
         InputError: If data or folder can't be used; then nothing is left behind.
     """
     if type(shard_mb) not in (int, float) or not 0 < shard_mb <= LARGEST_SHARD_MB:
-        raise InputError(
-            "config.out_of_range", f"shard_mb must be above 0, at most {LARGEST_SHARD_MB}, got {shard_mb!r}"
-        )
+        text = f"shard_mb must be above 0, at most {LARGEST_SHARD_MB}, got {shard_mb!r}"
+        raise InputError("config.out_of_range", text)
     if image_format not in ("raw", "png"):
         raise InputError("config.unknown_value", f"image_format must be raw or png, got {image_format!r}")
     folder = claim_folder(out)

@@ -36,9 +36,8 @@ def read_yaml(path: Path) -> Any:
                 raise ValueError(f"it is nested more than {MAX_YAML_DEPTH} levels deep")
         return yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(
-            "data.unreadable_yaml", f"{path} is not valid YAML ({first_line(error)}): correct it"
-        ) from error
+        text = f"{path} can't be read as YAML ({first_line(error)}): correct it"
+        raise InputError("data.unreadable_yaml", text) from error
 
 
 def read_json(path: Path) -> Any:
@@ -50,9 +49,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            "data.unreadable_json", f"{path} is not valid JSON ({first_line(error)}): correct it"
-        ) from error
+        text = f"{path} can't be read as JSON ({first_line(error)}): correct it"
+        raise InputError("data.unreadable_json", text) from error
 
 
 def safe_load(path: Path, mapped: bool = False) -> Any:
@@ -90,10 +88,8 @@ def refuse_references(node: Any, where: str) -> None:
         InputError: If there is such text; the message quotes it.
     """
     if isinstance(node, str) and "${" in node:
-        raise InputError(
-            "config.reference",
-            f"{where} holds {node[:80]!r}, which would be resolved on this machine: write the value out",
-        )
+        text = f"{where} holds {node[:80]!r}, which would be resolved on this machine: write the value out"
+        raise InputError("config.reference", text)
     children = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
     for child in children:
         refuse_references(child, where)
