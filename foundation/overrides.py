@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 UNQUOTED = re.compile(r"[\w./:@%+-]+", re.ASCII)
 """Text that needs no quotes, unless it reads as another type."""
 
@@ -20,10 +22,6 @@ def format_value(value: Any) -> str:
         return "[" + ",".join(map(format_value, value)) + "]"
     if not isinstance(value, str):
         return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return value if UNQUOTED.fullmatch(value) and not OTHER_TYPES.fullmatch(value) else quote(value)
-
-
-def quote(text: str) -> str:
-    """Returns text in single quotes. Backslashes escape only in front of a quote, so only those are doubled."""
-    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
-    return f"'{escaped}'"
+    if UNQUOTED.fullmatch(value) and not OTHER_TYPES.fullmatch(value):
+        return value
+    return QuotedString(value, Quote.single).with_quotes()

@@ -34,14 +34,14 @@ def check_config_dir(arguments: Sequence[str], name: str) -> None:
         raise InputError("config.foreign_config", text)
     folders = config_dirs(arguments)
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    own = [override for override in overrides if override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra@"))]
-    search_path = [override for override in own if override.lstrip("+").startswith("hydra.searchpath=")]
+    search_path = [override for override in overrides if override.lstrip("+").startswith("hydra.searchpath=")]
     if not folders and not search_path:
         return
-    own = [override for override in own if override not in search_path]
+    own = [override for override in overrides if override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra@"))]
     added = [] if search_path else [search_path_of(folders)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        theirs, ours = hydra_sections(name, [*overrides, *added]), hydra_sections(name, own)
+        theirs = hydra_sections(name, [*overrides, *added])
+        ours = hydra_sections(name, [override for override in own if override not in search_path])
     for key in INSTANTIATED:
         if theirs[key] != ours[key]:
             source = ", ".join(folders) or search_path[0]
@@ -50,7 +50,7 @@ def check_config_dir(arguments: Sequence[str], name: str) -> None:
 
 
 def config_dirs(arguments: Sequence[str]) -> list[str]:
-    """Returns the folders that ``--config-dir`` names, after ``=`` or as the next argument."""
+    """Returns the folders that ``--config-dir`` names."""
     folders: list[str] = []
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         option, equals, folder = argument.partition("=")

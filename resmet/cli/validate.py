@@ -110,10 +110,8 @@ def require_package(target: str) -> None:
     """Refuses a logger of ours whose package is not installed; the functions have the packages' names."""
     module, _, name = target.rpartition(".")
     if module == "resmet.engine.loggers" and not find_spec(name):
-        raise InputError(
-            "config.missing_package",
-            f"logger={name} needs its package: pip install -c constraints.txt -e '.[{name}]', or choose logger=csv",
-        )
+        install = f"pip install -c constraints.txt -e '.[{name}]'"
+        raise InputError("config.missing_package", f"logger={name} needs its package: {install}, or choose logger=csv")
 
 
 def check_node(node: Any, path: str) -> None:

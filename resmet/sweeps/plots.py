@@ -72,7 +72,8 @@ def write_plots(folder: Path, study: optuna.Study) -> None:
         images = []
         for figure in map(plt.figure, plt.get_fignums()):
             figure.set_size_inches(14, 5)
-            figure.tight_layout()
+            if len(figure.axes) == 1:  # else with a color bar, which would overlap
+                figure.tight_layout()
             figure.canvas.draw()
             images.append(np.array(figure.canvas.buffer_rgba()))  # type: ignore[attr-defined]
         plt.close("all")

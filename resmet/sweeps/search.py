@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from foundation.structures import InputError
+from foundation.structures import InputError, require_range
 from resmet.sweeps.launchers import LocalLauncher, SlurmLauncher
 from resmet.sweeps.search_space import Space
 
@@ -26,7 +26,7 @@ class Search:
     """What must not change when a sweep is resumed."""
 
     def __init__(self, launcher: LocalLauncher | SlurmLauncher, jobs: int = 1) -> None:
-        require_at_least(1, jobs=jobs)
+        require_range("sweep.jobs", jobs, 1)
         self.launcher, self.jobs = launcher, jobs
 
     def total(self, space: Space) -> int:
@@ -54,7 +54,7 @@ class Grid(Search):
             if axis.is_interval:
                 raise InputError(
                     "sweep.interval_in_grid",
-                    f"{axis.key}={axis.text}: an interval has no list of values: choose sweep=optuna, "
+                    f"{space.overrides[axis.key]}: an interval has no list of values: choose sweep=optuna, "
                     f"or give the values ({axis.key}=a,b,c) or a range ({axis.key}=range(from,to,step))",
                 )
         return space.count()
@@ -85,8 +85,9 @@ class Optuna(Search):
         warmup_epochs: int = 1,
     ) -> None:
         super().__init__(launcher, jobs)
-        require_at_least(1, trials=trials, startup_trials=startup_trials)
-        require_at_least(0, warmup_epochs=warmup_epochs)
+        require_range("sweep.trials", trials, 1)
+        require_range("sweep.startup_trials", startup_trials, 1)
+        require_range("sweep.warmup_epochs", warmup_epochs, 0)
         self.trials, self.pruning, self.startup_trials, self.warmup_epochs = (
             trials,
             pruner,
@@ -112,9 +113,3 @@ class Optuna(Search):
         if self.pruning == "median":
             return MedianPruner(n_startup_trials=self.startup_trials, n_warmup_steps=self.warmup_epochs + 1)
         return super().pruner(epochs)
-
-
-def require_at_least(least: int, **values: int) -> None:
-    for key, value in values.items():
-        if value < least:
-            raise InputError("sweep.out_of_range", f"sweep.{key} must be at least {least}, got {value}")

@@ -21,13 +21,11 @@ class Axis:
 
     Attributes:
         key: As on the command line, with a leading ``+`` and a group's package.
-        text: Its value there, e.g. ``resnet18,resnet34`` or ``tag(log, interval(1e-4, 1e-1))``.
         values: All values, as text in Hydra's grammar; of an interval its two ends.
         distribution: What Optuna samples from; texts of `values` where they are not numbers at equal distances.
     """
 
     key: str
-    text: str
     values: tuple[str, ...]
     distribution: BaseDistribution
     is_interval: bool = False
@@ -35,7 +33,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Space:
-    """The overrides of every trial in the order in which they were typed, by key; those of the axes are replaced."""
+    """The overrides of every trial in the order in which they were typed, by key; a trial has its own for the axes."""
 
     overrides: dict[str, str]
     axes: tuple[Axis, ...]
@@ -79,21 +77,20 @@ def read_space(overrides: Sequence[Override]) -> Space:
 
 def read_axis(override: Override) -> Axis:
     key, line, value = override.get_key_element(), str(override.input_line), override.value()
-    text = line.partition("=")[2]
     if isinstance(value, IntervalSweep):
         distribution = read_interval(value, line)
         ends = (as_text(distribution.low, distribution), as_text(distribution.high, distribution))
-        return Axis(key, text, ends, distribution, is_interval=True)
+        return Axis(key, ends, distribution, is_interval=True)
     values = tuple(override.sweep_string_iterator())
     if not values:
         raise InputError("sweep.empty_axis", f"{line}: there is nothing to choose from")
     if isinstance(value, RangeSweep) and not value.shuffle and "log" not in value.tags and value.step > 0:
         if isinstance(value.range(), range):
             whole = IntDistribution(int(values[0]), int(values[-1]), step=int(value.step))
-            return Axis(key, text, values, whole)
+            return Axis(key, values, whole)
         numbers = [rounded(number) for number in values]
-        return Axis(key, text, tuple(map(str, numbers)), FloatDistribution(numbers[0], numbers[-1], step=value.step))
-    return Axis(key, text, values, CategoricalDistribution(values))
+        return Axis(key, tuple(map(str, numbers)), FloatDistribution(numbers[0], numbers[-1], step=value.step))
+    return Axis(key, values, CategoricalDistribution(values))
 
 
 def read_interval(interval: IntervalSweep, line: str) -> IntDistribution | FloatDistribution:

@@ -27,7 +27,7 @@ class Trial:
         status: ``refused`` is exit code 2 (what was asked can't be done); ``stopped`` by a signal, to be resumed.
         code: Its exit code, negative for a signal's number; None before its end.
         message: The last line of its standard error, if it failed.
-        score: The best validation score (the run's only score if there is no validation), None if there is none.
+        score: The best validation score (the run's only score if there is no validation), or None.
         test: The test score. Nothing is chosen by it.
         epochs: That it finished.
         seconds: That it ran, over all starts.

@@ -1,8 +1,8 @@
 """Replaces train.py in the tests of sweeps: the same command line and run folder, but a run of milliseconds.
 
 The score depends on recipe.optimizer.lr, and is best at 0.01. seed=666 fails, seed=667 is refused, seed=668 is killed.
-FAKE_EPOCH_SECONDS is the duration of an epoch. If FAKE_HOLD_DIR is set, a run waits after its first epoch for a file in that folder
-named after its seed.
+If FAKE_HOLD_DIR is set, a run waits after its first epoch for a file in that folder named after its seed. From trial
+FAKE_ENDLESS_FROM on, those at a learning rate of 1000 stay in their third epoch until a signal ends them.
 """
 
 import json
@@ -33,12 +33,15 @@ def main(cfg: DictConfig) -> None:
     done = int(ckpt.read_text()) if ckpt.is_file() else 0
     score = 0.9 - 0.1 * abs(math.log10(cfg.recipe.optimizer.lr) + 2)
     for epoch in range(done + 1, cfg.trainer.max_epochs + 1):
-        time.sleep(float(os.environ.get("FAKE_EPOCH_SECONDS", "0")))
         rows = [f"{e},{score * (1 - 0.5**e)}\n" for e in range(1, epoch + 1)]
         write(folder / "metrics.csv", "epoch,val/score\n" + "".join(rows))
         ckpt.parent.mkdir(exist_ok=True)
         write(ckpt, str(epoch))
         while "FAKE_HOLD_DIR" in os.environ and not (Path(os.environ["FAKE_HOLD_DIR"]) / str(cfg.seed)).exists():
+            time.sleep(0.05)
+        while (
+            epoch == 3 and cfg.recipe.optimizer.lr == 1000 and folder.name >= os.environ.get("FAKE_ENDLESS_FROM", "x")
+        ):
             time.sleep(0.05)
     metrics = {"score": score - 0.01, "val": {"score": score}, "test": {"score": score - 0.01}}
     write(folder / "metrics.json", json.dumps(metrics | {"epochs": cfg.trainer.max_epochs, "seconds": 7.5}))

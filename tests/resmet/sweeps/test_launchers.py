@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
-from resmet.sweeps.launchers import LocalLauncher, QueuedTrial, run_trial
+from resmet.sweeps.launchers import LocalLauncher, QueuedTrial, SlurmLauncher, run_trial
 
 
 class Queued:
@@ -48,6 +49,15 @@ def test_a_queued_trial_is_stopped_by_a_file(tmp_path: Path) -> None:
         assert queued.canceled is canceled
     assert run_trial([sys.executable, "-c", "import time; time.sleep(60)"], str(tmp_path), 3) == -signal.SIGTERM
     assert (tmp_path / "3.exit").read_text() == "-15"
+
+
+def test_slurm_needs_its_package_and_sbatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with refused("sweep.no_sbatch"):
+        SlurmLauncher()
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with refused("sweep.missing_package"):
+        SlurmLauncher()
 
 
 def test_each_trial_is_assigned_the_gpu_that_the_fewest_use(tmp_path: Path) -> None:
