@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import product
 from math import prod
 from typing import Any
@@ -89,7 +90,10 @@ def read_axis(override: Override) -> Axis:
             whole = IntDistribution(int(values[0]), int(values[-1]), step=int(value.step))
             return Axis(key, values, whole)
         numbers = [rounded(number) for number in values]
-        return Axis(key, tuple(map(str, numbers)), FloatDistribution(numbers[0], numbers[-1], step=value.step))
+        values = tuple(map(str, numbers))
+        low, high, step = (Decimal(str(number)) for number in (numbers[0], numbers[-1], value.step))
+        if (high - low) % step == 0:  # else Optuna lowers the upper end
+            return Axis(key, values, FloatDistribution(numbers[0], numbers[-1], step=value.step))
     return Axis(key, values, CategoricalDistribution(values))
 
 

@@ -76,7 +76,10 @@ def test_a_trial_whose_values_were_not_all_stored_is_sampled_again(tmp_path: Pat
 
 
 def test_a_grid_has_every_combination_in_order_as_it_was_typed(tmp_path: Path) -> None:
-    space = space_of("recipe.optimizer.lr=1e-3,0.01", "backbone=resnet18,timm", "recipe.warmup=range(0,1,0.1)")
+    uneven = "recipe.min_lr_ratio=range(0,1.1,0.3333333333333333)"
+    space = space_of(
+        "recipe.optimizer.lr=1e-3,0.01", "backbone=resnet18,timm", "recipe.warmup=range(0,0.35,0.1)", uneven
+    )
     study = open_study(tmp_path, space, Grid(LocalLauncher()))
     assert [study.ask().values for _ in range(space.count())] == list(space.grid())
 
