@@ -1,15 +1,17 @@
 """Several data sets at once, each with its own batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.utilities import CombinedLoader
 
 from datamodules.base.datamodule import DataModule
 from datamodules.base.items import ItemDataModule
 from foundation.run_state import RunState
 from foundation.structures import InputError, Spec
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities import CombinedLoader
 
 
 class JointDataModule(DataModule):
@@ -79,7 +81,9 @@ class JointDataModule(DataModule):
         for part in self.parts.values():
             part.disable_augmentation()
 
-    def dataloader(self, split: str) -> CombinedLoader:
+    def dataloader(self, split: str) -> "CombinedLoader":
+        from lightning.pytorch.utilities import CombinedLoader  # takes 2.5 s
+
         length = None
         if split == "train":  # the number of ranks is known by now
             length = max(part.batch_sampler("train").steps_per_pass() for part in self.parts.values())

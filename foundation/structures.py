@@ -27,6 +27,9 @@ Sample = tuple["Tensor", Any]
 IGNORE = 255
 """The mask value that losses and metrics leave out."""
 
+ONLY_READS = "RESMET_ONLY_READS"
+"""Environment variable of a process that reads items and trains nothing: its data modules are no Lightning ones."""
+
 
 class CodedError(Exception):
     """An error with a stable code beside its message, such as ``data.missing_class``.

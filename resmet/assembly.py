@@ -6,21 +6,22 @@ import importlib
 import re
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from backbones.base import Backbone
 from datamodules.base.datamodule import DataModule
 from foundation.storage.safe_load import refuse_references, safe_load
 from foundation.structures import InputError, Spec, first_line
 from resmet.renamed import convert_checkpoint
-from tasks.base import Task
+
+if TYPE_CHECKING:
+    from backbones.base import Backbone
+    from tasks.base import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("backbones", "heads", "tasks", "datamodules")
@@ -35,6 +36,8 @@ def build(cfg: DictConfig) -> Any:
     try:
         return instantiate(cfg, _convert_="all")
     except InstantiationException as error:
+        from lightning.pytorch.utilities.exceptions import MisconfigurationException  # takes 2.5 s
+
         cause = error.__cause__ or error
         if isinstance(cause, MisconfigurationException):
             text = f"{cfg.get('_target_')} can't be built: {first_line(cause)}"
@@ -132,7 +135,7 @@ def build_for_placeholder(cfg: DictConfig, make: partial[Task]) -> None:
 
 def placeholder_spec(make: partial[Task]) -> Spec:
     """Returns a Spec of two classes that a partial of a task accepts; of joint tasks, one that its parts accept."""
-    task, parts = cast(type[Task], make.func), make.keywords.get("tasks") or {}
+    task, parts = cast("type[Task]", make.func), make.keywords.get("tasks") or {}
     return Spec(
         ndim=2 if 2 in task.axes else task.axes[0],
         channels=3,

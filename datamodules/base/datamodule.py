@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from lightning.pytorch import LightningDataModule
+from typing import TYPE_CHECKING, Any
 
 from datamodules.transforms.augment import Augment
 from foundation.contracts import DataPart
 from foundation.run_state import RunState
-from foundation.structures import Spec
+from foundation.structures import ONLY_READS, Spec
+
+if TYPE_CHECKING or ONLY_READS not in os.environ:
+    from lightning.pytorch import LightningDataModule
+else:
+
+    class LightningDataModule:
+        """The base class in a process without a Trainer: the import of Lightning and of all that it imports takes 2.5 s."""
+
+        trainer = None
+
 
 STAGES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "fit": (("train", "val", "test"), ("train", "val")),

@@ -16,7 +16,6 @@ import soundfile
 import soxr
 import tifffile
 import torch
-import torchvision
 from torch import Tensor
 
 VERSION = 2
@@ -33,7 +32,7 @@ def item_key(files: Sequence[Path], target: Any) -> str | None:
 
 def set_key(settings: Any) -> str:
     """Returns the key of a set of items that are decoded with the same settings, libraries and processor, on which results depend."""
-    libraries = (torch, torchvision, PIL, tifffile, soundfile, soxr, np)
+    libraries = (torch, PIL, tifffile, soundfile, soxr, np)
     return digest(VERSION, *(m.__version__ for m in libraries), torch.backends.cpu.get_cpu_capability(), settings)
 
 

@@ -137,14 +137,15 @@ def draft(image: Image.Image, size: tuple[int, ...], resize: str) -> tuple[int, 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
     """Returns an opened image, upright, as grayscale (H, W) or RGB (H, W, 3), or its samples of more than 8 bits."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return np.asarray(upright)
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    if upright.mode == "LAB":
-        upright = upright.convert("RGB")  # Pillow has no direct conversion to grayscale
-    return np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+    ImageOps.exif_transpose(image, in_place=True)  # without it Pillow copies upright images too
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.asarray(image)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode == "LAB":
+        image = image.convert("RGB")  # Pillow has no direct conversion to grayscale
+    mode = "L" if channels == 1 else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def deep_channels(image: Image.Image, path: Path) -> int:

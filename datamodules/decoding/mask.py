@@ -23,8 +23,8 @@ def read_mask(path: Path, colors: bool = False) -> Tensor:
         InputError: If the file can't be read, or is a color image and `colors` is False.
     """
     with coded_errors(path), Image.open(path, formats=FORMATS) as image:
-        upright = ImageOps.exif_transpose(image)
-        array = np.asarray(upright.convert("RGB") if colors else upright)
+        ImageOps.exif_transpose(image, in_place=True)  # without it Pillow copies upright images too
+        array = np.asarray(image.convert("RGB") if colors else image)
     if colors:
         return torch.from_numpy(array.astype(np.int32) @ np.array([65536, 256, 1], np.int32))
     if array.ndim == 3:

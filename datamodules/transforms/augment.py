@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import RandAugment, RandomErasing, TrivialAugmentWide
 
 from datamodules.transforms.affine import adjust_color, flip, inverse_affine_matrix, warp
 from datamodules.transforms.base import Params, RandomTransform, uniform
@@ -15,7 +14,7 @@ from foundation.structures import Batch, InputError, Spec, require_range
 from foundation.targets.base import TargetKind
 from foundation.targets.kinds import TARGETS
 
-POLICIES = {"randaugment": RandAugment, "trivialaugment": TrivialAugmentWide}
+POLICIES = {"randaugment": "RandAugment", "trivialaugment": "TrivialAugmentWide"}
 """Cubuk et al., 2019 (arXiv:1909.13719); Mueller & Hutter, 2021 (arXiv:2103.10158)."""
 
 MIN_SCALE = 0.01
@@ -127,11 +126,13 @@ class Augment(RandomTransform):
         """Applies torchvision's transforms, which draw from the global generator: it is seeded from `generator` and restored afterwards."""
         if self.batched:
             return image
+        from torchvision.transforms import v2  # takes 1.3 s
+
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             if self.auto_augment != "none":
-                image = POLICIES[self.auto_augment](fill=image.float().mean(dim=(1, 2)).tolist())(image)
-            return RandomErasing(self.random_erasing)(image)
+                image = getattr(v2, POLICIES[self.auto_augment])(fill=image.float().mean(dim=(1, 2)).tolist())(image)
+            return v2.RandomErasing(self.random_erasing)(image)
 
     def check_spec(self, spec: Spec) -> None:
         """Refuses data whose target would not be transformed with the image.

@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
 
 from foundation.storage.atomic import write_bytes
 from foundation.structures import Prediction, Spec
@@ -43,8 +42,7 @@ def draw(image: Tensor, prediction: Prediction, spec: Spec) -> Tensor:
     prediction = {key: value.cpu() for key, value in prediction.items()}
     factor, kind = max(1, -(-MIN_SIDE // min(image.shape[1:]))), TARGETS[spec.target]
     if factor > 1:
-        size = [side * factor for side in image.shape[1:]]
-        image = functional.resize(image, size, InterpolationMode.NEAREST_EXACT)
+        image = image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
         prediction = kind.enlarge(prediction, factor)
     return kind.draw(image, prediction, spec)
 
@@ -185,7 +183,7 @@ def precision_recall(precision: Tensor, recall: Tensor, names: Sequence[str]) ->
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG atomically."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, pil_kwargs={"compress_level": 1})  # 0.3 s instead of 0.7, 10 % larger
     write_bytes(path, buffer.getvalue())
 
 

@@ -1,8 +1,10 @@
 """Examine a folder: what the data is, what is wrong with it, which command trains on it: python doctor.py DIR [json=PATH] [data=FORMAT]."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from foundation.structures import ONLY_READS
 from resmet.cli.entrypoint import command
 from resmet.data_checks.run.arguments import to_overrides
 
@@ -53,5 +55,6 @@ def make_reader(cfg: "DictConfig", format: str, settings: dict[str, Any]) -> "It
 
 
 def main() -> NoReturn:
+    os.environ[ONLY_READS] = "1"
     sys.argv[1:] = to_overrides(sys.argv[1:])
     command("doctor", run)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -44,9 +45,9 @@ def header_facts(path: Path) -> Facts:
 
 def pixel_facts(image: Tensor) -> Facts:
     """Measures a decoded image (C, H, W)."""
-    facts: Facts = {"constant": bool((image == image[:, :1, :1]).all()), "shape": tuple(image.shape)}
+    facts: Facts = {"constant": torch.equal(image, image[:, :1, :1].expand_as(image)), "shape": tuple(image.shape)}
     if image.shape[0] == 3:
-        facts["gray"] = bool((image[1:] == image[:1]).all())
+        facts["gray"] = torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
     return facts
 
 

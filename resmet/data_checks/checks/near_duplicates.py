@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct
 
 HASH_SIDE = 8  # side of the block of low frequencies that makes the hash
 MAX_DISTANCE = 6  # bits of 63 in which the hashes of near-duplicates may differ
 MIN_CONTRAST = 1.5  # standard deviation in gray levels below which a thumbnail has nothing to compare
-BLOCK = 4096  # thumbnails that are compared at once
+BLOCK = 512  # thumbnails that are compared at once; their products fit in the cache
 
 Thumbnails = NDArray[np.uint8]
 Hashes = NDArray[np.float32]
@@ -53,12 +52,15 @@ of every band is subtracted: it is the spectrum of steady noise, which is alike 
 
 def perceptual_hashes(thumbnails: Thumbnails) -> Hashes:
     """Thumbnails (N, H, W) -> hashes (N, 63) of -1 and 1: which low frequencies exceed the thumbnail's median."""
-    rows, columns = (dct(np.eye(side, dtype=np.float32), axis=0)[:HASH_SIDE] for side in thumbnails.shape[1:])
-    coefficients = rows @ (
-        thumbnails.astype(np.float32) @ columns.T
-    )  # only the low frequencies of a two-dimensional DCT
+    rows, columns = map(dct_matrix, thumbnails.shape[1:])
+    coefficients = rows @ (thumbnails.astype(np.float32) @ columns.T)
     low = coefficients.reshape(len(thumbnails), -1)[:, 1:]  # the first is the brightness
     return np.where(low > np.median(low, axis=1, keepdims=True), 1, -1).astype(np.float32)
+
+
+def dct_matrix(side: int) -> NDArray[np.float32]:
+    """Returns the rows (HASH_SIDE, side) of the DCT that are the low frequencies; scipy has it too, at 0.3 s of import."""
+    return np.cos(np.pi / side * np.outer(np.arange(HASH_SIDE), np.arange(side) + 0.5)).astype(np.float32)
 
 
 def residuals(first: Thumbnails, second: Thumbnails, mean_axes: tuple[int, ...] = (1, 2)) -> NDArray[np.float32]:

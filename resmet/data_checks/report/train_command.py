@@ -6,16 +6,21 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from hydra.utils import get_class
-
 from foundation.overrides import format_value
-from foundation.storage.safe_load import read_yaml
-from resmet.assembly import ROOT
 from resmet.data_checks.checks.images import narrow_window
 from resmet.data_checks.checks.labels import is_heavily_imbalanced
 from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.options import DoctorOptions
-from tasks.base import Task
+
+TASKS = {
+    ("label", 1): "audio",
+    ("labels", 1): "audio",
+    ("label", 2): "classification",
+    ("labels", 2): "classification",
+    ("boxes", 2): "detection",
+    ("mask", 2): "segmentation",
+}
+"""{(kind of target, axes of the input): choice of ``task=``}. The classes of conf/task have it too, but their import takes 3 s."""
 
 
 def train_command(options: DoctorOptions, context: CheckContext, settings: dict[str, Any]) -> str:
@@ -36,17 +41,9 @@ def train_command(options: DoctorOptions, context: CheckContext, settings: dict[
 
 
 def find_task(context: CheckContext) -> str:
-    """Returns the task of conf/task for this kind of target and number of axes, the most specific one; else ""."""
-    if not context.data or not context.guess.format:
-        return ""
-    files = sorted((ROOT / "conf" / "task").glob("*.yaml"))
-    tasks: dict[str, type[Task]] = {file.stem: get_class(read_yaml(file)["_target_"]) for file in files}
-    fitting = {
-        name: len(task.axes)
-        for name, task in tasks.items()
-        if context.data.target in task.targets and context.data.ndim in task.axes
-    }
-    return min(fitting, key=lambda name: fitting[name], default="")
+    """Returns the task for this kind of target and number of axes; "" if there is none."""
+    data = context.data
+    return TASKS.get((data.target, data.ndim), "") if data and context.guess.format else ""
 
 
 def remedies(options: DoctorOptions, context: CheckContext) -> Iterator[str]:

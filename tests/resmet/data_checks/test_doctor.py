@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import get_class
+
+from foundation.storage.safe_load import read_yaml
+from resmet.data_checks.report.train_command import TASKS
+from tasks.joint import Joint
 
 Run = Callable[..., subprocess.CompletedProcess]
 TINY = ("backbone.width=8", "trainer.accelerator=cpu", "experiment=debug")
@@ -53,6 +58,16 @@ def test_refusals(run: Run, voc: Path, words: list[str], code: str, concerned: s
     assert f"[{code}]" in examined.stderr
     assert concerned in examined.stderr
     assert "Traceback" not in examined.stderr
+
+
+def test_tasks_by_target_are_those_of_conf() -> None:
+    files = sorted((Path(__file__).parents[3] / "conf" / "task").glob("*.yaml"))
+    tasks = {file.stem: get_class(read_yaml(file)["_target_"]) for file in files}
+    fits: dict[tuple[str, int], str] = {}
+    for name in sorted((name for name in tasks if tasks[name] is not Joint), key=lambda name: -len(tasks[name].axes)):
+        for target in tasks[name].targets:
+            fits |= {(target, axes): name for axes in tasks[name].axes if axes < 3}
+    assert fits == TASKS
 
 
 CLEAN = ("mnist_png", "mnist_idx", "medical_mnist", "clothing", "bccd_yolo", "nuclei_fluo")
