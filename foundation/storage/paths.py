@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
 
 
 def outside(root: Path, path: Path) -> bool:
     """Returns whether `path` leads out of the folder `root`, links followed."""
     try:
-        return not path.resolve().is_relative_to(root.resolve())
+        return not path.resolve().is_relative_to(resolved(root.absolute()))
     except (OSError, ValueError, RuntimeError):  # not a valid file name, or a cycle of links
         return not path.is_relative_to(root)
+
+
+@cache
+def resolved(root: Path) -> Path:
+    return root.resolve()
 
 
 def links_outside(root: Path, paths: Iterable[Path]) -> list[Path]:

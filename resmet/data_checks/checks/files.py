@@ -94,7 +94,8 @@ def series_key(name: str) -> tuple[str, str, int] | None:
 
 def empty_class_folders(context: CheckContext) -> Iterator[Finding]:
     """Finds folders without a readable file beside the class folders: they make no class."""
-    parents = {PurePosixPath(context.relative(item.name)).parent for _, item, _ in context.usable}
+    names = {context.relative(item.name).rpartition("/")[0] for _, item, _ in context.usable}
+    parents = set(map(PurePosixPath, names))
     if not parents or not {p.name for p in parents} <= set(context.class_names):
         return
     media = {name for name in context.tree if modality_of(name) == context.modality}
@@ -102,8 +103,7 @@ def empty_class_folders(context: CheckContext) -> Iterator[Finding]:
     beside = {str(parent.parent) for parent in parents}
     folders = [path for folder in sorted(beside) for path in sorted((context.root / folder).iterdir()) if path.is_dir()]
     visible = [path for path in folders if path.name not in SYSTEM_FILES and not path.name.startswith(".")]
-    names = (context.relative(str(path)) for path in visible)
-    if empty := tuple(name for name in names if name not in used):
+    if empty := tuple(name for path in visible if (name := context.relative(str(path))) not in used):
         yield Finding(
             "files.empty_class_folder",
             "warning",

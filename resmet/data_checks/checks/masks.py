@@ -20,15 +20,15 @@ MIN_AREA = 10  # pixels: a smaller object is more likely a slip of the annotator
 
 def object_facts(masks: list[Tensor]) -> Facts:
     """Measures the objects of masks (H, W) of one object each: areas, how many touch and how many overlap another."""
-    areas = [int((mask > 0).sum()) for mask in masks]
+    insides = [mask.numpy() > 0 for mask in masks]
     owner: NDArray[np.int32] = np.zeros(masks[0].shape if masks else (0, 0), np.int32)
     overlapping: set[int] = set()
-    for number, mask in enumerate(masks, 1):
-        inside = mask.numpy() > 0
+    for number, inside in enumerate(insides, 1):
         if inside.shape != owner.shape:
             continue  # loading the item reports it
         overlapping |= {int(other) for other in np.unique(owner[inside]) if other}
         owner[inside] = number
+    areas = [int(np.count_nonzero(inside)) for inside in insides]
     return {"object_areas": areas, "touching": len(touching(owner)), "overlapping": len(overlapping)}
 
 
