@@ -183,7 +183,7 @@ def precision_recall(precision: Tensor, recall: Tensor, names: Sequence[str]) ->
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG atomically."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, pil_kwargs={"compress_level": 1})  # 0.3 s instead of 0.7, 10 % larger
+    figure.savefig(buffer, format="png", dpi=110, pil_kwargs={"compress_level": 1})  # twice as fast, 20 % larger
     write_bytes(path, buffer.getvalue())
 
 

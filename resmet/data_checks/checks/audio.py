@@ -11,10 +11,8 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from foundation.structures import pluralize
-from resmet.data_checks.model.context import CheckContext
-from resmet.data_checks.model.facts import Facts
-from resmet.data_checks.model.finding import Finding, most_common
+from resmet.data_checks.model.context import CheckContext, Facts
+from resmet.data_checks.model.finding import Finding, found, most_common
 
 FULL_SCALE = 0.999  # samples from here on count as clipped
 MAX_CLIPPED = 0.01  # share of clipped samples above which a clip is audibly distorted
@@ -61,35 +59,22 @@ def describe(context: CheckContext) -> list[str]:
 def check(context: CheckContext) -> Iterator[Finding]:
     """Finds silent and clipped clips, mixed sample rates and channels, and clips of extreme duration."""
     clips = [(context.relative(item.name), facts) for _, item, facts in context.usable if "seconds" in facts]
-    if silent := tuple(name for name, facts in clips if facts["rms"] < MIN_RMS):
-        yield Finding(
-            "audio.silent",
-            "warning",
-            f"{pluralize(len(silent), 'clip')} practically silent (RMS below -60 dB) in the part that is used",
-            silent,
-            "listen to them; use a longer data.seconds, or remove them",
-        )
-    if clipped := tuple(name for name, facts in clips if facts["clipped"] > MAX_CLIPPED):
-        yield Finding(
-            "audio.clipped",
-            "note",
-            f"{pluralize(len(clipped), 'clip')} distorted by clipping: more than 1 % of the samples at full scale",
-            clipped,
-        )
+    silent = (name for name, facts in clips if facts["rms"] < MIN_RMS)
+    what = "practically silent (RMS below -60 dB) in the part that is used"
+    remedy = "listen to them; use a longer data.seconds, or remove them"
+    yield from found("audio.silent", "warning", silent, "clip", what, remedy)
+    clipped = (name for name, facts in clips if facts["clipped"] > MAX_CLIPPED)
+    what = "distorted by clipping: more than 1 % of the samples at full scale"
+    yield from found("audio.clipped", "note", clipped, "clip", what)
     rates = {name: f"{facts['sample_rate']} Hz" for name, facts in clips}
     yield from mixed("audio.mixed_sample_rates", "sample rates", rates, "all are resampled to the most common one")
     channels = {name: str(facts["channels"]) for name, facts in clips}
     yield from mixed("audio.mixed_channels", "numbers of channels", channels, "all are mixed down to mono")
     seconds = {name: facts["seconds"] for name, facts in clips}
     limit = MAX_DURATION_RATIO * float(np.median([*seconds.values()])) if seconds else 0.0
-    if long := tuple(name for name, duration in seconds.items() if duration > limit):
-        yield Finding(
-            "audio.long_clips",
-            "warning",
-            f"{pluralize(len(long), 'clip')} more than {MAX_DURATION_RATIO} times as long as the median: only the middle is used",
-            long,
-            "cut them into pieces, or set data.seconds",
-        )
+    long = (name for name, duration in seconds.items() if duration > limit)
+    what = f"more than {MAX_DURATION_RATIO} times as long as the median: only the middle is used"
+    yield from found("audio.long_clips", "warning", long, "clip", what, "cut them into pieces, or set data.seconds")
 
 
 def mixed(code: str, what: str, values: dict[str, str], consequence: str) -> Iterator[Finding]:

@@ -9,11 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 from datamodules.splits.splits import split_name
-from foundation.structures import pluralize
 from resmet.data_checks.model.context import CheckContext
-from resmet.data_checks.model.finding import Finding
-from resmet.data_checks.scan.file_tree import SYSTEM_FILES
-from resmet.data_checks.scan.file_types import FILE_TYPES, mismatch, modality_of
+from resmet.data_checks.model.finding import Finding, found
+from resmet.data_checks.scan.files import FILE_TYPES, SYSTEM_FILES, mismatch, modality_of
 
 MAX_MISSING = 0.25  # share of a numbered series; if more are missing, the series was never meant to be complete
 MIN_SERIES = 10  # files in a numbered series
@@ -25,23 +23,13 @@ def check(context: CheckContext) -> Iterator[Finding]:
     """Finds what the reader can't use, wrong and uppercase suffixes, gaps in the numbering and empty class folders."""
     if error := context.read_error:
         yield Finding(error.code, "error", str(error))
-    if messages := context.unusable:
-        yield Finding(
-            "files.unusable_items",
-            "error",
-            f"{pluralize(len(messages), 'item')} can't be used",
-            tuple(messages),
-            "repair or remove them, or train without them: data.on_error=skip",
-        )
+    remedy = "repair or remove them, or train without them: data.on_error=skip"
+    yield from found("files.unusable_items", "error", context.unusable, "item", "can't be used", remedy)
     yield from wrong_suffixes(context)
     suffixes = {name: PurePosixPath(name).suffix for name in context.tree if modality_of(name)}
-    if upper := tuple(name for name, suffix in suffixes.items() if suffix != suffix.lower()):
-        yield Finding(
-            "files.uppercase_suffix",
-            "note",
-            f"{pluralize(len(upper), 'file')} with an uppercase suffix; they are read like the others",
-            upper,
-        )
+    upper = (name for name, suffix in suffixes.items() if suffix != suffix.lower())
+    what = "with an uppercase suffix; they are read like the others"
+    yield from found("files.uppercase_suffix", "note", upper, "file", what)
     yield from numbering_gaps(context)
     yield from empty_class_folders(context)
 
@@ -51,18 +39,18 @@ def wrong_suffixes(context: CheckContext) -> Iterator[Finding]:
     names = [name for name in context.tree if modality_of(name)]
     with ThreadPoolExecutor() as pool:
         types = pool.map(lambda name: mismatch(context.root / name), names)
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    wrong: dict[tuple[str, str], list[str]] = defaultdict(list)
     reported = "\n".join(context.unusable)
     for name, kind in zip(names, types, strict=True):
         if kind and not (kind == "empty" and name in reported):
-            found[PurePosixPath(name).suffix, kind].append(name)
-    for (suffix, kind), members in sorted(found.items()):
-        number = pluralize(len(members), f"{suffix} file")
+            wrong[PurePosixPath(name).suffix, kind].append(name)
+    for (suffix, kind), members in sorted(wrong.items()):
+        noun, what = f"{suffix} file", f"actually {kind}"
         if kind in FILE_TYPES:
             remedy = "they are read by their content; rename them for the sake of other programs"
-            yield Finding("files.wrong_suffix", "warning", f"{number} actually {kind}", tuple(members), remedy)
+            yield from found("files.wrong_suffix", "warning", members, noun, what, remedy)
         else:
-            yield Finding("files.not_media", "error", f"{number} actually {kind}", tuple(members), "get the real files")
+            yield from found("files.not_media", "error", members, noun, what, "get the real files")
 
 
 def numbering_gaps(context: CheckContext) -> Iterator[Finding]:
@@ -75,12 +63,9 @@ def numbering_gaps(context: CheckContext) -> Iterator[Finding]:
         span = max(numbers) - min(numbers) + 1
         missing = span - len(numbers)
         if len(numbers) >= MIN_SERIES and 0 < missing <= MAX_MISSING * span:
-            path = f"{folder}{prefix}"
-            yield Finding(
-                "files.numbering_gaps",
-                "note",
-                f"{missing} of {span} numbers missing in {path}{min(numbers)} to {max(numbers)}; fine if intended",
-            )
+            series_name = f"{folder}{prefix}{min(numbers)} to {max(numbers)}"
+            message = f"{missing} of {span} numbers missing in {series_name}; fine if intended"
+            yield Finding("files.numbering_gaps", "note", message)
 
 
 def series_key(name: str) -> tuple[str, str, int] | None:
@@ -103,11 +88,6 @@ def empty_class_folders(context: CheckContext) -> Iterator[Finding]:
     beside = {str(parent.parent) for parent in parents}
     folders = [path for folder in sorted(beside) for path in sorted((context.root / folder).iterdir()) if path.is_dir()]
     visible = [path for path in folders if path.name not in SYSTEM_FILES and not path.name.startswith(".")]
-    if empty := tuple(name for path in visible if (name := context.relative(str(path))) not in used):
-        yield Finding(
-            "files.empty_class_folder",
-            "warning",
-            f"{pluralize(len(empty), 'class folder')} without {context.modality} files",
-            empty,
-            "add files or remove the folder: it makes no class",
-        )
+    empty = (name for path in visible if (name := context.relative(str(path))) not in used)
+    what, remedy = f"without {context.modality} files", "add files or remove the folder: it makes no class"
+    yield from found("files.empty_class_folder", "warning", empty, "class folder", what, remedy)

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from datamodules.decoding.image import decode, read_header
 from foundation.structures import InputError, pluralize
-from resmet.data_checks.model.context import CheckContext
-from resmet.data_checks.model.facts import Facts
-from resmet.data_checks.model.finding import Finding, most_common
+from resmet.data_checks.model.context import CheckContext, Facts
+from resmet.data_checks.model.finding import Finding, found, most_common
 
 MIN_WINDOW_USE = 0.25  # share of the window that nearly all values should cover
 NEARLY_ALL = (0.001, 0.999)  # quantiles
@@ -79,18 +78,16 @@ def check(context: CheckContext) -> Iterator[Finding]:
         return
     yield from windows(context)
     yield from mixed_depth(context)
-    if constant := where(context, lambda facts: facts["constant"]):
-        message = f"{pluralize(len(constant), 'image')} of a single color"
-        yield Finding("images.constant", "warning", message, constant, "look at them; remove those that show nothing")
+    constant, remedy = where(context, lambda facts: facts["constant"]), "look at them; remove those that show nothing"
+    yield from found("images.constant", "warning", constant, "image", "of a single color", remedy)
     yield from alpha_channels(context)
     if gray := where(context, lambda facts: facts.get("gray", False) and facts.get("mode") != "P"):
         everywhere = len(gray) == len(context.usable)
         message = f"{'all' if everywhere else f'{len(gray):,} of {len(context.usable):,}'} images are color files with gray content"
         remedy = "data.channels=1 reads them as gray, which is faster" if everywhere else ""
         yield Finding("images.gray_content", "note", message, remedy=remedy)
-    if rotated := where(context, lambda facts: facts.get("orientation", 1) != 1):
-        message = f"{pluralize(len(rotated), 'image')} rotated by the EXIF orientation"
-        yield Finding("images.exif_orientation", "note", message, rotated)
+    rotated = where(context, lambda facts: facts.get("orientation", 1) != 1)
+    yield from found("images.exif_orientation", "note", rotated, "image", "rotated by the EXIF orientation")
 
 
 def where(context: CheckContext, condition: Callable[[Facts], bool]) -> tuple[str, ...]:
@@ -103,14 +100,10 @@ def alpha_channels(context: CheckContext) -> Iterator[Finding]:
     if opaque := where(context, lambda facts: facts.get("alpha") == (255, 255)):
         message = f"{pluralize(len(opaque), 'image')} with an alpha channel of 255 everywhere, which is dropped"
         yield Finding("images.opaque_alpha", "note", message)
-    if transparent := where(context, lambda facts: facts.get("alpha", (255, 255))[0] < 255):
-        yield Finding(
-            "images.transparency",
-            "note",
-            f"{pluralize(len(transparent), 'image')} with transparent pixels; the alpha channel is dropped",
-            transparent,
-            "flatten them if what lies below the transparent pixels must not be seen",
-        )
+    transparent = where(context, lambda facts: facts.get("alpha", (255, 255))[0] < 255)
+    what = "with transparent pixels; the alpha channel is dropped"
+    remedy = "flatten them if what lies below the transparent pixels must not be seen"
+    yield from found("images.transparency", "note", transparent, "image", what, remedy)
 
 
 def windows(context: CheckContext) -> Iterator[Finding]:
@@ -120,19 +113,16 @@ def windows(context: CheckContext) -> Iterator[Finding]:
     if not ranges or not window:
         return
     shown = f"window {window[0]:g} to {window[1]:g}"
-    if clipped := tuple(name for name, r in ranges.items() if r[1] < window[0] or r[2] > window[1]):
-        message = f"{pluralize(len(clipped), 'image')} with values outside the {shown}, which are clipped"
-        yield Finding("images.clipped_values", "warning", message, clipped, "set another data.window")
+    clipped = (name for name, r in ranges.items() if r[1] < window[0] or r[2] > window[1])
+    what, remedy = f"with values outside the {shown}, which are clipped", "set another data.window"
+    yield from found("images.clipped_values", "warning", clipped, "image", what, remedy)
     if narrow := narrow_window(context):
         low, high = narrow
         margin = high - low
-        yield Finding(
-            "images.wide_window",
-            "warning",
-            f"99.9 % of the values lie in {low:g} to {high:g}, a small part of the {shown}: few gray levels are left for them",
-            tuple(name for name, r in ranges.items() if r[3] > high + margin or r[0] < low - margin),
-            f"data.window=[{low:g},{high:g}]",
-        )
+        beyond = tuple(name for name, r in ranges.items() if r[3] > high + margin or r[0] < low - margin)
+        rest = f"a small part of the {shown}: few gray levels are left for them"
+        message = f"99.9 % of the values lie in {low:g} to {high:g}, {rest}"
+        yield Finding("images.wide_window", "warning", message, beyond, f"data.window=[{low:g},{high:g}]")
 
 
 def value_ranges(context: CheckContext) -> dict[str, tuple[float, ...]]:
@@ -156,11 +146,7 @@ def mixed_depth(context: CheckContext) -> Iterator[Finding]:
     shallow = tuple(name for name, number in bits.items() if number <= 8)
     deep = tuple(name for name, number in bits.items() if number > 8)
     if shallow and deep:
-        yield Finding(
-            "images.mixed_depth",
-            "warning",
-            f"{pluralize(len(shallow), 'image')} of 8 bits among {len(deep):,} of more: data.window applies only to the latter, "
-            "so the same brightness becomes different values",
-            min(shallow, deep, key=len),
-            "convert all images to one bit depth",
-        )
+        what = "data.window applies only to the latter, so the same brightness becomes different values"
+        message = f"{pluralize(len(shallow), 'image')} of 8 bits among {len(deep):,} of more: {what}"
+        fewer, remedy = min(shallow, deep, key=len), "convert all images to one bit depth"
+        yield Finding("images.mixed_depth", "warning", message, fewer, remedy)

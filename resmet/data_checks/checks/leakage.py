@@ -7,13 +7,15 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datamodules.base.csv_columns import read_columns
 from datamodules.splits.splits import Item
 from foundation.structures import pluralize
-from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, Criterion, near_pairs
+from resmet.data_checks.checks.files import series_key
+from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, Criterion, near_pairs, residuals
 from resmet.data_checks.model.context import CheckContext
-from resmet.data_checks.model.finding import Finding
+from resmet.data_checks.model.finding import Finding, found
 
 MAX_LEAKAGE = 0.1  # share of val or test that is known from another split, above which its score is meaningless
 
@@ -21,6 +23,13 @@ Members = list[tuple[str, Item]]
 """Items that are the same, with their splits."""
 
 T = TypeVar("T")
+MAX_RATIO = 0.9  # of the residual of consecutive images to that of distant ones; below it a series is a sequence
+DISTANT = (7, 11, 13)  # distances in a series at which images are taken to be unrelated
+MIN_PAIRS = 10  # consecutive and distant pairs that the comparison needs
+MAX_PAIRS = 4000  # pairs that are compared
+
+Frame = tuple[str, str, NDArray[np.uint8]]
+"""Split, name and thumbnail."""
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
@@ -33,23 +42,20 @@ def check(context: CheckContext) -> Iterator[Finding]:
         mirrored = near(context, same + similar, MIRRORED)
         yield from leaks(context, "leakage.mirrored_duplicates", "nearly identical (mirrored)", mirrored)
     yield from conflicting_labels(context, same)
-    within = [members for members in same if len({split for split, _ in members}) == 1]
-    if within:
-        yield Finding(
-            "leakage.duplicates_within_split",
-            "note",
-            f"{pluralize(sum(len(members) - 1 for members in within), 'duplicate')} within a split",
-            tuple(" = ".join(context.relative(item.name) for _, item in members[:2]) for members in within),
-        )
+    if within := [members for members in same if len({split for split, _ in members}) == 1]:
+        message = f"{pluralize(sum(len(members) - 1 for members in within), 'duplicate')} within a split"
+        where = (" = ".join(context.relative(item.name) for _, item in members[:2]) for members in within)
+        yield Finding("leakage.duplicates_within_split", "note", message, tuple(where))
     yield from groups_across_splits(context)
+    yield from sequences(context)
 
 
 def identical(context: CheckContext) -> list[Members]:
     """Returns sets of items whose decoded content is equal bit by bit."""
-    found: dict[str, Members] = defaultdict(list)
+    by_digest: dict[str, Members] = defaultdict(list)
     for split, item, facts in context.usable:
-        found[facts["digest"]].append((split, item))
-    return [members for members in found.values() if len(members) > 1]
+        by_digest[facts["digest"]].append((split, item))
+    return [members for members in by_digest.values() if len(members) > 1]
 
 
 def across_splits(same: list[Members]) -> list[Members]:
@@ -79,17 +85,12 @@ def leaks(context: CheckContext, code: str, what: str, sets: list[Members]) -> I
     leaked.pop("train", None)
     share = max((len(names) / max(1, len(context.splits[split])) for split, names in leaked.items()), default=0.0)
     number = pluralize(sum(map(len, leaked.values())), "item")
-    yield Finding(
-        code,
-        "error" if share > MAX_LEAKAGE else "warning",
-        f"{number} of val or test {what} to one of another split: leakage, the score would be optimistic",
-        tuple(
-            " = ".join(f"{s}: {context.relative(i.name)}" for s, i in first_of_each(m, [s for s, _ in m])) for m in sets
-        ),
-        "remove them from one of the splits"
-        if context.published
-        else "remove the duplicates, or name a group column to keep them in one split",
-    )
+    message = f"{number} of val or test {what} to one of another split: leakage, the score would be optimistic"
+    first = (first_of_each(members, [split for split, _ in members]) for members in sets)
+    where = (" = ".join(f"{split}: {context.relative(item.name)}" for split, item in members) for members in first)
+    remedy = "remove the duplicates, or name a group column to keep them in one split"
+    remedy = "remove them from one of the splits" if context.published else remedy
+    yield Finding(code, "error" if share > MAX_LEAKAGE else "warning", message, tuple(where), remedy)
 
 
 def first_of_each(members: Sequence[T], kinds: Sequence[Hashable]) -> list[T]:
@@ -111,14 +112,8 @@ def conflicting_labels(context: CheckContext, same: list[Members]) -> Iterator[F
             names = [", ".join(context.class_names[c] for c in own) or "none" for own in labels]
             shown = [f"{context.relative(item.name)} ({n})" for (_, item), n in zip(members, names, strict=True)]
             where.append(" = ".join(first_of_each(shown, labels)))
-    if where:
-        yield Finding(
-            "leakage.conflicting_labels",
-            "warning",
-            f"{pluralize(len(where), 'item')} with two different labels",
-            tuple(where),
-            "decide which label is right and remove the other item",
-        )
+    remedy = "decide which label is right and remove the other item"
+    yield from found("leakage.conflicting_labels", "warning", where, "item", "with two different labels", remedy)
 
 
 def groups_across_splits(context: CheckContext) -> Iterator[Finding]:
@@ -135,14 +130,10 @@ def groups_across_splits(context: CheckContext) -> Iterator[Finding]:
         column = table.columns.get("group", "group") if table else "group"
         keys = ["data.splits.published=false"] if context.published else []
         keys += [f"data.columns.group={column}"] if table else []
-        yield Finding(
-            "leakage.groups_across_splits",
-            "warning",
-            f"{len(across)} of {pluralize(len(splits), 'group')} (column {column}) in two splits: the score doesn't tell "
-            f"how well the model does on a new {column}",
-            tuple(across),
-            "to measure that, keep every group in one split: " + " ".join(keys),
-        )
+        what = f"the score doesn't tell how well the model does on a new {column}"
+        message = f"{len(across)} of {pluralize(len(splits), 'group')} (column {column}) in two splits: {what}"
+        remedy = "to measure that, keep every group in one split: " + " ".join(keys)
+        yield Finding("leakage.groups_across_splits", "warning", message, tuple(across), remedy)
 
 
 def groups_in_table(context: CheckContext) -> dict[str, str]:
@@ -152,3 +143,34 @@ def groups_in_table(context: CheckContext) -> dict[str, str]:
         return {}
     cells = read_columns(context.root / table.path)[table.columns["group"]]
     return {str(context.root / file): cell for file, cell in zip(table.files, cells, strict=True) if file}
+
+
+def sequences(context: CheckContext) -> Iterator[Finding]:
+    """Finds items of val or test that are numbered next to a training item, in series whose consecutive images look alike."""
+    if context.modality != "image":
+        return
+    series: dict[tuple[str, str], dict[int, Frame]] = defaultdict(dict)
+    for split, item, facts in context.usable:
+        name = context.relative(item.name)
+        if key := series_key(name):
+            series[key[:2]][key[2]] = (split, name, facts["thumbnail"])
+    near = [(own, s[n + 1]) for s in series.values() for n, own in s.items() if n + 1 in s]
+    distant = [(own, s[n + k]) for s in series.values() for n, own in s.items() for k in DISTANT if n + k in s]
+    if min(len(near), len(distant)) < MIN_PAIRS or median_residual(near) >= MAX_RATIO * median_residual(distant):
+        return
+    both_ways = [pair for own, other in near for pair in ((own, other), (other, own))]
+    across = {own[1]: other[1] for own, other in both_ways if own[0] != "train" == other[0]}
+    where = (f"{name} next to {other}" for name, other in across.items())
+    what = (
+        "of val or test numbered next to a training item, in a sequence whose consecutive images look alike (slices, frames): "
+        "the score doesn't tell how well the model does on another sequence"
+    )
+    remedy = "to measure that, keep whole stretches of a sequence in one split"
+    yield from found("sequences.consecutive_across_splits", "note", where, "item", what, remedy)
+
+
+def median_residual(pairs: list[tuple[Frame, Frame]]) -> float:
+    """Returns the median residual of the pairs' thumbnails, of at most `MAX_PAIRS` of them."""
+    sample = pairs[:: 1 + len(pairs) // MAX_PAIRS]
+    first, second = (np.stack([pair[k][2] for pair in sample]) for k in (0, 1))
+    return float(np.median(residuals(first, second)))

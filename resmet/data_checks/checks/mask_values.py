@@ -14,9 +14,9 @@ from datamodules.base.recognition import Tree
 from datamodules.decoding.image import read_header
 from datamodules.decoding.mask import read_mask
 from datamodules.formats.mask_folder import ENDING, IMAGES, MASKS
-from foundation.structures import IGNORE, InputError, pluralize
-from resmet.data_checks.model.finding import Finding, join_first
-from resmet.data_checks.scan.file_types import modality_of, sniff
+from foundation.structures import IGNORE, InputError
+from resmet.data_checks.model.finding import Finding, found, join_first
+from resmet.data_checks.scan.files import modality_of, sniff
 
 MAX_VALUES = 60  # of all masks together; more are no classes
 MIN_MASKS = 10  # from here on, a value that a single mask has is hardly a class
@@ -114,22 +114,14 @@ def stray_values(root: Path, stray: dict[Path, list[int]], lossy: set[Path], is_
         shown = {path: join_first([format_value(value, is_color) for value in stray[path]], 3) for path in paths}
         return tuple(f"{path.relative_to(root)} ({values})" for path, values in shown.items())
 
-    if damaged := [path for path in stray if path in lossy]:
-        yield Finding(
-            "mask_values.lossy",
-            "error",
-            f"{pluralize(len(damaged), 'mask')} saved with lossy compression (JPEG), which alters values: those make no classes",
-            places(damaged),
-            "export them again as PNG, from their source",
-        )
-    if others := [path for path in stray if path not in lossy]:
-        yield Finding(
-            "mask_values.stray",
-            "warning",
-            f"{pluralize(len(others), 'mask')} with values that hardly any other mask has: those make no classes",
-            places(others),
-            "resize masks with nearest-neighbor interpolation, repair stray pixels, or name the values in data.values",
-        )
+    damaged = places(path for path in stray if path in lossy)
+    what = "saved with lossy compression (JPEG), which alters values: those make no classes"
+    remedy = "export them again as PNG, from their source"
+    yield from found("mask_values.lossy", "error", damaged, "mask", what, remedy)
+    others = places(path for path in stray if path not in lossy)
+    what = "with values that hardly any other mask has: those make no classes"
+    remedy = "resize masks with nearest-neighbor interpolation, repair stray pixels, or name the values in data.values"
+    yield from found("mask_values.stray", "warning", others, "mask", what, remedy)
 
 
 def name_values(pixels: Counter[int], is_color: bool) -> tuple[Values, list[Finding]]:
@@ -147,11 +139,8 @@ def name_values(pixels: Counter[int], is_color: bool) -> tuple[Values, list[Find
     if not is_color and IGNORE in pixels and sorted(pixels)[-2] < len(pixels) + MAX_GAP:
         values[IGNORE] = "ignore"
     message = f"class names of the {len(pixels)} mask values are unknown: {format_values(values)}"
-    return values, [
-        Finding(
-            "mask_values.unnamed", "warning", message, remedy="set the real names in data.values of the command below"
-        )
-    ]
+    remedy = "set the real names in data.values of the command below"
+    return values, [Finding("mask_values.unnamed", "warning", message, remedy=remedy)]
 
 
 def name_two(pixels: Counter[int], is_color: bool) -> tuple[Values, list[Finding]]:

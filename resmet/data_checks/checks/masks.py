@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foundation.structures import pluralize
-from resmet.data_checks.model.context import CheckContext
-from resmet.data_checks.model.facts import Facts
-from resmet.data_checks.model.finding import Finding, join_first
+from resmet.data_checks.model.context import CheckContext, Facts
+from resmet.data_checks.model.finding import Finding, found, join_first
 
 RARE = 0.01  # share of the pixels below which a class is easily never predicted
 MIN_AREA = 10  # pixels: a smaller object is more likely a slip of the annotator
@@ -83,7 +82,5 @@ def objects(context: CheckContext) -> Iterator[Finding]:
     if empty := tuple(name for name, area in areas if area == 0):
         message = pluralize(len(empty), "empty object mask")
         yield Finding("masks.empty_objects", "warning", message, empty, "remove the files")
-    if tiny := tuple(name for name, area in areas if 0 < area < MIN_AREA):
-        yield Finding(
-            "masks.tiny_objects", "note", f"{pluralize(len(tiny), 'object')} of less than {MIN_AREA} pixels", tiny
-        )
+    tiny = (name for name, area in areas if 0 < area < MIN_AREA)
+    yield from found("masks.tiny_objects", "note", tiny, "object", f"of less than {MIN_AREA} pixels")

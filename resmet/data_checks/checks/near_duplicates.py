@@ -24,19 +24,12 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Criterion:
-    """What counts as a near-duplicate.
+    """What counts as a near-duplicate."""
 
-    Attributes:
-        max_residual: Largest part of a thumbnail's contrast that the other one does not explain, 0 to 1.
-        shifts: Steps along the last axis by which one is moved before the comparison; with every step its negative.
-        mean_axes: The axes over which the mean is subtracted before the comparison.
-        mirrored: Whether one is flipped left to right before the comparison.
-    """
-
-    max_residual: float
-    shifts: tuple[int, ...] = (0,)
-    mean_axes: tuple[int, ...] = (1, 2)
-    mirrored: bool = False
+    max_residual: float  # largest part of a thumbnail's contrast that the other one does not explain, 0 to 1
+    shifts: tuple[int, ...] = (0,)  # steps along the last axis by which one is moved; with every step its negative
+    mean_axes: tuple[int, ...] = (1, 2)  # over which the mean is subtracted
+    mirrored: bool = False  # one is flipped left to right
 
 
 IMAGES = Criterion(0.06)
@@ -83,16 +76,7 @@ def normalized(thumbnails: Thumbnails, mean_axes: tuple[int, ...]) -> NDArray[np
 
 
 def near_pairs(thumbnails: Thumbnails, splits: Sequence[int], criterion: Criterion = IMAGES) -> list[tuple[int, int]]:
-    """Finds near-duplicates in different splits.
-
-    Args:
-        thumbnails: (N, H, W).
-        splits: The number of every item's split.
-        criterion: What counts as a near-duplicate.
-
-    Returns:
-        Pairs of indices (i, j), i < j, sorted.
-    """
+    """Thumbnails (N, H, W) and the number of every item's split -> near-duplicates in different splits: indices (i, j), i < j, sorted."""
     order = np.argsort(splits, kind="stable")
     ranks, sorted_thumbnails = np.asarray(splits)[order], thumbnails[order]
     hashes = perceptual_hashes(sorted_thumbnails)
@@ -117,16 +101,11 @@ def shifted(thumbnails: Thumbnails, steps: int) -> Thumbnails:
 
 
 def candidates(moved: Hashes, hashes: Hashes, ranks: NDArray[np.int_]) -> Iterator[tuple[Indices, Indices]]:
-    """Yields indices (i, j), ranks[i] < ranks[j], at which ``moved[i]`` and ``hashes[j]`` differ in few bits.
+    """Yields indices (i, j), ranks[i] < ranks[j], at which ``moved[i]`` and ``hashes[j]``, both (N, 63), differ in few bits.
 
-    Args:
-        moved: Hashes (N, 63) of the transformed thumbnails.
-        hashes: Hashes (N, 63) of the thumbnails.
-        ranks: The split of every thumbnail, ascending.
+    The `ranks` are the splits, ascending. The dot product of two hashes is the number of equal bits minus that of different bits.
     """
-    least = (
-        hashes.shape[1] - 2 * MAX_DISTANCE
-    )  # the dot product is the number of equal bits minus that of different bits
+    least = hashes.shape[1] - 2 * MAX_DISTANCE
     for start in range(0, len(hashes), BLOCK):
         later_splits = int(np.searchsorted(ranks, ranks[start], side="right"))
         for other in range(later_splits, len(hashes), BLOCK):

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from datamodules.formats.mask_folder import MASKS
-from foundation.structures import pluralize
 from resmet.data_checks.model.context import CheckContext
-from resmet.data_checks.model.finding import Finding
-from resmet.data_checks.scan.file_types import modality_of
+from resmet.data_checks.model.finding import Finding, found
+from resmet.data_checks.scan.files import modality_of
 
 TAGS = ("filename", "folder", "path")
 """XML tags of Pascal VOC that refer to the image."""
@@ -40,9 +39,8 @@ def unresolved_tags(context: CheckContext) -> Iterator[Finding]:
             if match and not resolves(base, names, tag, match[1].strip()):
                 unresolved[tag].append(f"{name} ({match[1].strip()})")
     for tag, where in unresolved.items():
-        if where:
-            message = f"{pluralize(len(where), 'XML file')} whose tag {tag} refers to nothing; it is not used"
-            yield Finding("orphans.unresolved_tag", "note", message, tuple(where))
+        what = f"whose tag {tag} refers to nothing; it is not used"
+        yield from found("orphans.unresolved_tag", "note", where, "XML file", what)
 
 
 def resolves(base: Path, names: set[str], tag: str, value: str) -> bool:
@@ -62,17 +60,11 @@ def unpaired_annotations(context: CheckContext) -> Iterator[Finding]:
         if path.suffix == ".txt":
             folders.setdefault(path.parent, []).append(path)
     unpaired = {folder: [path for path in paths if path.stem not in images] for folder, paths in folders.items()}
-    where = tuple(
-        str(path)
-        for folder, paths in unpaired.items()
-        if len(paths) < MIN_PAIRED * len(folders[folder])
-        for path in paths
+    few = (paths for folder, paths in unpaired.items() if len(paths) < MIN_PAIRED * len(folders[folder]))
+    where, remedy = (str(path) for paths in few for path in paths), "add the images or remove the files"
+    yield from found(
+        "orphans.annotation_without_image", "warning", where, "annotation file", "without an image", remedy
     )
-    if where:
-        message = f"{pluralize(len(where), 'annotation file')} without an image"
-        yield Finding(
-            "orphans.annotation_without_image", "warning", message, where, "add the images or remove the files"
-        )
 
 
 def unused_files(context: CheckContext) -> Iterator[Finding]:
@@ -90,6 +82,5 @@ def unused_files(context: CheckContext) -> Iterator[Finding]:
         and PurePosixPath(name).parent.name.lower() not in MASKS  # masks of another format
         and PurePosixPath(name).stem not in reported  # left out because of a fault
     )
-    if where and len(where) < len(media):
-        message = f"{pluralize(len(where), f'{context.modality} file')} belonging to no item"
-        yield Finding("orphans.unused_file", "note", message, where)
+    if len(where) < len(media):
+        yield from found("orphans.unused_file", "note", where, f"{context.modality} file", "belonging to no item")

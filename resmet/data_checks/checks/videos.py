@@ -8,11 +8,9 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
-from foundation.structures import pluralize
 from resmet.data_checks.checks.images import describe_sizes
-from resmet.data_checks.model.context import CheckContext
-from resmet.data_checks.model.facts import Facts
-from resmet.data_checks.model.finding import Finding, most_common
+from resmet.data_checks.model.context import CheckContext, Facts
+from resmet.data_checks.model.finding import Finding, found, most_common
 from resmet.data_checks.scan.video_clips import CONTAINERS
 
 
@@ -50,15 +48,10 @@ def check(context: CheckContext) -> Iterator[Finding]:
         return
     yield Finding("videos.no_task", "error", "there is no video task yet: these clips can be checked, not trained on")
     clips = [(context.relative(item.name), facts) for _, item, facts in context.usable if "frames" in facts]
-    odd = tuple(
-        f"{name} ({width}x{height})"
-        for name, facts in clips
-        for width, height in [facts["size"]]
-        if width % 2 or height % 2
-    )
-    if odd:
-        message = f"{pluralize(len(odd), 'clip')} with an odd number of pixels per side, which some encoders reject"
-        yield Finding("videos.odd_size", "note", message, odd)
+    sizes = [(name, *facts["size"]) for name, facts in clips]
+    odd = (f"{name} ({width}x{height})" for name, width, height in sizes if width % 2 or height % 2)
+    what = "with an odd number of pixels per side, which some encoders reject"
+    yield from found("videos.odd_size", "note", odd, "clip", what)
     numbers = {
         "durations": len({facts["frames"] for _, facts in clips}),
         "frame rates": len({facts["frame_rate"] for _, facts in clips}),

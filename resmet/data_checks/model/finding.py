@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foundation.structures import pluralize
+
 SEVERITIES = ("error", "warning", "note")
 MAX_PART_LENGTH = 40  # characters of a file's or folder's name that are printed in full
 MAX_WORDS = 5  # a place of more words is a sentence, printed on a line of its own
@@ -15,20 +17,12 @@ MAX_PLACES = 3  # places that the text names; the JSON has all of them
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about the data that a person should know.
+    """One thing about the data that a person should know."""
 
-    Attributes:
-        code: Stable name, ``check.what``, such as ``labels.missing_class``; scripts and tests compare it.
-        severity: ``error``, training can't succeed; ``warning``, inspect it; ``note``, good to know.
-        message: What it is, with numbers.
-        where: The files or items concerned, all of them.
-        remedy: What to do; empty if there is nothing to do.
-    """
-
-    code: str
-    severity: str
+    code: str  # stable, ``check.what``; scripts and tests compare it
+    severity: str  # ``error``, training can't succeed; ``warning``, inspect it; ``note``, good to know
     message: str
-    where: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()  # all files or items concerned
     remedy: str = ""
 
     @property
@@ -56,6 +50,12 @@ class Finding:
             "count": len(self.where),
             "todo": self.remedy,
         }
+
+
+def found(code: str, severity: str, where: Iterable[str], noun: str, what: str, remedy: str = "") -> list[Finding]:
+    """Returns a finding whose message counts its places: ``3 clips silent``; nothing if there are none."""
+    places = tuple(where)
+    return [Finding(code, severity, f"{pluralize(len(places), noun)} {what}", places, remedy)] if places else []
 
 
 def shorten(place: str) -> str:

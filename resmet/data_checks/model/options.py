@@ -9,21 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """The command line of the doctor.
+    """The command line of the doctor."""
 
-    Attributes:
-        root: The folder, as it was typed.
-        format: The choice of ``data=``; empty if none was typed or recognized.
-        overrides: The keys of the reader that were typed, as ``data.key=value``.
-        sheet: Where the contact sheet is written; None for the default.
-        json: Where the JSON report is written; None for nowhere.
-    """
-
-    root: str
-    format: str = ""
-    overrides: list[str] = field(default_factory=list)
-    sheet: str | None = None
-    json: str | None = None
+    root: str  # as it was typed
+    format: str = ""  # the choice of ``data=``
+    overrides: list[str] = field(default_factory=list)  # typed keys of the reader, as ``data.key=value``
+    sheet: str | None = None  # path of the contact sheet; None for the default
+    json: str | None = None  # path of the JSON report; None for none
 
     @property
     def folder(self) -> Path:

@@ -114,13 +114,7 @@ def finding_lines(finding: Finding) -> list[str]:
 
 
 def wrapped(text: str, indent: int, first: str | int | None = None) -> list[str]:
-    """Breaks text into lines of at most `WIDTH` characters, except within paths.
-
-    Args:
-        text: The text.
-        indent: Spaces at the start of a line.
-        first: What the first line starts with, as text or as a number of spaces; None for `indent`.
-    """
+    """Breaks text into lines of at most `WIDTH` characters, except within paths; `first` starts the first line, as text or as spaces."""
     first = indent if first is None else first
     return wrap(
         text,

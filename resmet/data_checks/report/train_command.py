@@ -24,13 +24,7 @@ TASKS = {
 
 
 def train_command(options: DoctorOptions, context: CheckContext, settings: dict[str, Any]) -> str:
-    """Returns the command that trains on this data, for a POSIX shell; empty if there is none.
-
-    Args:
-        options: What the user asked for.
-        context: The folder.
-        settings: Keys of the reader that the folder needs.
-    """
+    """Returns the command that trains on this data, for a POSIX shell; empty if there is none."""
     task = find_task(context)
     if not task or not context.usable:
         return ""

@@ -28,7 +28,7 @@ def to_overrides(arguments: Sequence[str]) -> list[str]:
 
 def recognized(root: Path) -> str:
     """Returns the most likely format of a folder, "" if there is none."""
-    from resmet.data_checks.scan.file_tree import read_tree
+    from resmet.data_checks.scan.files import read_tree
     from resmet.data_checks.scan.formats import recognize
 
     root = root.expanduser()

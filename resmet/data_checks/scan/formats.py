@@ -10,7 +10,7 @@ from datamodules.base.files import FileDataModule
 from datamodules.base.recognition import LAYOUT_ONLY, FormatMatch, Tree
 from foundation.storage.safe_load import read_yaml
 from foundation.structures import InputError
-from resmet.data_checks.model.guess import Guess
+from resmet.data_checks.model.context import Guess
 from resmet.data_checks.scan.video_clips import VideoClips
 
 CONF = Path(__file__).parents[3] / "conf" / "data"

@@ -16,7 +16,7 @@ from datamodules.base.items import ItemDataModule
 from datamodules.base.recognition import FormatMatch, PathTable, Tree
 from datamodules.splits.splits import Item, split_name
 from foundation.structures import InputError, Sample, Spec
-from resmet.data_checks.scan.file_types import SUFFIXES, modality_of
+from resmet.data_checks.scan.files import SUFFIXES, modality_of
 
 CONTAINERS = {
     "protocol_whitelist": "file",
@@ -27,13 +27,7 @@ CONTAINERS = {
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class VideoClips(ItemDataModule):
-    """The middle frames of clips that a table names, or that lie in a folder per class.
-
-    Args:
-        root: The folder of the data.
-        tree: Its files.
-        table: The CSV table that names the clips, if there is one.
-    """
+    """The middle frames of clips that a table names, or that lie in a folder per class."""
 
     ndim = 3
 

@@ -9,8 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from resmet.commands.doctor import make_reader
 from resmet.data_checks.model.options import DoctorOptions
-from resmet.data_checks.run.run import make_report
-from resmet.data_checks.run.scan import scan
+from resmet.data_checks.run.run import make_report, scan
 
 CONF = Path(__file__).parents[3] / "conf"
 Json = dict[str, Any]

@@ -9,8 +9,7 @@ from fixture_files import write_image, write_wav
 
 from datamodules.base.csv_columns import find_path_table
 from resmet.data_checks.run.arguments import to_overrides
-from resmet.data_checks.scan.file_tree import read_tree
-from resmet.data_checks.scan.file_types import FILE_TYPES, mismatch, sniff
+from resmet.data_checks.scan.files import FILE_TYPES, mismatch, read_tree, sniff
 from resmet.data_checks.scan.formats import recognize
 
 HEADS = {

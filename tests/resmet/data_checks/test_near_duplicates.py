@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datamodules.decoding.audio import fit_length, read_audio
 from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, near_pairs, perceptual_hashes, residuals
-from resmet.data_checks.run.thumbnails import SIDE, digest, thumbnail
+from resmet.data_checks.run.inspect_items import SIDE, digest, thumbnail
 
 
 def smooth(seed: int) -> torch.Tensor:

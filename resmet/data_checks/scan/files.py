@@ -1,21 +1,18 @@
-"""File types by their signature (the first bytes), independent of the suffix."""
+"""The files below a folder, and their types by suffix and by signature (the first bytes)."""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
+
+from datamodules.base.recognition import Tree
 
 
-@dataclass(frozen=True)
-class FileType:
-    """A type of media file.
-
-    Attributes:
-        modality: ``image``, ``audio`` or ``video``.
-        suffixes: The usual suffixes, in lower case.
-        signature: Regular expression that its first bytes match.
-    """
+class FileType(NamedTuple):
+    """A type of media file: ``image``, ``audio`` or ``video``, its usual suffixes, and what its first bytes match."""
 
     modality: str
     suffixes: tuple[str, ...]
@@ -56,6 +53,42 @@ SUFFIXES = {
 """{modality: usual suffixes, in lower case}"""
 
 SIGNATURE_BYTES = 64  # enough for every signature
+SYSTEM_FILES = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+"""What operating systems leave in folders."""
+
+
+def read_tree(root: Path, exclude: Collection[Path] = ()) -> Tree:
+    """Returns all files below `root` but hidden ones, `SYSTEM_FILES` and those in `exclude`.
+
+    Links to folders are followed, each folder once.
+    """
+    excluded = {str(path.absolute()) for path in exclude}
+    files: list[str] = []
+    visited: set[tuple[int, int]] = set()
+    folders = [(str(root.absolute()), "")]
+    while folders:
+        folder, prefix = folders.pop()
+        for entry in entries(folder, visited):
+            if entry.name.startswith(".") or entry.name in SYSTEM_FILES or entry.path in excluded:
+                continue
+            if entry.is_dir():
+                folders.append((entry.path, f"{prefix}{entry.name}/"))
+            elif entry.is_file():
+                files.append(prefix + entry.name)
+    return tuple(sorted(files))
+
+
+def entries(folder: str, visited: set[tuple[int, int]]) -> Iterable[os.DirEntry[str]]:
+    """Returns the entries of a folder and adds it to `visited`; none if it was visited before or may not be read."""
+    try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
+            return []
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:
+        return []
 
 
 def modality_of(name: str) -> str:
