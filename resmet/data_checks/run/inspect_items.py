@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from datamodules.base.items import ItemDataModule
 from datamodules.decoding.mask import read_mask
@@ -23,6 +25,7 @@ from resmet.data_checks.checks import audio, images, masks, videos
 from resmet.data_checks.model.context import Facts
 
 CHUNK = 32  # items per job: a job of its own for a small item costs more than to open it
+SMALL = 1 << 16  # values of a signal up to which several are measured at once
 SIDE = 32  # of the thumbnail of an image, in pixels
 BANDS, FRAMES = 16, 64  # of the thumbnail of audio: frequency bands, time frames
 DYNAMIC_RANGE = 25.0  # decibels below the maximum that are compared: lossy codecs change what is below
@@ -46,20 +49,32 @@ def inspect_items(data: ItemDataModule, items: Iterable[Item], progress: Progres
 
 
 def inspect_chunk(data: ItemDataModule, object_masks: bool, items: list[Item]) -> dict[str, Facts]:
-    return {item.name: inspect_item(data, item, object_masks) for item in items}
+    """Opens and measures items; ``error`` is the only key of one that can't be used. Small signals of one shape share their operations."""
+    facts: dict[str, Facts] = {}
+    batches: dict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
+    for item in items:
+        try:
+            signal, target = data.load(item)
+        except InputError as error:
+            facts[item.name] = {"error": str(error)}
+            continue
+        facts[item.name] = measure(data, item, signal, target, object_masks)
+        if signal.numel() > SMALL:
+            facts[item.name]["thumbnail"] = thumbnails(signal[None])[0]
+        else:
+            batches[signal.shape][item.name] = signal
+    for batch in batches.values():
+        for name, thumbnail in zip(batch, thumbnails(torch.stack([*batch.values()])), strict=True):
+            facts[name]["thumbnail"] = thumbnail
+    return facts
 
 
-def inspect_item(data: ItemDataModule, item: Item, object_masks: bool) -> Facts:
-    """Opens one item and measures it; ``error`` is the only key if it can't be used."""
-    try:
-        signal, target = data.load(item)
-    except InputError as error:
-        return {"error": str(error)}
+def measure(data: ItemDataModule, item: Item, signal: Tensor, target: Any, object_masks: bool) -> Facts:
+    """Returns everything but the thumbnail."""
     counts = TARGETS[data.target].counts(target, data.spec.num_classes)
     facts: Facts = {
         "class_counts": Counter({label: number for label, number in enumerate(counts.tolist()) if number}),
         "digest": digest(signal),
-        "thumbnail": thumbnail(signal),
     }
     facts |= audio.waveform_facts(signal) if data.ndim == 1 else images.pixel_facts(signal)
     if files := data.files(item):
@@ -69,32 +84,29 @@ def inspect_item(data: ItemDataModule, item: Item, object_masks: bool) -> Facts:
     return facts
 
 
-def thumbnail(signal: Tensor) -> NDArray[np.uint8]:
-    """Image (C, H, W) in 0..255 -> gray (SIDE, SIDE); waveform (C, T) in -1..1 -> spectrogram (BANDS, FRAMES)."""
-    is_audio, gray = signal.ndim == 2, signal[0].float() if len(signal) == 1 else signal.float().mean(0)
-    resized = torch.nn.functional.interpolate(
-        (spectrogram(gray) if is_audio else gray)[None, None],
-        size=(BANDS, FRAMES) if is_audio else (SIDE, SIDE),
-        mode="bilinear",
-        antialias=True,
-        align_corners=False,
-    )
-    return resized[0, 0].round().to(torch.uint8).numpy()
+def thumbnails(signals: Tensor) -> NDArray[np.uint8]:
+    """Images (N, C, H, W) in 0..255 -> gray (N, SIDE, SIDE); waveforms (N, C, T) in -1..1 -> spectrograms (N, BANDS, FRAMES)."""
+    gray = signals[:, 0].float() if signals.shape[1] == 1 else signals.float().mean(1)
+    images, size = (spectrograms(gray), (BANDS, FRAMES)) if gray.ndim == 2 else (gray, (SIDE, SIDE))
+    resized = functional.interpolate(images[:, None], size, mode="bilinear", antialias=True)
+    return resized[:, 0].round().to(torch.uint8).numpy()
 
 
-def spectrogram(waveform: Tensor) -> Tensor:
-    """Waveform (T,) -> loudness (bands, `FRAMES`) in 0..255: the upper `DYNAMIC_RANGE` decibels in logarithmic bands.
+def spectrograms(waveforms: Tensor) -> Tensor:
+    """Waveforms (N, T) -> loudness (N, bands, `FRAMES`) in 0..255: the upper `DYNAMIC_RANGE` decibels in logarithmic bands.
 
-    It starts at the onset, so that leading silence makes no difference; the T samples are divided into `FRAMES`.
+    They start at the onset, so that leading silence makes no difference; the T samples are divided into `FRAMES`.
     """
-    hop = max(1, len(waveform) // FRAMES)
+    hop = max(1, waveforms.shape[1] // FRAMES)
     window = max(4, 1 << (4 * hop - 1).bit_length())
-    length = hop * (FRAMES - 1) + window
-    waveform = torch.nn.functional.pad(from_onset(waveform, hop), (window // 2, length))[:length]
-    spectrum = torch.stft(waveform, window, hop, window=torch.hann_window(window), center=False, return_complex=True)
+    length = hop * (FRAMES - 1) + window // 2
+    steps = onsets(waveforms, hop)[:, None] + torch.arange(length)
+    waveforms = functional.pad(waveforms, (hop, max(0, length - hop))).gather(1, steps)
+    waveforms = functional.pad(waveforms, (window // 2, 0))
+    spectrum = torch.stft(waveforms, window, hop, window=torch.hann_window(window), center=False, return_complex=True)
     power = torch.view_as_real(spectrum).square().sum(-1)
-    decibels = 10 * torch.log10(band_weights(len(power)) @ power + 1e-12)
-    return (decibels - decibels.max() + DYNAMIC_RANGE).clamp(min=0) * (255 / DYNAMIC_RANGE)
+    decibels = 10 * torch.log10(band_weights(power.shape[1]) @ power + 1e-12)
+    return (decibels - decibels.amax((1, 2), keepdim=True) + DYNAMIC_RANGE).clamp(min=0) * (255 / DYNAMIC_RANGE)
 
 
 @cache
@@ -107,12 +119,11 @@ def band_weights(frequencies: int) -> Tensor:
     return weights
 
 
-def from_onset(waveform: Tensor, hop: int) -> Tensor:
-    """Waveform (T,) -> the part from one hop before the power over two hops first exceeds `ONSET` of its maximum."""
-    energy = torch.nn.functional.pad(waveform.double() ** 2, (hop + 1, hop)).cumsum(0)
-    power = energy[2 * hop :] - energy[: -2 * hop]
-    start = int((power >= ONSET * power.max()).nonzero()[0])
-    return torch.nn.functional.pad(waveform, (hop, 0))[start:]
+def onsets(waveforms: Tensor, hop: int) -> Tensor:
+    """Waveforms (N, T) -> (N,): the samples at which the power over two hops first exceeds `ONSET` of its maximum."""
+    energy = functional.pad(waveforms.double() ** 2, (hop + 1, hop)).cumsum(1)
+    power = energy[:, 2 * hop :] - energy[:, : -2 * hop]
+    return (power >= ONSET * power.amax(1, keepdim=True)).int().argmax(1)
 
 
 def digest(signal: Tensor) -> str:

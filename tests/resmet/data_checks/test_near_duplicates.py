@@ -1,4 +1,4 @@
-"""Twins are found whatever was done to them; strangers are not taken for twins."""
+"""Near-duplicates are found after common changes; different items are not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,55 +11,57 @@ from hypothesis import strategies as st
 
 from datamodules.decoding.audio import fit_length, read_audio
 from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, near_pairs, perceptual_hashes, residuals
-from resmet.data_checks.run.inspect_items import SIDE, digest, thumbnail
+from resmet.data_checks.run.inspect_items import SIDE, digest, thumbnails
+
+
+def thumbnails_of(*signals: torch.Tensor) -> np.ndarray:
+    return np.concatenate([thumbnails(signal[None]) for signal in signals])
 
 
 def smooth(seed: int) -> torch.Tensor:
-    """A picture (1, 64, 64) without fine detail."""
+    """An image (1, 64, 64) without fine detail."""
     random = torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(seed)) * 255
     return torch.nn.functional.interpolate(random, size=(64, 64), mode="bicubic")[0].clamp(0, 255)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), gain=st.floats(0.5, 1.0), noise=st.floats(0, 2.0))
-def test_twins_in_two_splits_are_found(seed: int, gain: float, noise: float) -> None:
+def test_near_duplicates_in_two_splits_are_found(seed: int, gain: float, noise: float) -> None:
     own = smooth(seed)
-    twin = (own * gain + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 255)
-    twin = torch.nn.functional.interpolate(twin[None], size=(48, 48), mode="bilinear", antialias=True)[0]
-    thumbnails = np.stack([thumbnail(own), thumbnail(smooth(seed + 1)), thumbnail(twin)])
-    assert near_pairs(thumbnails, [0, 1, 1]) == [(0, 2)]
-    assert near_pairs(thumbnails, [0, 1, 0]) == []
+    changed = (own * gain + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 255)
+    changed = torch.nn.functional.interpolate(changed[None], size=(48, 48), mode="bilinear", antialias=True)[0]
+    made = thumbnails_of(own, smooth(seed + 1), changed)
+    assert near_pairs(made, [0, 1, 1]) == [(0, 2)]
+    assert near_pairs(made, [0, 1, 0]) == []
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), noise=st.floats(0, 2.0))
-def test_mirror_images_are_found_where_they_are_looked_for(seed: int, noise: float) -> None:
+def test_mirrored_images_are_found_by_their_criterion(seed: int, noise: float) -> None:
     own = smooth(seed)
-    twin = own.flip(2) + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
-    thumbnails = np.stack([thumbnail(own), thumbnail(smooth(seed + 1)), thumbnail(twin.clamp(0, 255))])
-    assert near_pairs(thumbnails, [0, 1, 1]) == []
-    assert near_pairs(thumbnails, [0, 1, 1], MIRRORED) == [(0, 2)]
-    assert near_pairs(thumbnails[[2, 1, 0]], [1, 1, 0], MIRRORED) == [(0, 2)]
+    changed = own.flip(2) + noise * torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
+    made = thumbnails_of(own, smooth(seed + 1), changed.clamp(0, 255))
+    assert near_pairs(made, [0, 1, 1]) == []
+    assert near_pairs(made, [0, 1, 1], MIRRORED) == [(0, 2)]
+    assert near_pairs(made[[2, 1, 0]], [1, 1, 0], MIRRORED) == [(0, 2)]
 
 
-def test_strangers_and_flat_pictures_are_no_twins() -> None:
-    thumbnails = np.stack(
-        [thumbnail(smooth(i)) for i in range(120)] + [np.full((SIDE, SIDE), v, np.uint8) for v in (0, 255)]
-    )
+def test_different_and_constant_images_are_not_near_duplicates() -> None:
+    made = thumbnails_of(*map(smooth, range(120)), torch.zeros(1, SIDE, SIDE), torch.full((1, SIDE, SIDE), 255.0))
     for measure in (IMAGES, MIRRORED):
-        assert near_pairs(thumbnails, [i % 2 for i in range(len(thumbnails))], measure) == []
+        assert near_pairs(made, [i % 2 for i in range(len(made))], measure) == []
 
 
-def test_blocks_do_not_change_the_answer(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    thumbnails = np.stack([thumbnail(smooth(i % 20)) for i in range(40)])
-    whole = near_pairs(thumbnails, [0] * 20 + [1] * 20)
+def test_block_size_does_not_change_the_result(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    made = thumbnails_of(*(smooth(i % 20) for i in range(40)))
+    whole = near_pairs(made, [0] * 20 + [1] * 20)
     assert whole == [(i, i + 20) for i in range(20)]
     monkeypatch.setattr("resmet.data_checks.checks.near_duplicates.BLOCK", 7)
-    assert near_pairs(thumbnails, [0] * 20 + [1] * 20) == whole
+    assert near_pairs(made, [0] * 20 + [1] * 20) == whole
 
 
-def test_residual_is_0_for_equals_and_1_for_strangers() -> None:
-    one = thumbnail(smooth(1))[None]
+def test_residual_is_0_for_equal_and_large_for_different_images() -> None:
+    one = thumbnails_of(smooth(1))
     checks = np.zeros((1, SIDE, SIDE), np.uint8)
     checks[:, ::2] = 255
     assert residuals(one, one)[0] < 1e-3
@@ -68,7 +70,7 @@ def test_residual_is_0_for_equals_and_1_for_strangers() -> None:
 
 
 def song(seed: int) -> torch.Tensor:
-    """A sound (1, 8000) of six tones that come one after another, silence at its end."""
+    """A waveform (1, 8000) of six tones that come one after another, silence at its end."""
     tones = 300 + 3000 * torch.rand(6, generator=torch.Generator().manual_seed(seed))
     time = torch.arange(1000) / 8000
     parts = [torch.sin(2 * torch.pi * tone * time) * torch.hann_window(1000) for tone in tones]
@@ -90,24 +92,24 @@ def later(sound: torch.Tensor, samples: int) -> torch.Tensor:
     ],
     ids=["quieter", "later", "cut", "8 bits", "noise"],
 )
-def test_a_sound_is_known_by_its_spectrogram(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    thumbnails = np.stack([thumbnail(s) for s in (song(0), song(1), change(song(0)))])
-    assert near_pairs(thumbnails, [0, 1, 1], AUDIO) == [(0, 2)]
+def test_changed_audio_is_a_near_duplicate(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    made = thumbnails_of(song(0), song(1), change(song(0)))
+    assert near_pairs(made, [0, 1, 1], AUDIO) == [(0, 2)]
 
 
-def test_steady_noises_are_no_twins() -> None:
+def test_different_noise_is_not_a_near_duplicate() -> None:
     noises = [0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(seed)) for seed in range(20)]
-    assert near_pairs(np.stack([thumbnail(n) for n in noises]), [i % 2 for i in range(20)], AUDIO) == []
+    assert near_pairs(thumbnails_of(*noises), [i % 2 for i in range(20)], AUDIO) == []
 
 
 @pytest.mark.slow
-def test_no_take_of_a_digit_is_a_twin_of_another(real: Path) -> None:
+def test_recordings_of_one_digit_are_not_near_duplicates(real: Path) -> None:
     paths = sorted((real / "fsdd" / "recordings").glob("[0-3]_*.wav"))
-    thumbnails = np.stack([thumbnail(fit_length(read_audio(path, 8000), 5700)) for path in paths])
-    assert near_pairs(thumbnails, range(len(paths)), AUDIO) == []
+    made = thumbnails_of(*(fit_length(read_audio(path, 8000), 5700) for path in paths))
+    assert near_pairs(made, range(len(paths)), AUDIO) == []
 
 
-def test_digests_know_shape_and_content() -> None:
+def test_digest_depends_on_shape_and_values() -> None:
     zeros = torch.zeros(1, 4, 6, dtype=torch.uint8)
     assert digest(zeros) == digest(zeros.clone())
     assert digest(zeros) != digest(zeros.reshape(1, 6, 4))
