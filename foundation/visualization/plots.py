@@ -20,12 +20,12 @@ from torch import Tensor
 from foundation.storage.atomic import write_bytes
 from foundation.structures import Prediction, Spec
 from foundation.targets.kinds import TARGETS
-from foundation.visualization.overlays import FONT
+from foundation.visualization.overlays import FONT, to_tensor
 
 MAX_LINES = 8
 MAIN_METRICS = {"loss", "mean", "accuracy", "f1", "map_50", "dice"}  # what is plotted of more than MAX_LINES
 TITLE_COLORS = {"true": "black", "predicted": "tab:blue", "\u2713": "tab:green", "\u2717": "tab:red"}
-"""Background of a title by its first word, so that truth and prediction, and right and wrong, are told apart at a glance."""
+"""Background of a title by its first word, which distinguishes truth from prediction, and right from wrong."""
 
 MIN_SIDE = 224  # pixels; smaller images are enlarged before anything is drawn on them
 
@@ -126,7 +126,7 @@ def rates(tried: Sequence[float], losses: Sequence[float], smooth: Sequence[floa
     """Plots the losses of a learning rate range test, their average as far as it was computed, and the rate that was chosen."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(tried, losses, color="lightgrey", label="loss")
+    axes.plot(tried, losses, color="lightgray", label="loss")
     axes.plot(tried[: len(smooth)], smooth, label="average")
     if chosen is not None:
         axes.axvline(chosen, color="tab:red", label=f"chosen: {chosen:.3g}")
@@ -203,4 +203,4 @@ def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> 
     for word, color in words:
         ImageDraw.Draw(strip).text((left, size // 6), word, fill=color, font=font)
         left += font.getlength(f"{word}  ")
-    return torch.cat([torch.from_numpy(np.array(strip)).permute(2, 0, 1), image], 1)
+    return torch.cat([to_tensor(strip), image], 1)

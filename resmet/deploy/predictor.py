@@ -17,17 +17,14 @@ from foundation.structures import Batch, InputError, Prediction, pluralize, requ
 from foundation.targets.base import Resized
 from foundation.targets.kinds import TARGETS
 from foundation.visualization import plots
+from foundation.visualization.overlays import to_pil
 from tasks.base import Task
 
 log = logging.getLogger("resmet")
 
 
 class FileBatches(Protocol):
-    """The files to predict.
-
-    Iterating yields a batch, how each of its images was resized (None where there is nothing to undo), and the files that could not
-    be read since the batch before.
-    """
+    """Yields a batch, how each of its images was resized (None where nothing is to undo), and the files before it that can't be read."""
 
     skipped: int
 
@@ -37,24 +34,16 @@ class FileBatches(Protocol):
 
 
 class Predictor:
-    """Predicts with a trained task, in every file's own pixels.
+    """Predicts with a trained task, in every file's own pixels; `part` is a task of a joint one.
 
-    Args:
-        task: From a checkpoint.
-        part: Which task of a joint one.
-        threshold: Boxes below this score are not drawn, 0 to 1; the JSON lists all.
-
-    Raises:
-        InputError: If `part` is missing, unknown or of no use, or `threshold` is out of range.
+    Boxes below the score `threshold`, 0 to 1, are not drawn; the JSON lists all of them.
     """
 
     def __init__(self, task: Task, part: str | None, threshold: float) -> None:
         names = list(task.spec.parts)
         if names and part not in names:
-            raise InputError(
-                "predict.unknown_part",
-                f"this checkpoint has several tasks: choose one of them with part={' or part='.join(names)}",
-            )
+            message = f"this checkpoint has several tasks: choose one of them with part={' or part='.join(names)}"
+            raise InputError("predict.unknown_part", message)
         if part and not names:
             raise InputError("predict.unknown_part", f"part={part}: this checkpoint has a single task, leave part out")
         require_range("threshold", threshold, 0, 1)
@@ -128,7 +117,7 @@ class Predictor:
             return
         drawn = plots.draw(files.original(Path(name)), shown, self.spec)
         heading = [(text, (255, 255, 255))] if self.kind.whole_item else self.kind.legend(self.spec)
-        Image.fromarray(plots.banner(drawn, heading).permute(1, 2, 0).numpy()).save(path)
+        to_pil(plots.banner(drawn, heading)).save(path)
 
 
 def image_name_of(number: int, name: str) -> str:

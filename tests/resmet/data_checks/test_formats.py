@@ -37,7 +37,7 @@ def best(root: Path) -> str:
     return guesses[0].format if guesses else ""
 
 
-def test_every_kind_is_told_by_its_first_bytes(tmp_path: Path) -> None:
+def test_file_types_are_recognized_by_their_first_bytes(tmp_path: Path) -> None:
     assert set(HEADS) == set(FILE_TYPES)
     for kind, head in HEADS.items():
         for suffix in FILE_TYPES[kind].suffixes:
@@ -62,7 +62,7 @@ def test_folders(image_folder: Path, mask_folder: Path, voc: Path, audio_csv: Pa
     assert best(voc) == "voc"
 
 
-def test_idx_and_sounds_and_nothing(tmp_path: Path) -> None:
+def test_idx_audio_and_unknown_files(tmp_path: Path) -> None:
     (tmp_path / "idx").mkdir()
     for name, head in (("train-images-idx3-ubyte", b"\0\0\x08\x03"), ("train-labels-idx1-ubyte", b"\0\0\x08\x01")):
         (tmp_path / "idx" / f"{name}.gz").write_bytes(
@@ -93,7 +93,7 @@ def test_several_labels_in_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["patient", "Speaker", "subject_id", "Session"])
-def test_group_columns_go_by_their_name(tmp_path: Path, word: str) -> None:
+def test_group_columns_are_recognized_by_name(tmp_path: Path, word: str) -> None:
     write_image(tmp_path / "1.png")
     (tmp_path / "t.csv").write_text(f"path,label,{word}\n1.png,a,x\n")
     table = find_path_table(tmp_path, read_tree(tmp_path), {".png"})
