@@ -11,6 +11,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from foundation.storage.atomic import write_bytes
 from foundation.structures import InputError, first_line
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space, as_text
@@ -33,6 +34,7 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.search, self.seed = space, search, seed
         try:
+            drop_incomplete_line(folder / JOURNAL)
             self.storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
             self.study = optuna.create_study(
                 study_name=NAME,
@@ -100,3 +102,10 @@ class SweepStudy:
         for epoch in sorted(scores.keys() - known.keys()):  # a resumed trial repeats its epochs
             trial.report(scores[epoch], epoch)
         return trial.should_prune()
+
+
+def drop_incomplete_line(journal: Path) -> None:
+    """Removes an entry that a full disk or a power failure left incomplete: Optuna reads nothing if another one follows it."""
+    content = journal.read_bytes() if journal.is_file() else b""
+    if not content.endswith(b"\n") and content:
+        write_bytes(journal, content[: content.rfind(b"\n") + 1])

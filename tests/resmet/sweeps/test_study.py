@@ -75,6 +75,17 @@ def test_a_trial_whose_values_were_not_all_stored_is_sampled_again(tmp_path: Pat
     assert study.ask().values == values
 
 
+def test_an_entry_that_was_not_written_completely_is_dropped(tmp_path: Path) -> None:
+    space = space_of("seed=1,2")
+    trial = open_study(tmp_path, space, Grid(LocalLauncher())).ask()
+    with (tmp_path / "optuna.log").open("a") as file:
+        file.write('{"op_code": 8, "worker')
+    for _ in range(2):
+        study = open_study(tmp_path, space, Grid(LocalLauncher()))
+        study.save(replace(trial, seconds=1.0))
+    assert [stored.number for stored in study.trials()] == [0]
+
+
 def test_a_grid_has_every_combination_in_order_as_it_was_typed(tmp_path: Path) -> None:
     uneven = "recipe.min_lr_ratio=range(0,1.1,0.3333333333333333)"
     space = space_of(
