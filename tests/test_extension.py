@@ -60,7 +60,7 @@ def archives(tmp_path: Path) -> Path:
 def test_new_files_are_found_trained_and_evaluated(
     tree: Path, call: Callable[..., str], archives: Path, tmp_path: Path
 ) -> None:
-    assert "data=npz" in call("doctor.py", str(archives))
+    assert "train.py task=classification data=npz" in call("doctor.py", str(archives))
     words = ("task=prototypes", "backbone=strided_convs", "data=npz", f"data.root={archives}")
     folder = tmp_path / "run"
     call("train.py", *words, "trainer=cpu", "trainer.max_epochs=8", "recipe.optimizer.lr=0.01", f"run_dir={folder}")

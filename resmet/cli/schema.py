@@ -40,15 +40,38 @@ def class_signature(node: ast.ClassDef, module: str, tree: ast.Module) -> Signat
     for line in node.body:
         if isinstance(line, ast.FunctionDef) and line.name == "__init__":
             return parameters(line)
-    imports = [line for line in tree.body if isinstance(line, ast.ImportFrom)]
-    imported = {alias.name: f"{line.module}.{alias.name}" for line in imports for alias in line.names}
-    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    bases = [signature(imported.get(name, f"{module}.{name}")) for name in names]
+    bases = [signature(base) for base in base_targets(node, module, tree)]
     if not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         return bases[0] if bases else None
     fields = [line for line in node.body if isinstance(line, ast.AnnAssign)]
     own = {ast.unparse(line.target): ast.unparse(line.annotation) for line in fields}
     return {name: kind for base in reversed(bases) for name, kind in (base or {}).items()} | own
+
+
+def base_targets(node: ast.ClassDef, module: str, tree: ast.Module) -> list[str]:
+    """Returns the bases of a class of `module`, named as in ``_target_``."""
+    imports = [line for line in tree.body if isinstance(line, ast.ImportFrom)]
+    imported = {alias.name: f"{line.module}.{alias.name}" for line in imports for alias in line.names}
+    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return [imported.get(name, f"{module}.{name}") for name in names]
+
+
+def class_attribute(target: str, name: str) -> Any:
+    """Returns the value of an attribute that a class of this project, or a base of it, sets to a literal; None if none does."""
+    module, _, own = target.rpartition(".")
+    file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    if not file.is_file():
+        return None
+    tree = parse_file(file)
+    for node in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == own):
+        for line in node.body:
+            if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == name:
+                return ast.literal_eval(line.value)
+            if isinstance(line, ast.AnnAssign) and line.value and ast.unparse(line.target) == name:
+                return ast.literal_eval(line.value)
+        values = (class_attribute(base, name) for base in base_targets(node, module, tree))
+        return next((value for value in values if value is not None), None)
+    return None
 
 
 def parameters(node: ast.FunctionDef) -> Signature:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from datamodules.base.items import ItemDataModule
+    from resmet.data_checks.model.options import TaskInput
 
 
 def run(cfg: "DictConfig") -> None:
@@ -26,8 +27,18 @@ def run(cfg: "DictConfig") -> None:
     torch.set_num_threads(1)  # items are inspected in parallel
     config = HydraConfig.get()
     keys = [word for word in config.overrides.task if word.startswith("data.") and not word.startswith("data.root=")]
-    options = DoctorOptions(cfg.root, config.runtime.choices.get("data") or "", keys, cfg.sheet, cfg.json)
+    format = config.runtime.choices.get("data") or ""
+    options = DoctorOptions(cfg.root, format, keys, cfg.sheet, cfg.json, task_inputs())
     examine(options, partial(make_reader, cfg))
+
+
+def task_inputs() -> "dict[str, TaskInput]":
+    """Returns what the tasks of conf/task learn from, read from their source text: importing them takes 3 s."""
+    from resmet.cli.conf_files import CONF, choices, load
+    from resmet.cli.schema import class_attribute
+
+    targets = {name: load(CONF / "task" / f"{name}.yaml")["_target_"] for name in choices("task")}
+    return {name: (class_attribute(task, "targets"), class_attribute(task, "axes")) for name, task in targets.items()}
 
 
 def make_reader(cfg: "DictConfig", format: str, settings: dict[str, Any]) -> "ItemDataModule":

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+TaskInput = tuple[tuple[str, ...], tuple[int, ...]]
+"""The kinds of target that a task learns from, and the numbers of axes of its input."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class DoctorOptions:
     overrides: list[str] = field(default_factory=list)  # typed keys of the reader, as ``data.key=value``
     sheet: str | None = None  # path of the contact sheet; None for the default
     json: str | None = None  # path of the JSON report; None for none
+    tasks: Mapping[str, TaskInput] = field(default_factory=dict)  # by choice of ``task=``
 
     @property
     def folder(self) -> Path:

@@ -12,20 +12,10 @@ from resmet.data_checks.checks.labels import is_heavily_imbalanced
 from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.options import DoctorOptions
 
-TASKS = {
-    ("label", 1): "audio",
-    ("labels", 1): "audio",
-    ("label", 2): "classification",
-    ("labels", 2): "classification",
-    ("boxes", 2): "detection",
-    ("mask", 2): "segmentation",
-}
-"""{(kind of target, axes of the input): choice of ``task=``}. The classes of conf/task have it too, but their import takes 3 s."""
-
 
 def train_command(options: DoctorOptions, context: CheckContext, settings: dict[str, Any]) -> str:
     """Returns the command that trains on this data, for a POSIX shell; empty if there is none."""
-    task = find_task(context)
+    task = find_task(options, context)
     if not task or not context.usable:
         return ""
     overrides = [f"task={task}", f"data={context.guess.format}", f"data.root={format_value(options.root)}"]
@@ -34,10 +24,15 @@ def train_command(options: DoctorOptions, context: CheckContext, settings: dict[
     return " ".join(["python", "train.py", *map(shlex.quote, overrides)])
 
 
-def find_task(context: CheckContext) -> str:
-    """Returns the task for this kind of target and number of axes; "" if there is none."""
+def find_task(options: DoctorOptions, context: CheckContext) -> str:
+    """Returns the task for this kind of target and number of axes, the most specific one; "" if there is none."""
     data = context.data
-    return TASKS.get((data.target, data.ndim), "") if data and context.guess.format else ""
+    if not data or not context.guess.format:
+        return ""
+    axes = {
+        name: axes for name, (targets, axes) in options.tasks.items() if data.target in targets and data.ndim in axes
+    }
+    return min(axes, key=lambda name: (len(axes[name]), name), default="")
 
 
 def remedies(options: DoctorOptions, context: CheckContext) -> Iterator[str]:

@@ -132,7 +132,7 @@ def make_report(options: DoctorOptions, result: Scan) -> Report:
     context = result.context
     return Report(
         context,
-        find_task(context),
+        find_task(options, context),
         [line for module in DESCRIPTIONS for line in module.describe(context)],
         by_severity([*find(context), *result.findings, *alternatives(options, result)]),
         str(options.sheet_path) if context.usable else "",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from resmet.commands.doctor import make_reader
+from resmet.commands.doctor import make_reader, task_inputs
 from resmet.data_checks.model.options import DoctorOptions
 from resmet.data_checks.run.run import make_report, scan
 
@@ -21,7 +21,7 @@ def report() -> Callable[..., Json]:
 
     def call(root: Path, format: str = "", **keys: Any) -> Json:
         overrides = [f"data.{key}={value}" for key, value in keys.items()]
-        options = DoctorOptions(str(root), format, overrides)
+        options = DoctorOptions(str(root), format, overrides, tasks=task_inputs())
 
         def make(recognized: str, settings: dict[str, Any]) -> Any:
             chosen = [f"root='{root}'", f"data={recognized}", f"data.root='{root}'", *overrides]

@@ -12,8 +12,7 @@ import pytest
 from hydra.utils import get_class
 
 from foundation.storage.safe_load import read_yaml
-from resmet.data_checks.report.train_command import TASKS
-from tasks.joint import Joint
+from resmet.commands.doctor import task_inputs
 
 Run = Callable[..., subprocess.CompletedProcess]
 TINY = ("backbone.width=8", "trainer.accelerator=cpu", "experiment=debug")
@@ -60,14 +59,10 @@ def test_refusals(run: Run, voc: Path, words: list[str], code: str, concerned: s
     assert "Traceback" not in examined.stderr
 
 
-def test_tasks_by_target_are_those_of_conf() -> None:
-    files = sorted((Path(__file__).parents[3] / "conf" / "task").glob("*.yaml"))
+def test_inputs_of_tasks_are_those_of_their_classes() -> None:
+    files = (Path(__file__).parents[3] / "conf" / "task").glob("*.yaml")
     tasks = {file.stem: get_class(read_yaml(file)["_target_"]) for file in files}
-    fits: dict[tuple[str, int], str] = {}
-    for name in sorted((name for name in tasks if tasks[name] is not Joint), key=lambda name: -len(tasks[name].axes)):
-        for target in tasks[name].targets:
-            fits |= {(target, axes): name for axes in tasks[name].axes if axes < 3}
-    assert fits == TASKS
+    assert task_inputs() == {name: (task.targets, task.axes) for name, task in tasks.items()}
 
 
 CLEAN = ("mnist_png", "mnist_idx", "medical_mnist", "clothing", "bccd_yolo", "nuclei_fluo")
