@@ -165,7 +165,7 @@ def convert_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def _leaves(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     """Yields (path, value) of all values below a node; lists and empty mappings are values."""
-    if not isinstance(node, Mapping) or not node:
+    if not isinstance(node, Mapping) or (path and not node):
         yield path, node
         return
     for key, value in node.items():

@@ -109,3 +109,7 @@ def test_a_config_is_converted_at_every_depth(table: None) -> None:
     }
     assert renamed.convert_config(new) == new
     assert old["every"] == "10m", "the argument is unchanged"
+
+
+def test_an_empty_config_stays_empty() -> None:
+    assert convert_config({}) == {}
