@@ -112,4 +112,4 @@ def test_a_config_is_converted_at_every_depth(table: None) -> None:
 
 
 def test_an_empty_config_stays_empty() -> None:
-    assert convert_config({}) == {}
+    assert renamed.convert_config({}) == {}
