@@ -76,8 +76,8 @@ class Backbone(nn.Module, ABC):
         """Maps (N, in_channels, *axes) to {stride: (N, channels[stride], *axes / stride)}."""
 
 
-def require(channels: Mapping[int, int], strides: Sequence[int], who: str) -> list[int]:
-    """Returns the channels at `strides`, in that order, for what is called `who` in the message.
+def require_strides(channels: Mapping[int, int], strides: Sequence[int], consumer: str) -> list[int]:
+    """Returns the channels at `strides`, in that order, which `consumer` needs.
 
     Raises:
         InputError: If a stride is missing; the message lists those that there are.
@@ -86,7 +86,7 @@ def require(channels: Mapping[int, int], strides: Sequence[int], who: str) -> li
     if absent:
         raise InputError(
             "backbone.missing_strides",
-            f"{who} needs features at strides {list(strides)}, but this backbone has {sorted(channels)}: "
+            f"{consumer} needs features at strides {list(strides)}, but this backbone has {sorted(channels)}: "
             "choose another backbone or stem",
         )
     return [channels[stride] for stride in strides]

@@ -17,7 +17,7 @@ from backbones.weights import load_weights
 from foundation.structures import Features, InputError, require_range
 
 
-class FlatConv(nn.Conv1d):
+class Conv1dAs2d(nn.Conv1d):
     """A 1D convolution applied to a signal as an image of height 1, (N, C, 1, T); its weights are those of `Conv1d`.
 
     In channels_last, training is 1.2 times as fast as on (N, C, T) (`python -m benchmarks layout`).
@@ -28,16 +28,16 @@ class FlatConv(nn.Conv1d):
         return functional.conv2d(input, self.weight.unsqueeze(2), self.bias, (1, self.stride[0]), (0, padding))
 
 
-class FlatPool(nn.MaxPool1d):
+class MaxPool1dAs2d(nn.MaxPool1d):
     """1D max pooling applied to (N, C, 1, T)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.max_pool2d(input, (1, self.kernel_size), (1, self.stride), (0, self.padding))  # type: ignore[arg-type]
 
 
-CONV = {1: FlatConv, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV = {1: Conv1dAs2d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {1: nn.BatchNorm2d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-POOL = {1: FlatPool, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+POOL = {1: MaxPool1dAs2d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 class PaddedShortcut(nn.Module):
@@ -191,7 +191,7 @@ class ResNet(Backbone):
     def set_memory_format(self) -> None:
         """Stores 1D kernels with their channels last, as ``to(memory_format=...)`` does with 2D ones."""
         for module in self.modules():
-            if isinstance(module, FlatConv) and min(self.channels.values()) >= 16:
+            if isinstance(module, Conv1dAs2d) and min(self.channels.values()) >= 16:
                 module.weight.data = module.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
 
     def make_stem(self, width: int, large: bool) -> None:

@@ -168,7 +168,7 @@ def read_state(source: str) -> State:
     raise InputError("weights.missing", f"backbone.weights={source}: {kind}. Allowed: {FORMS}.{near}")
 
 
-def resolves(host: str) -> bool:
+def host_resolves(host: str) -> bool:
     """Whether DNS resolves `host`."""
     try:
         return bool(socket.getaddrinfo(host, 443))
@@ -178,7 +178,7 @@ def resolves(host: str) -> bool:
 
 def set_offline_if_unreachable() -> None:
     """Sets ``HF_HUB_OFFLINE`` if there is no network: the hub's client would retry for a minute. It reads the variable once, at import."""
-    if resolves("huggingface.co") or os.environ.setdefault("HF_HUB_OFFLINE", "1") != "1":
+    if host_resolves("huggingface.co") or os.environ.setdefault("HF_HUB_OFFLINE", "1") != "1":
         return
     from huggingface_hub import constants
 
@@ -216,7 +216,7 @@ def torchvision_state(tag: str) -> State:
             "weights.missing", f"torchvision has no weights {tag}: give a tag such as ResNet18_Weights.IMAGENET1K_V1"
         ) from error
     url = urlparse(weight.url)
-    if not (Path(torch_folder()) / Path(url.path).name).is_file() and not resolves(str(url.hostname)):
+    if not (Path(torch_folder()) / Path(url.path).name).is_file() and not host_resolves(str(url.hostname)):
         raise OSError(f"{url.hostname} can't be reached")  # torch would announce a download first
     return dict(weight.get_state_dict(check_hash=True))
 

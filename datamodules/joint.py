@@ -88,7 +88,7 @@ class JointDataModule(DataModule):
         if split == "train":  # the number of ranks is known by now
             length = max(part.batch_sampler("train").steps_per_pass() for part in self.parts.values())
         for part in self.parts.values():
-            part.load_beside(self.trainer, len(self.parts), length)
+            part.configure_as_part(self.trainer, len(self.parts), length)
         loaders = {name: part.dataloader(split) for name, part in self.parts.items() if split in part.datasets}
         return CombinedLoader(loaders, "min_size" if split == "train" else "max_size")
 

@@ -27,12 +27,12 @@ Sample = tuple["Tensor", Any]
 IGNORE = 255
 """The mask value that losses and metrics leave out."""
 
-ONLY_READS = "RESMET_ONLY_READS"
+NO_LIGHTNING = "RESMET_NO_LIGHTNING"
 """Environment variable of a process that reads items and trains nothing: its data modules are no Lightning ones."""
 
 
 class CodedError(Exception):
-    """An error with a stable code beside its message, such as ``data.missing_class``.
+    """An error with a stable code besides its message, such as ``data.missing_class``.
 
     The message is for people and may be reworded: what is wrong, which file or key, what is allowed, what to do. Scripts and tests
     compare the code.

@@ -17,11 +17,11 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from backbones.base import require
+from backbones.base import require_strides
 from foundation.parallel.collectives import mean_over_ranks
 from foundation.structures import Batch, Features, Prediction, require_range
-from heads.anchor_sampler import AnchorSampler
-from heads.rcnn_defaults import (
+from heads.balanced_sampler import BalancedSampler
+from heads.rcnn_options import (
     AnchorOptions,
     FPNOptions,
     SamplingOptions,
@@ -89,7 +89,7 @@ class RCNN(nn.Module):
         require_range("task.head.score_threshold", score_threshold, 0, 1)
         fpn = resolve_fpn(fpn, channels, box_side_quantiles)
         width, self.strides = int(fpn.out_channels or 0), list(fpn.strides or ())
-        inputs = require(channels, self.strides, "Faster R-CNN")
+        inputs = require_strides(channels, self.strides, "Faster R-CNN")
         anchors = resolve_anchors(anchors, self.strides, box_side_quantiles)
         sampling, hidden = resolve_sampling(sampling, objects_per_image), representation_size or 4 * width
         groups: dict[str, FPNOptions | AnchorOptions | SamplingOptions] = {
@@ -104,7 +104,7 @@ class RCNN(nn.Module):
         levels = [*self.strides, 2 * self.strides[-1]] if fpn.extra_pool_level else self.strides
         self.anchors = [round((anchors.size or 0) * stride) for stride in levels]
         self.rpn = make_rpn(width, self.anchors, anchors.aspect_ratios, int(sampling.post_nms_top_n or 0))
-        sampler = AnchorSampler(int(sampling.batch_size_per_image or 0), 0.25)
+        sampler = BalancedSampler(int(sampling.batch_size_per_image or 0), 0.25)
         self.roi = make_roi_heads(
             self.strides, TwoMLPHead(width * 7 * 7, hidden), num_classes, sampler, score_threshold
         )
@@ -144,7 +144,7 @@ class RCNN(nn.Module):
         return detections, rpn_losses | roi_losses
 
     @property
-    def samplers(self) -> list[AnchorSampler]:
+    def samplers(self) -> list[BalancedSampler]:
         """The samplers of anchors and of proposals."""
         return [self.rpn.fg_bg_sampler, self.roi.fg_bg_sampler]
 
@@ -186,12 +186,12 @@ def make_rpn(width: int, anchors: Sequence[int], ratios: Sequence[float], top_n:
         post_nms_top_n={"training": top_n, "testing": top_n},
         nms_thresh=0.7,
     )
-    rpn.fg_bg_sampler = AnchorSampler(256, 0.5)
+    rpn.fg_bg_sampler = BalancedSampler(256, 0.5)
     return rpn
 
 
 def make_roi_heads(
-    strides: Sequence[int], box_head: TwoMLPHead, num_classes: int, sampler: AnchorSampler, score_threshold: float
+    strides: Sequence[int], box_head: TwoMLPHead, num_classes: int, sampler: BalancedSampler, score_threshold: float
 ) -> RoIHeads:
     """Returns the second stage: a class and a box for every proposal."""
     roi = RoIHeads(

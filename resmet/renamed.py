@@ -73,9 +73,9 @@ ONLY: dict[str, str] = {"data.augment.shift": "Augment"}
 """{old key: name of the class whose key it was}, where other classes of the same group still have a key of that name."""
 
 NODES: dict[str, str] = {
-    "task.head.fpn": "heads.rcnn_defaults.FPNOptions",
-    "task.head.anchors": "heads.rcnn_defaults.AnchorOptions",
-    "task.head.sampling": "heads.rcnn_defaults.SamplingOptions",
+    "task.head.fpn": "heads.rcnn_options.FPNOptions",
+    "task.head.anchors": "heads.rcnn_options.AnchorOptions",
+    "task.head.sampling": "heads.rcnn_options.SamplingOptions",
 }
 """{new node: its ``_target_``}, for nodes that old configs do not have."""
 
@@ -100,6 +100,9 @@ TARGETS = {
     "datamodules.splits.Splits": "datamodules.splits.splits.Splits",
     "datamodules.voc.Voc": "datamodules.formats.voc.Voc",
     "datamodules.yolo.Yolo": "datamodules.formats.yolo.Yolo",
+    "heads.rcnn_defaults.AnchorOptions": "heads.rcnn_options.AnchorOptions",
+    "heads.rcnn_defaults.FPNOptions": "heads.rcnn_options.FPNOptions",
+    "heads.rcnn_defaults.SamplingOptions": "heads.rcnn_options.SamplingOptions",
     "runs.guard.Guard": "resmet.callbacks.nan_guard.NanGuard",
     "runs.launching.Local": "resmet.sweeps.launchers.LocalLauncher",
     "runs.launching.Slurm": "resmet.sweeps.launchers.SlurmLauncher",

@@ -109,8 +109,8 @@ class Task(TrainingModule, ABC):
         batch = self.mix(batch) if self.feature_cache is None else batch
         losses = self.losses(self.encode(batch), batch)
         total = torch.stack(list(losses.values())).sum()
-        self.total = total.detach()
-        logged = {name: value.detach() for name, value in losses.items()} | {"loss": self.total}
+        self.last_loss = total.detach()
+        logged = {name: value.detach() for name, value in losses.items()} | {"loss": self.last_loss}
         return {"loss": total, "losses": logged}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

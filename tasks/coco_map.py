@@ -51,7 +51,7 @@ class CocoMeanAveragePrecision(Metric):
 
     def update(self, predictions: list[Prediction], targets: list[dict[str, Tensor]]) -> None:
         """Adds a batch: per image boxes (K, 4) and labels (K,), predictions also with scores (K,)."""
-        self.batches.append((pack(predictions), pack(targets)))
+        self.batches.append((to_table(predictions), to_table(targets)))
 
     def compute(self) -> dict[str, Any]:
         """Returns the metrics, all in 0..1.
@@ -116,7 +116,7 @@ def records(table: Table, classes: Tensor) -> list[dict]:
     return [{**row, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0} for row in rows]
 
 
-def pack(images: Sequence[dict[str, Any]]) -> Table:
+def to_table(images: Sequence[dict[str, Any]]) -> Table:
     """Returns the boxes, labels and scores of a batch's images as one table, on the CPU."""
     names = [name for name in ("boxes", "labels", "scores") if name in images[0]]
     packed = {name: torch.cat([image[name] for image in images]).cpu() for name in names}

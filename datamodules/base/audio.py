@@ -31,7 +31,7 @@ class AudioDataModule(FileDataModule):
     augment: RandomTransform = AudioAugment()
 
     ndim = 1
-    suffixes, noun = SUFFIXES, "audio"
+    suffixes, modality = SUFFIXES, "audio"
 
     def __post_init__(self) -> None:
         super().__post_init__()

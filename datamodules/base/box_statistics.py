@@ -21,11 +21,11 @@ def small_side(sides: Sequence[float], classes: Sequence[Any]) -> float | None:
     for side, label in zip(sides, classes, strict=True):
         if side > 0:
             by_class.setdefault(label, []).append(side)
-    frequent = [own for own in by_class.values() if len(own) >= MIN_BOXES] or list(by_class.values())
-    return min((float(np.quantile(own, 0.1)) for own in frequent), default=None)
+    frequent = [sides for sides in by_class.values() if len(sides) >= MIN_BOXES] or list(by_class.values())
+    return min((float(np.quantile(sides, 0.1)) for sides in frequent), default=None)
 
 
-def measure(targets: Sequence[dict[str, Any]]) -> tuple[int, tuple[float, ...]]:
+def measure_boxes(targets: Sequence[dict[str, Any]]) -> tuple[int, tuple[float, ...]]:
     """Returns `Spec.objects_per_image` and `Spec.box_side_quantiles` of the training items' boxes and labels at their final size."""
     counts = [len(target["labels"]) for target in targets]
     if not sum(counts):

@@ -28,7 +28,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Objects:
+class ImageAnnotations:
     """The annotated objects of one image.
 
     Attributes:
@@ -45,9 +45,9 @@ class Objects:
     boxes: list[Box]
     width: int = 0
     height: int = 0
-    outlines: tuple[Any, ...] = ()
+    segmentations: tuple[Any, ...] = ()
 
-    def frame(self, header: Header) -> tuple[int, int]:
+    def annotation_size(self, header: Header) -> tuple[int, int]:
         """Returns height and width of the image that the coordinates refer to: as stored, if the file gives that size, else upright.
 
         If both are the same size (a square, or a rotation by 180 degrees), annotation tools show the upright image.
@@ -56,7 +56,7 @@ class Objects:
         return stored if (self.height, self.width) == stored else header.upright_size
 
 
-Annotated = tuple[Path, Objects]
+Annotated = tuple[Path, ImageAnnotations]
 """An image and its objects."""
 
 
@@ -104,7 +104,7 @@ class BoxDataModule(ImageDataModule):
             notes += [f"boxes {what}: {counts.total()}, in {where}{more}"] if counts else []
         return notes
 
-    def make_target(self, objects: Objects, labels: list[int], path: Path) -> Any:
+    def make_target(self, objects: ImageAnnotations, labels: list[int], path: Path) -> Any:
         """Returns the boxes of one image in its upright pixels, and their labels."""
         header = read_header(path)
         height, width = header.upright_size
@@ -114,7 +114,7 @@ class BoxDataModule(ImageDataModule):
                 f"{objects.file}: the boxes are relative, from 0 to 1: multiply them by the image's width and height"
             )
             raise InputError("data.relative_boxes", message)
-        if objects.frame(header) != header.upright_size:
+        if objects.annotation_size(header) != header.upright_size:
             boxes = exif_transpose_boxes(boxes, header)
         if len(boxes) and (boxes[:, 0] >= width).any() | (boxes[:, 1] >= height).any() | (boxes[:, 2:] <= -1).any():
             message = f"{objects.file}: a box lies outside its {width}x{height} image {path.name}: correct {objects.file.name} or the image"

@@ -22,7 +22,7 @@ class ClassFolderDataModule(LabeledFileDataModule):
 
     @classmethod
     def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
-        return recognize_class_folders(tree, cls.suffixes, f"{cls.noun} file")
+        return recognize_class_folders(tree, cls.suffixes, f"{cls.modality} file")
 
     def read_labels(self) -> tuple[list[str], dict[str, list[Item]]]:
         root = self.root_dir
@@ -32,11 +32,13 @@ class ClassFolderDataModule(LabeledFileDataModule):
             message = f"{root} has the split folders {sorted(folders)} but no train folder: add one"
             raise InputError("data.no_train_split", message)
         if not any(path for own in files.values() for paths in own.values() for path in paths):
-            message = f"{root} has no {self.noun} files in class folders: expected {root}/train/CLASS/ or {root}/CLASS/"
+            message = (
+                f"{root} has no {self.modality} files in class folders: expected {root}/train/CLASS/ or {root}/CLASS/"
+            )
             raise InputError("data.no_items", message)
         if empty := [folders[split] / name for split, own in files.items() for name, paths in own.items() if not paths]:
             listed = f"{', '.join(map(str, empty[:5]))}{' ...' if len(empty) > 5 else ''}"
-            self.notes.append(f"class folders without {self.noun} files are skipped: {listed}")
+            self.notes.append(f"class folders without {self.modality} files are skipped: {listed}")
         class_names = self.known_classes(name for name, paths in files.get("train", {}).items() if paths)
         found: dict[str, list[Item]] = {}
         for split, own in files.items():

@@ -157,7 +157,7 @@ class TableDataModule(LabeledFileDataModule):
 
     @classmethod
     def recognize(cls, root: Path, tree: Tree) -> FormatMatch | None:
-        return recognize_table(root, tree, cls.suffixes, f"{cls.noun} file")
+        return recognize_table(root, tree, cls.suffixes, f"{cls.modality} file")
 
     def read_labels(self) -> tuple[list[str], dict[str, list[Item]]]:
         required = ["path", *(self.label_columns or ["label"])]

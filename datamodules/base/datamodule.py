@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from datamodules.transforms.augment import Augment
 from foundation.contracts import DataPart
 from foundation.run_state import RunState
-from foundation.structures import ONLY_READS, Spec
+from foundation.structures import NO_LIGHTNING, Spec
 
-if TYPE_CHECKING or ONLY_READS not in os.environ:
+if TYPE_CHECKING or NO_LIGHTNING not in os.environ:
     from lightning.pytorch import LightningDataModule
 else:
 

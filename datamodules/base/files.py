@@ -46,7 +46,7 @@ class FileDataModule(ItemDataModule):
 
     Attributes:
         suffixes: Suffixes of the media files, in lower case.
-        noun: What such a file is.
+        modality: What such a file holds, in messages.
         root_dir: `root` as a path.
         published: The splits that the data comes with; set by `read`.
 
@@ -61,7 +61,7 @@ class FileDataModule(ItemDataModule):
 
     can_pack = True
     suffixes = set[str]()
-    noun = "file"
+    modality = "file"
 
     def __post_init__(self) -> None:
         super().__post_init__()

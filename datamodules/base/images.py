@@ -35,7 +35,7 @@ class ImageDataModule(FileDataModule):
     window: list[float] | None = None
 
     resize = "crop"
-    suffixes, noun = SUFFIXES, "image"
+    suffixes, modality = SUFFIXES, "image"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -170,7 +170,7 @@ class ItemDataModule(ValidatedDataModule):
             log.warning(f"note: {note}")
         return options
 
-    def load_beside(self, trainer: Any, loaders: int, length: int | None) -> None:
+    def configure_as_part(self, trainer: Any, loaders: int, length: int | None) -> None:
         """Prepares a part of joint data: its loader is one of `loaders`, and a training epoch takes `length` steps."""
         self.trainer, self.concurrent_loaders = trainer, loaders
         self.epoch_length = length or self.epoch_length

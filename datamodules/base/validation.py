@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from datamodules.base.box_statistics import measure
+from datamodules.base.box_statistics import measure_boxes
 from datamodules.base.datamodule import DataModule
 from datamodules.base.dataset import ItemDataset, size_of
 from datamodules.cache.cache import Cache, Mode
@@ -149,7 +149,7 @@ class ValidatedDataModule(DataModule):
         keys = {name: [self.key(item) for item in items.items] for name, items in self.datasets.items()}
         cached = {name: items.cached for name, items in self.datasets.items()}
         cache = Cache(self.cache_mode, cached, keys, [type(self).__name__, *self.settings()], self.spec.target)
-        cache.choose(self.estimate_size(cache.missing()))
+        cache.choose_place(self.estimate_size(cache.missing()))
         jobs = [(name, index, self.datasets[name].items[index]) for name, index in cache.missing()]
         unusable: dict[str, set[int]] = {name: set() for name in self.datasets}
         counts, boxes = self.measure_cached()
@@ -196,7 +196,7 @@ class ValidatedDataModule(DataModule):
     def measured_spec(self, counts: Tensor, boxes: list[Any]) -> Spec:
         """Returns the Spec with the classes and boxes that were counted; a resumed run keeps what it has measured."""
         before = self.resumed_spec
-        most, sides = (before.objects_per_image, before.box_side_quantiles) if before else measure(boxes)
+        most, sides = (before.objects_per_image, before.box_side_quantiles) if before else measure_boxes(boxes)
         spec = replace(self.spec, counts=tuple(counts.tolist()), objects_per_image=most, box_side_quantiles=sides)
         if before and (self.on_error == "skip" or self.exclude):  # whatever became unreadable since
             return replace(spec, counts=before.counts, mean=before.mean, std=before.std, window=before.window)

@@ -21,8 +21,8 @@ from foundation.targets.kinds import TARGETS
 
 Mode = Literal["auto", "ram", "disk", "off"]
 MODES = get_args(Mode)
-FREE_SHARE = 4
-"""A quarter of the free memory, shared by the processes of this run on this machine, is for items, and of the free disk for all sets of items."""
+FREE_FRACTION = 0.25
+"""Part of the free memory that the processes of this run on this machine use for items, and of the free disk for all sets of items."""
 
 MARGIN = 1.1
 """An estimate from a few items of different sizes is increased by a tenth."""
@@ -109,7 +109,7 @@ class Cache:
     ) -> None:
         self.mode, self.splits, self.keys, self.kind = mode, splits, keys, TARGETS[target]
         self.place: Mode = "off" if mode == "off" else "ram"
-        self.free_ram = free_memory() // FREE_SHARE // local_world_size()
+        self.free_ram = int(FREE_FRACTION * free_memory()) // local_world_size()
         self.free_disk = self.used_ram = 0
         self.lock: FileLock | None = None
         self.writer: CacheWriter | None = None
@@ -148,7 +148,7 @@ class Cache:
         """Returns the files that hold items of this set."""
         return {file.path: file for items in self.splits.values() for file, _ in items.disk.values()}
 
-    def choose(self, estimate: int) -> None:
+    def choose_place(self, estimate: int) -> None:
         """Decides where about `estimate` bytes go that are decoded now."""
         fits_ram = self.mode == "auto" and estimate * MARGIN <= self.free_ram
         if not self.on_disk or not estimate or fits_ram:
@@ -166,11 +166,11 @@ class Cache:
             self.scan()  # another process may have filled it meanwhile
             self.free_disk, self.place = self.sets.make_room(estimate, limit, self.files()), "disk"
         except (OSError, Timeout) as error:
-            self.give_up(error)
+            self.disable_disk(error)
 
     def disk_limit(self) -> int:
         """Returns the most bytes that all sets may occupy."""
-        return (shutil.disk_usage(self.folder).free + self.sets.size()) // FREE_SHARE
+        return int(FREE_FRACTION * (shutil.disk_usage(self.folder).free + self.sets.size()))
 
     def store(self, name: str, index: int, sample: Sample, counts: Tensor, size: int) -> None:
         """Stores a decoded item of `size` bytes, if there is room; `counts` are those of its classes."""
@@ -183,13 +183,13 @@ class Cache:
                 self.writer.add(key, sample, counts)
                 self.free_disk -= size
             except (OSError, TypeError) as error:
-                self.give_up(error)
+                self.disable_disk(error)
         elif self.place != "off" and size < self.free_ram:
             self.free_ram -= size
             self.used_ram += size
             self.splits[name].ram[index] = sample
 
-    def give_up(self, error: Exception) -> None:
+    def disable_disk(self, error: Exception) -> None:
         """Stops using the disk, and leaves nothing unfinished there."""
         self.failure = f"; the disk cache can't be written ({first_line(error)})"
         if self.writer is not None:
@@ -202,7 +202,7 @@ class Cache:
             if self.writer is not None:
                 self.locate(dict.fromkeys(self.writer.entries, self.writer.close()))
         except (OSError, ValueError) as error:
-            self.give_up(error)
+            self.disable_disk(error)
         if self.lock is not None:
             self.lock.release()
 

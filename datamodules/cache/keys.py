@@ -25,7 +25,7 @@ VERSION = 2
 def item_key(files: Sequence[Path], target: Any) -> str | None:
     """Returns the key of an item: a digest of its files' paths, sizes and times and of its target; None if a file is missing."""
     try:
-        return digest([(os.path.abspath(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in files], target)
+        return hash_values([(os.path.abspath(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in files], target)
     except (OSError, ValueError):
         return None
 
@@ -33,10 +33,10 @@ def item_key(files: Sequence[Path], target: Any) -> str | None:
 def set_key(settings: Any) -> str:
     """Returns the key of a set of items that are decoded with the same settings, libraries and processor, on which results depend."""
     libraries = (torch, PIL, tifffile, soundfile, soxr, np)
-    return digest(VERSION, *(m.__version__ for m in libraries), torch.backends.cpu.get_cpu_capability(), settings)
+    return hash_values(VERSION, *(m.__version__ for m in libraries), torch.backends.cpu.get_cpu_capability(), settings)
 
 
-def digest(*values: Any) -> str:
+def hash_values(*values: Any) -> str:
     """Returns 32 hexadecimal digits that depend on plain values, paths, tensors and dataclasses of them."""
     return hashlib.blake2b(json.dumps(values, default=plain).encode(), digest_size=16).hexdigest()
 

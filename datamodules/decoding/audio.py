@@ -11,7 +11,7 @@ from torch import Tensor
 from foundation.structures import InputError, first_line
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
-LARGEST = 1 << 29
+MAX_SAMPLES = 1 << 29
 """Samples of a clip over all channels: 3 hours at 48 kHz, 2 GB once decoded."""
 
 SILENCE = 1e-4
@@ -28,7 +28,7 @@ def audio_length(path: Path) -> tuple[int, int]:
         info = soundfile.info(str(path))
     except (OSError, soundfile.SoundFileError, TypeError) as error:
         raise unreadable(path, error) from error
-    if info.samplerate < 1 or info.frames < 0 or info.frames * max(1, info.channels) > LARGEST:
+    if info.samplerate < 1 or info.frames < 0 or info.frames * max(1, info.channels) > MAX_SAMPLES:
         header = f"{info.frames} samples, {info.channels} channels, {info.samplerate} Hz"
         raise InputError("data.unreadable_audio", f"{path} states {header}: repair it, or cut it into pieces")
     return info.frames, info.samplerate
@@ -41,7 +41,7 @@ def read_audio(path: Path, rate: int) -> Tensor:
         InputError: If the file is missing, not audio, empty, truncated or silent.
     """
     stated, own_rate = audio_length(path)
-    if stated * rate / own_rate > LARGEST:
+    if stated * rate / own_rate > MAX_SAMPLES:
         text = f"{path} is too long at {rate} Hz, its header states {own_rate}: repair it"
         raise InputError("data.unreadable_audio", text)
     try:

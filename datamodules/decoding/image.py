@@ -14,12 +14,12 @@ from torch import Tensor
 
 from datamodules.decoding.exif import TRANSPOSED, Header, exif_transpose_array
 from datamodules.decoding.resize import ResizeGeometry, resize_geometry, resize_image
-from datamodules.decoding.tiff import decode_deep, deep_header
+from datamodules.decoding.tiff import decode_high_bit_depth, read_header_high_bit_depth
 from foundation.structures import InputError, first_line
 
 TIFF = {".tif", ".tiff"}
 GRAYSCALE = {"1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-DEEP = {"I": 16, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
+HIGH_BIT_DEPTH = {"I": 16, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
 """Bits per sample of Pillow's modes with more than 8."""
 
 ORIENTATION = 0x0112
@@ -112,10 +112,10 @@ def decode(
 
     `wanted` are size and kind of resizing, as in `resize_geometry`: a JPEG that is much larger is decoded at a fraction of its size.
     """
-    if path.suffix.lower() in TIFF and (array := decode_deep(path, channels)) is not None:
+    if path.suffix.lower() in TIFF and (array := decode_high_bit_depth(path, channels)) is not None:
         return array, array.shape[:2]
     with Image.open(path, formats=FORMATS) as image:
-        if colors := deep_channels(image, path):
+        if colors := high_bit_depth_channels(image, path):
             array = png_decode(path.read_bytes())
             array = exif_transpose_array(array if colors == 3 else array[..., :1], image.getexif().get(ORIENTATION, 1))
             return array, array.shape[:2]
@@ -148,7 +148,7 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
-def deep_channels(image: Image.Image, path: Path) -> int:
+def high_bit_depth_channels(image: Image.Image, path: Path) -> int:
     """Returns 3 for a color PNG with 16 bits per sample, 1 for grayscale with alpha, of which Pillow would read the upper 8; else 0."""
     if image.format != "PNG" or image.mode not in ("RGB", "RGBA", "LA"):
         return 0
@@ -182,14 +182,14 @@ def read_header(path: Path) -> Header:
         InputError: If the file is missing or not an image.
     """
     with coded_errors(path):
-        if path.suffix.lower() in TIFF and (header := deep_header(path)):
+        if path.suffix.lower() in TIFF and (header := read_header_high_bit_depth(path)):
             return header
         with Image.open(path, formats=FORMATS) as image:
-            orientation, colors = image.getexif().get(ORIENTATION, 1), deep_channels(image, path)
+            orientation, colors = image.getexif().get(ORIENTATION, 1), high_bit_depth_channels(image, path)
             return Header(
                 *image.size,
                 orientation=orientation if orientation in range(1, 9) else 1,
                 channels=colors or (1 if image.mode in GRAYSCALE else 3),
-                bits=16 if colors else DEEP.get(image.mode, 8),
+                bits=16 if colors else HIGH_BIT_DEPTH.get(image.mode, 8),
                 pages=getattr(image, "n_frames", 1),
             )

@@ -33,7 +33,7 @@ TYPES = {
 }  # fmt: skip
 """What items are made of, by the names of safetensors."""
 
-LARGEST_HEADER = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
 """Bytes of a header above which it is not parsed; an item's has a few hundred."""
 
 MALFORMED = (KeyError, TypeError, AttributeError, RecursionError)
@@ -60,7 +60,7 @@ def decode_parts(content: memoryview, skip: Collection[str] = ()) -> dict[str, A
     Raises:
         ValueError: If the header is invalid, or promises more than follows.
     """
-    header = read_header(content)
+    header = read_item_header(content)
     first = 8 + len(header)
     parts: dict[str, Any] = {}
     for name, dtype, shape, start in parse_header(header):
@@ -77,15 +77,15 @@ def decode_info(content: memoryview) -> dict[str, str]:
         ValueError: If there are none, or the header is invalid.
     """
     try:
-        info = json.loads(json.loads(read_header(content))[METADATA]["info"])
+        info = json.loads(json.loads(read_item_header(content))[METADATA]["info"])
         return {str(name): str(text) for name, text in info.items()}
     except MALFORMED as error:
         raise ValueError(f"a header without texts ({type(error).__name__})") from error
 
 
-def read_header(content: memoryview) -> bytes:
+def read_item_header(content: memoryview) -> bytes:
     length = int.from_bytes(content[:8], "little")
-    if not 2 <= length <= min(LARGEST_HEADER, len(content) - 8):
+    if not 2 <= length <= min(MAX_HEADER_BYTES, len(content) - 8):
         raise ValueError(f"a header of {length} bytes in an item of {len(content)}")
     return bytes(content[8 : 8 + length])
 

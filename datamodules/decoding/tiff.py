@@ -12,11 +12,11 @@ from tifffile import TiffFile
 from datamodules.decoding.exif import Header, exif_transpose_array
 
 ORIENTATION = 274
-LARGEST = 1 << 32
+MAX_BYTES = 1 << 32
 """Bytes of the first series of a TIFF file above which it is refused."""
 
 
-def decode_deep(path: Path, channels: int) -> np.ndarray | None:
+def decode_high_bit_depth(path: Path, channels: int) -> np.ndarray | None:
     """Returns a TIFF file's first page if Pillow would reduce its depth or can't hold its channels, else None.
 
     If there are exactly `channels` grayscale pages, they are the channels.
@@ -25,7 +25,7 @@ def decode_deep(path: Path, channels: int) -> np.ndarray | None:
         axes, page, sides = file.series[0].axes, file.pages.first, file.series[0].shape
         if len(axes) == 3 and axes[1:] == "YX" and sides[0] == channels and channels not in (1, 3):
             axes = "CYX"
-        if not is_deep(axes, page):
+        if not is_high_bit_depth(axes, page):
             return None
         check_size(file.series[0])
         array = file.series[0].asarray()
@@ -43,12 +43,12 @@ def decode_deep(path: Path, channels: int) -> np.ndarray | None:
 
 def check_size(series: Any) -> None:
     """Raises ValueError for a size that a few bytes of header can claim, before memory is allocated; Pillow does so for its formats."""
-    if series.nbytes > LARGEST:
+    if series.nbytes > MAX_BYTES:
         sides = " x ".join(map(str, series.shape))
         raise ValueError(f"its header states {sides} samples, {series.nbytes / 2**30:.3g} GB")
 
 
-def is_deep(axes: str, page: Any) -> bool:
+def is_high_bit_depth(axes: str, page: Any) -> bool:
     """Whether a TIFF file holds more than 8-bit grayscale, palette, RGB or CMYK, alpha not counted."""
     kind = page.photometric.value  # 0 and 1 are grayscale, 2 is RGB
     if kind not in (0, 1, 2):
@@ -62,11 +62,11 @@ def has_alpha(page: Any) -> bool:
     return bool(page.extrasamples) and page.extrasamples[-1] in (1, 2)
 
 
-def deep_header(path: Path) -> Header | None:
+def read_header_high_bit_depth(path: Path) -> Header | None:
     """Returns the header of a TIFF file that Pillow can't hold, else None."""
     with TiffFile(path) as file:
         series, page = file.series[0], file.pages.first
-        if not is_deep(series.axes, page):
+        if not is_high_bit_depth(series.axes, page):
             return None
         check_size(series)
         sides = dict(zip(series.axes, series.shape, strict=True))

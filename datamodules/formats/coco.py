@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from datamodules.base.boxes import Annotated, BoxDataModule, Objects, names_in
+from datamodules.base.boxes import Annotated, BoxDataModule, ImageAnnotations, names_in
 from datamodules.base.recognition import FormatMatch, Tree
 from datamodules.decoding.coco_masks import rasterize
 from datamodules.decoding.exif import Header, exif_transpose
@@ -52,7 +52,7 @@ class Coco(BoxDataModule):
     def read(self) -> dict[str, list[Item]]:
         images, listed = {}, []
         for split, file in find_json(self.root_dir).items():
-            content = read_json(file)
+            content = read_annotations(file)
             listed += [str(category["name"]) for category in content["categories"]]
             images[split] = self.annotated(split, file, content)
         used = set(names_in(image for members in images.values() for image in members))
@@ -95,7 +95,7 @@ class Coco(BoxDataModule):
             raise InputError("data.path_outside_root", message)
         return found
 
-    def make_target(self, objects: Objects, labels: list[int], path: Path) -> Any:
+    def make_target(self, objects: ImageAnnotations, labels: list[int], path: Path) -> Any:
         check_size(objects, path)
         return KINDS[self.target].make_target(self, objects, labels, path)
 
@@ -111,21 +111,21 @@ class AnnotationKind(NamedTuple):
 
     crowds: bool
     background: tuple[str, ...]
-    make_target: Callable[[Coco, Objects, list[int], Path], Any]
+    make_target: Callable[[Coco, ImageAnnotations, list[int], Path], Any]
     default_size: Callable[[Coco, dict[Path, Header]], int | None]
     load: Callable[[Coco, Item], Sample]
 
 
 def load_mask(data: Coco, item: Item) -> Sample:
     path = Path(item.name)
-    objects: Objects = item.target
+    objects: ImageAnnotations = item.target
     image, geometry = data.open(path)
     header = read_header(path)
-    frame = objects.frame(header)
+    annotation_size = objects.annotation_size(header)
     labels = [data.spec.class_names.index(name) for name in objects.names]
-    outlines = list(zip(labels, objects.outlines, strict=True))
-    mask = rasterize(outlines, *frame, f"{objects.file}: {path.name}")
-    mask = exif_transpose(mask, header.orientation) if frame != header.upright_size else mask
+    segmentations = list(zip(labels, objects.segmentations, strict=True))
+    mask = rasterize(segmentations, *annotation_size, f"{objects.file}: {path.name}")
+    mask = exif_transpose(mask, header.orientation) if annotation_size != header.upright_size else mask
     return image, resize_image(mask.unsqueeze(0), geometry, data.spec.size, nearest=True)[0]
 
 
@@ -135,7 +135,9 @@ KINDS = {
 }
 
 
-def objects_of(file: Path, image: dict[str, Any], annotations: list[dict], categories: dict, crowds: bool) -> Objects:
+def objects_of(
+    file: Path, image: dict[str, Any], annotations: list[dict], categories: dict, crowds: bool
+) -> ImageAnnotations:
     """Returns the objects of one image; with `crowds` for masks, whose boxes do not matter.
 
     Raises:
@@ -156,8 +158,10 @@ def objects_of(file: Path, image: dict[str, Any], annotations: list[dict], categ
         x, y, width, height = map(float, box)
         boxes.append((x, y, x + width, y + height))
     names = [categories[annotation["category_id"]] for annotation in used]
-    outlines = tuple(annotation.get("segmentation") for annotation in used)
-    return Objects(file, names, boxes, side_of(file, image, "width"), side_of(file, image, "height"), outlines)
+    segmentations = tuple(annotation.get("segmentation") for annotation in used)
+    return ImageAnnotations(
+        file, names, boxes, side_of(file, image, "width"), side_of(file, image, "height"), segmentations
+    )
 
 
 def side_of(file: Path, image: dict[str, Any], side: str) -> int:
@@ -169,7 +173,7 @@ def side_of(file: Path, image: dict[str, Any], side: str) -> int:
     return int(value)
 
 
-def check_size(objects: Objects, path: Path) -> None:
+def check_size(objects: ImageAnnotations, path: Path) -> None:
     """Raises InputError if an image is not of the size that the JSON file gives: its annotations would lie elsewhere."""
     header = read_header(path)
     height, width = header.upright_size
@@ -206,7 +210,7 @@ def has_keys(entry: Any, needed: set[str]) -> bool:
     return isinstance(entry, dict) and all(isinstance(entry.get(key), int | str) for key in needed)
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_annotations(file: Path) -> dict[str, Any]:
     """Returns the content of a COCO file, whose three lists and unique ids are checked."""
     content = safe_load.read_json(file)
     for key, needed in (

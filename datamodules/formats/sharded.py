@@ -39,7 +39,7 @@ from foundation.hardware import user_cache_dir
 from foundation.structures import InputError, Sample, Spec, first_line, require_range
 from foundation.targets.kinds import TARGETS
 
-LARGEST_MANIFEST = 256 << 20
+MAX_MANIFEST_BYTES = 256 << 20
 """Bytes; a million shards fit."""
 
 
@@ -118,7 +118,7 @@ class Sharded(ItemDataModule):
         for name, number in (("cache_gb", self.cache_gb), ("timeout", self.timeout)):
             require_range(f"data.{name}", number, 0, above=True)
         source = find_source(self.root, self.timeout)
-        manifest = read_small(source, FILE, LARGEST_MANIFEST, self.retries)
+        manifest = read_small(source, FILE, MAX_MANIFEST_BYTES, self.retries)
         self.manifest = read_manifest(manifest, f"{self.root}/{FILE}")
         folder = Path(self.cache_dir).expanduser() if self.cache_dir else user_cache_dir() / "shards"
         self.shards = ShardCache(source, folder, int(self.cache_gb * 1e9), 2 * self.shuffle_shards, self.retries)

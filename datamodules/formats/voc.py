@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from datamodules.base.boxes import Annotated, BoxDataModule, Objects, names_in
+from datamodules.base.boxes import Annotated, BoxDataModule, ImageAnnotations, names_in
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.image import SUFFIXES
 from datamodules.splits.splits import Item, split_name
@@ -107,7 +107,7 @@ def names_in_list(base: Path, file: Path) -> list[str]:
     return [name for name in names if name]
 
 
-def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
+def read_xml(base: Path, stem: str, difficult: bool) -> ImageAnnotations:
     """Parses ``Annotations/stem.xml``; objects that are marked as difficult are left out unless `difficult` is True.
 
     Raises:
@@ -136,4 +136,4 @@ def read_xml(base: Path, stem: str, difficult: bool) -> Objects:
     except (ElementTree.ParseError, ValueError, OverflowError, OSError) as error:
         message = f"{file} can't be read as a VOC annotation ({first_line(error)}): repair or remove it"
         raise InputError("data.invalid_annotation", message) from error
-    return Objects(file, names, boxes, width, height)
+    return ImageAnnotations(file, names, boxes, width, height)

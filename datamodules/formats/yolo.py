@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datamodules.base.boxes import Annotated, Box, BoxDataModule, Objects, names_in
+from datamodules.base.boxes import Annotated, Box, BoxDataModule, ImageAnnotations, names_in
 from datamodules.base.recognition import FormatMatch, Tree, paths_in
 from datamodules.decoding.image import SUFFIXES, read_header
 from datamodules.splits.splits import NAMES, Item
@@ -38,11 +38,14 @@ class Yolo(BoxDataModule):
         return FormatMatch(f"{pluralize(len(texts), 'text file')} in labels, {found}", 0.6)
 
     def read(self) -> dict[str, list[Item]]:
-        file, content = read_yaml(self.root_dir)
+        file, content = read_data_yaml(self.root_dir)
         names = class_names(file, content)
         paths = {
             split: [
-                path for key in keys for entry in entries(content, key) for path in self.paths(file, content, entry)
+                path
+                for key in keys
+                for entry in split_entries(content, key)
+                for path in self.paths(file, content, entry)
             ]
             for split, keys in NAMES.items()
             if any(content.get(key) for key in keys)
@@ -84,7 +87,7 @@ class Yolo(BoxDataModule):
         for path in paths:
             file = label_file(path)
             if not file.is_file():
-                yield path, Objects(file, [], [])
+                yield path, ImageAnnotations(file, [], [])
             elif objects := self.attempt(read_lines, file, path, names):
                 yield path, objects
 
@@ -97,13 +100,13 @@ def exists(path: Path) -> bool:
         return False
 
 
-def entries(content: dict[str, Any], key: str) -> list[str]:
+def split_entries(content: dict[str, Any], key: str) -> list[str]:
     """Returns the entries of a split in data.yaml, one or several."""
     value = content.get(key) or []
     return [str(entry) for entry in value] if isinstance(value, list) else [str(value)]
 
 
-def read_yaml(root: Path) -> tuple[Path, dict]:
+def read_data_yaml(root: Path) -> tuple[Path, dict]:
     """Returns data.yaml and its content."""
     found = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
     named = [path for path in found if path.stem in ("data", "dataset")]
@@ -142,7 +145,7 @@ def label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def read_lines(file: Path, image: Path, names: list[str]) -> Objects:
+def read_lines(file: Path, image: Path, names: list[str]) -> ImageAnnotations:
     """Returns the objects in a text file, boxes in pixels of the upright image."""
     height, width = read_header(image).upright_size
     found, boxes = [], []
@@ -152,7 +155,7 @@ def read_lines(file: Path, image: Path, names: list[str]) -> Objects:
         label, box = read_line(f"{file}, line {number}", line, len(names))
         found.append(names[label])
         boxes.append((box[0] * width, box[1] * height, box[2] * width, box[3] * height))
-    return Objects(file, found, boxes, width, height)
+    return ImageAnnotations(file, found, boxes, width, height)
 
 
 def read_line(where: str, line: str, num_classes: int) -> tuple[int, Box]:

@@ -45,10 +45,10 @@ def default_num_workers(in_memory: bool, batched: bool, gpu: bool, batch_bytes: 
     `batched` is whether random transforms are applied to whole batches, `concurrent_loaders` the number of DataLoaders that run on this
     machine at the same time.
     """
-    share = max(1, min(MAX_WORKERS, cores() // concurrent_loaders))
+    per_loader = max(1, min(MAX_WORKERS, cores() // concurrent_loaders))
     if not in_memory or (gpu and not batched):
-        return share
-    return min(STACKING_WORKERS, share) if gpu and batch_bytes > LARGE_BATCH else 0
+        return per_loader
+    return min(STACKING_WORKERS, per_loader) if gpu and batch_bytes > LARGE_BATCH else 0
 
 
 def free_shared_memory() -> int | None:

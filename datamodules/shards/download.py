@@ -20,7 +20,7 @@ from datamodules.shards.remote import Remote
 from foundation.structures import InputError, first_line, pluralize
 
 CHUNK = 1 << 18
-BACKOFF, LONGEST_BACKOFF = 0.5, 16.0
+BACKOFF, MAX_BACKOFF = 0.5, 16.0
 """Seconds before the first retry, doubled before every further one, and the most."""
 
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -113,7 +113,7 @@ def retry(attempt: Callable[[], T], place: str, retries: int) -> T:
             if tried > retries or not is_transient(error):
                 cause = f"{pluralize(tried, 'attempt')}: {first_line(error)}"
                 raise InputError("shards.unreachable", f"{place} can't be read ({cause})") from error
-            time.sleep(min(LONGEST_BACKOFF, delay) * random.uniform(0.7, 1.3))
+            time.sleep(min(MAX_BACKOFF, delay) * random.uniform(0.7, 1.3))
             delay *= 2
 
 

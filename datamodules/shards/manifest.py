@@ -17,7 +17,7 @@ OLD_FORMAT = re.compile(rb'\s*{\s*"format":\s*"resmet-shards-1"')
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}\.tar")
 """No folder, no drive, no scheme: a shard is in the folder of its manifest."""
 
-LARGEST = 1 << 40
+MAX_INTEGER = 1 << 40
 """Largest plausible number of bytes of a shard, and of items of a set."""
 
 
@@ -33,8 +33,8 @@ class Shard:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
             raise ValueError(f"shard name {str(self.name)[:80]!r} must be a .tar of letters, digits, - and _")
-        if not all(type(number) is int and 0 < number <= LARGEST for number in (self.items, self.bytes)):
-            raise ValueError(f"items and bytes of {self.name} must be integers from 1 to {LARGEST}")
+        if not all(type(number) is int and 0 < number <= MAX_INTEGER for number in (self.items, self.bytes)):
+            raise ValueError(f"items and bytes of {self.name} must be integers from 1 to {MAX_INTEGER}")
         if self.items * 1024 > self.bytes:
             raise ValueError(f"{self.name} can't hold {self.items} items in {self.bytes} bytes")
         if not isinstance(self.sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
@@ -95,7 +95,7 @@ def read_spec(values: dict[str, Any]) -> Spec:
     """Returns the Spec, with every field checked for its type."""
     spec = Spec.from_dict(values)
     integers = [spec.ndim, spec.channels, spec.sample_rate, spec.objects_per_image, *spec.size, *spec.counts]
-    if not all(isinstance(n, int) and 0 <= n <= LARGEST for n in integers) or spec.ndim not in (1, 2, 3):
+    if not all(isinstance(n, int) and 0 <= n <= MAX_INTEGER for n in integers) or spec.ndim not in (1, 2, 3):
         raise ValueError("ndim, channels, sample_rate, objects_per_image, size and counts of the spec must be integers")
     if not all(isinstance(x, (int, float)) for x in (*spec.mean, *spec.std, *spec.window, *spec.box_side_quantiles)):
         raise ValueError("mean, std, window and box_side_quantiles of the spec must be numbers")

@@ -12,12 +12,12 @@ from datamodules.loading.sampler import BatchSampler, SampleIndex
 class ShardBatchSampler(BatchSampler):
     """Batches that need few shards at a time.
 
-    In every round the shards are shuffled and laid end to end; each process takes one contiguous part of that line, all equally long (or one
+    In every pass the shards are shuffled and concatenated; each process takes one contiguous part of the sequence, all equally long (or one
     item longer). So the processes have separate shards, except for those that a cut falls into: at most one at either end of a part, none
     where shards are alike and divide evenly. Within its part a process shuffles the items of `shuffle_shards` shards at a time. Every item
-    occurs exactly once; a round has the same number of steps for every process, and its batches differ by at most one item.
+    occurs exactly once; a pass has the same number of steps for every process, and its batches differ by at most one item.
 
-    All of it is a function of (seed, round, rank, world).
+    All of it is a function of (seed, pass, rank, world_size).
 
     Args:
         counts: Items of every shard, in the order of the indices.
@@ -33,20 +33,20 @@ class ShardBatchSampler(BatchSampler):
         batch_size: int,
         seed: int | None = None,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         length: int | None = None,
     ) -> None:
-        super().__init__(sum(counts), batch_size, seed, rank, world, length)
+        super().__init__(sum(counts), batch_size, seed, rank, world_size, length)
         self.counts, self.shuffle_shards = np.asarray(counts, np.int64), shuffle_shards
         self.starts = np.cumsum(self.counts) - self.counts
 
     def rank_batch(self, number: int, step: int) -> list[SampleIndex]:
         """Returns this process's part of a batch of the `number`-th pass over all items."""
-        own, steps = self.order(number), self.steps_per_pass()
-        return [(number, int(index)) for index in own[len(own) * step // steps : len(own) * (step + 1) // steps]]
+        order, steps = self.order(number), self.steps_per_pass()
+        return [(number, int(index)) for index in order[len(order) * step // steps : len(order) * (step + 1) // steps]]
 
     def order(self, number: int) -> np.ndarray:
-        """Returns the indices of this process's part in a round, shuffled within `shuffle_shards` shards; the last round is cached."""
+        """Returns the indices of this process's part in a pass, shuffled within `shuffle_shards` shards; the last pass is cached."""
         if getattr(self, "_last", (None,))[0] != number:
             seed, size = self.seed or 0, self.shuffle_shards
             pieces = self.pieces(np.random.default_rng((seed, number)).permutation(len(self.counts)))
@@ -55,12 +55,12 @@ class ShardBatchSampler(BatchSampler):
             self._last = (number, np.concatenate([generator.permutation(group) for group in groups]))
         return self._last[1]
 
-    def pieces(self, line: np.ndarray) -> list[np.ndarray]:
-        """Returns the items of this process's part, by shard, with the shards in the order of `line`."""
-        low, high = self.count * self.rank // self.world, self.count * (self.rank + 1) // self.world
-        ends = np.cumsum(self.counts[line])
-        starts = ends - self.counts[line]
+    def pieces(self, shards: np.ndarray) -> list[np.ndarray]:
+        """Returns the items of this process's part, by shard, with the shards in the order of `shards`."""
+        low, high = self.count * self.rank // self.world_size, self.count * (self.rank + 1) // self.world_size
+        ends = np.cumsum(self.counts[shards])
+        starts = ends - self.counts[shards]
         return [
-            self.starts[line[i]] + np.arange(max(low, starts[i]), min(high, ends[i])) - starts[i]
+            self.starts[shards[i]] + np.arange(max(low, starts[i]), min(high, ends[i])) - starts[i]
             for i in np.flatnonzero((ends > low) & (starts < high))
         ]

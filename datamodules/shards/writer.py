@@ -27,10 +27,10 @@ from foundation.targets.kinds import TARGETS
 CHUNK = 64
 """Items that are decoded concurrently."""
 
-LARGEST_SHARD_MB = 2048
+MAX_SHARD_MB = 2048
 
 
-def claim_folder(out: str) -> Path:
+def check_output_folder(out: str) -> Path:
     """Returns the folder that shards may be written to.
 
     Raises:
@@ -60,12 +60,12 @@ def pack(data: DataModule, out: str, shard_mb: float, seed: int, image_format: s
     Raises:
         InputError: If data or folder can't be used; then nothing is left behind.
     """
-    if type(shard_mb) not in (int, float) or not 0 < shard_mb <= LARGEST_SHARD_MB:
-        text = f"shard_mb must be above 0, at most {LARGEST_SHARD_MB}, got {shard_mb!r}"
+    if type(shard_mb) not in (int, float) or not 0 < shard_mb <= MAX_SHARD_MB:
+        text = f"shard_mb must be above 0, at most {MAX_SHARD_MB}, got {shard_mb!r}"
         raise InputError("config.out_of_range", text)
     if image_format not in ("raw", "png"):
         raise InputError("config.unknown_value", f"image_format must be raw or png, got {image_format!r}")
-    folder = claim_folder(out)
+    folder = check_output_folder(out)
     data.setup("fit")
     if data.spec.target not in TARGETS:
         raise InputError("shards.joint_data", "joint data can't be packed: pack each part, and use these in data=joint")

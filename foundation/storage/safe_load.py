@@ -11,7 +11,7 @@ from foundation.structures import InputError, first_line
 MAX_YAML_DEPTH = 64
 """Levels of nesting in a YAML file; PyYAML's time grows with each, and reaches minutes for a few thousand."""
 
-LARGEST_YAML = 8 << 20
+MAX_YAML_BYTES = 8 << 20
 """Bytes of a YAML file above which it is refused; 10,000 class names take less than one megabyte."""
 
 
@@ -24,8 +24,8 @@ def read_yaml(path: Path) -> Any:
     import yaml  # slow to import, and not needed for JSON
 
     try:
-        if path.stat().st_size > LARGEST_YAML:
-            raise ValueError(f"it is larger than {LARGEST_YAML >> 20} MB")
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise ValueError(f"it is larger than {MAX_YAML_BYTES >> 20} MB")
         text = path.read_text()
         depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):

@@ -127,7 +127,7 @@ class TargetKind(ABC):
 
     # --- predictions
 
-    def above(self, prediction: Prediction, threshold: float) -> Prediction:
+    def filter_by_score(self, prediction: Prediction, threshold: float) -> Prediction:
         """Returns the prediction without objects whose score is below `threshold`."""
         return prediction
 

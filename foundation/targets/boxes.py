@@ -63,7 +63,7 @@ class BoxesTarget(TargetKind):
     def as_prediction(self, target: Any) -> Prediction:
         return target
 
-    def above(self, prediction: Prediction, threshold: float) -> Prediction:
+    def filter_by_score(self, prediction: Prediction, threshold: float) -> Prediction:
         if "scores" not in prediction:
             return prediction
         keep = prediction["scores"] >= threshold

@@ -18,14 +18,17 @@ class WholeItem(TargetKind):
 
     def describe(self, prediction: Prediction, class_names: Sequence[str]) -> str:
         """Returns up to four class names, with their probabilities where there are any."""
-        odds, labels = prediction.get("probabilities"), prediction["labels"].tolist()
-        words = [class_names[i] if odds is None else f"{class_names[i]} {float(odds[i]):.2f}" for i in labels]
+        probabilities, labels = prediction.get("probabilities"), prediction["labels"].tolist()
+        words = [
+            class_names[i] if probabilities is None else f"{class_names[i]} {float(probabilities[i]):.2f}"
+            for i in labels
+        ]
         return ", ".join(words[:4]) or "none"
 
     def to_json(self, prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
         chosen = [class_names[int(label)] for label in prediction["labels"]]
-        odds = dict(zip(class_names, prediction["probabilities"].tolist(), strict=True))
-        return {"classes": chosen, "probabilities": {name: round(value, 4) for name, value in odds.items()}}
+        probabilities = dict(zip(class_names, prediction["probabilities"].tolist(), strict=True))
+        return {"classes": chosen, "probabilities": {name: round(value, 4) for name, value in probabilities.items()}}
 
 
 class LabelTarget(WholeItem):

@@ -50,7 +50,7 @@ def draw(image: Tensor, prediction: Prediction, spec: Spec) -> Tensor:
 def show(axes: Axes, signal: Tensor, prediction: Prediction, spec: Spec, title: str) -> None:
     """Plots a signal with a prediction: an image, or a waveform in -1..1 over seconds."""
     background = TITLE_COLORS.get(title.split(":")[0].split(" ")[0])
-    text = axes.set_title(literal(title), fontsize=7)
+    text = axes.set_title(escape_dollars(title), fontsize=7)
     if background:
         text.set_color("white")
         text.set_bbox({"boxstyle": "round,pad=0.25", "facecolor": background, "edgecolor": "none"})
@@ -64,12 +64,12 @@ def show(axes: Axes, signal: Tensor, prediction: Prediction, spec: Spec, title: 
     axes.axis("off")
 
 
-def literal(name: str) -> str:
+def escape_dollars(name: str) -> str:
     """Returns a name with its dollar signs escaped: matplotlib would parse what is between two of them as a formula."""
     return name.replace("$", r"\$")
 
 
-def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4) -> Figure:
+def grid(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4) -> Figure:
     """Returns a grid of small plots, with a legend of the colors where `spec` has one."""
     columns = min(columns, max(1, len(cells)))
     rows = -(-len(cells) // columns)
@@ -81,7 +81,8 @@ def sheet(cells: Sequence[Callable[[Axes], None]], spec: Spec, columns: int = 4)
         axes.axis("off")
     if legend := TARGETS[spec.target].legend(spec):
         patches = [
-            Patch(color=(color[0] / 255, color[1] / 255, color[2] / 255), label=literal(name)) for name, color in legend
+            Patch(color=(color[0] / 255, color[1] / 255, color[2] / 255), label=escape_dollars(name))
+            for name, color in legend
         ]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     return figure
@@ -149,8 +150,8 @@ def confusion(matrix: Tensor, names: Sequence[str]) -> Figure:
     image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.7, label="fraction of the true class")
     ticks = range(len(names)) if len(names) <= 40 else range(0, len(names), len(names) // 20)
-    axes.set_xticks(ticks, [literal(names[i]) for i in ticks], rotation=90, fontsize=7)
-    axes.set_yticks(ticks, [literal(names[i]) for i in ticks], fontsize=7)
+    axes.set_xticks(ticks, [escape_dollars(names[i]) for i in ticks], rotation=90, fontsize=7)
+    axes.set_yticks(ticks, [escape_dollars(names[i]) for i in ticks], fontsize=7)
     axes.set(xlabel="predicted", ylabel="true")
     if len(names) <= 20:
         for i, j in np.ndindex(counts.shape):
@@ -173,7 +174,7 @@ def precision_recall(precision: Tensor, recall: Tensor, names: Sequence[str]) ->
     figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     axes = figure.subplots()
     for i, name in enumerate(names[:20]):
-        axes.plot(recall[i].cpu().numpy(), precision[i].cpu().numpy(), label=literal(name), linewidth=1.2)
+        axes.plot(recall[i].cpu().numpy(), precision[i].cpu().numpy(), label=escape_dollars(name), linewidth=1.2)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
@@ -187,7 +188,7 @@ def save(figure: Figure, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def banner(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> Tensor:
+def add_caption(image: Tensor, words: Sequence[tuple[str, tuple[int, int, int]]]) -> Tensor:
     """Returns an image, uint8 (3, H, W), with a line of text above it, every word in its color and small enough to fit; as it is without words."""
     if not words:
         return image

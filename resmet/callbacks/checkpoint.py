@@ -25,7 +25,7 @@ from resmet.checkpoints.resume import excluded_names, fingerprints
 Moment = Literal["batch", "validation", "epoch"]
 """After which part of the training a checkpoint is written."""
 
-MAX_SAVE_SHARE = 0.1
+MAX_SAVE_FRACTION = 0.1
 """Share of the time that checkpoints at the ends of short epochs may take."""
 
 log = logging.getLogger("resmet")
@@ -129,7 +129,7 @@ class CheckpointWriter(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         final = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         elapsed = self.clock.now() - self.saved_at
-        self.save_if_due(trainer, "epoch", final or elapsed * MAX_SAVE_SHARE >= self.save_seconds)
+        self.save_if_due(trainer, "epoch", final or elapsed * MAX_SAVE_FRACTION >= self.save_seconds)
 
     def save_if_due(self, trainer: Trainer, moment: Moment, due: bool = False) -> None:
         """Saves if it is due in any rank, then stops if any rank received a signal."""

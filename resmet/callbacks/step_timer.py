@@ -14,7 +14,7 @@ from resmet.callbacks.bottleneck import describe_bottleneck
 from resmet.checkpoints.lightning_state import task_of
 from tasks.base import count
 
-REPORT = 3.0
+REPORT_SECONDS = 3.0
 """Seconds for images, report and the end of the process on a machine that does nothing else."""
 
 MARGIN = 1.25
@@ -109,7 +109,7 @@ class StepTimer(Callback):
         """Returns the seconds for test, images and report. Tests take as long as validations, per batch."""
         split = "test" if "test" in self.data.datasets else "val"
         test, val = (count_batches(trainer, self.data, name, trainer.limit_val_batches) for name in (split, "val"))
-        return MARGIN * (self.validation_seconds * test / val + REPORT * self.clock.cpu_contention())
+        return MARGIN * (self.validation_seconds * test / val + REPORT_SECONDS * self.clock.cpu_contention())
 
     def remaining_seconds(self, trainer: Trainer, end_step: int) -> float:
         """Returns the seconds until the run is done that takes its last step at `end_step`."""

@@ -18,13 +18,13 @@ from resmet.callbacks.step_timer import StepTimer, count_batches, steps_within
 from resmet.checkpoints.lightning_state import task_of
 from tasks.base import Task
 
-RESERVE, END = 0.03, 1.5
+RESERVE, EXIT_SECONDS = 0.03, 1.5
 """What stays unplanned: this fraction of the budget, and the seconds that the process takes to end."""
 
 CHECK_SECONDS = 1.0
 """Seconds between two updates of the end within an epoch: ranks agree on it, which takes time."""
 
-FRACTION, LONGEST, BATCHES = 0.04, 8.0, 50
+MEASURE_FRACTION, MAX_MEASURE_SECONDS, MAX_MEASURE_BATCHES = 0.04, 8.0, 50
 """Fraction of the budget and seconds that measuring steps may take, and validation batches as much again; the most batches of each."""
 
 log = logging.getLogger("resmet")
@@ -55,7 +55,7 @@ class TimeBudget(Callback):
     def steps_left(self, trainer: Trainer, done: int = 0) -> int:
         """Returns how many steps can still be taken, `done` steps into an epoch; the same in every rank."""
         timer, steps = self.timer, self.timer.steps_per_epoch(trainer)
-        left = self.seconds * (1 - RESERVE) - END - self.used - timer.final_seconds(trainer)
+        left = self.seconds * (1 - RESERVE) - EXIT_SECONDS - self.used - timer.final_seconds(trainer)
         fits = steps_within(left + done * timer.step_seconds, timer.step_seconds, steps, timer.validation_seconds)
         return trainer.strategy.broadcast(max(0, fits - done))
 
@@ -87,7 +87,7 @@ class TimeBudget(Callback):
             self.measure(trainer, task)
         steps, used, final = self.steps_left(trainer), self.used, timer.final_seconds(trainer)
         if steps < 1:
-            least = (used + timer.step_seconds + timer.validation_seconds + final + END) / (1 - RESERVE)
+            least = (used + timer.step_seconds + timer.validation_seconds + final + EXIT_SECONDS) / (1 - RESERVE)
             parts = f"a step {timer.step_seconds:.1f} s, validation {timer.validation_seconds:.0f} s"
             reason = f"starting took {used:.0f} s, {parts}, test and report {final:.0f} s"
             self.refuse(reason, math.ceil(1.1 * least))
@@ -107,10 +107,12 @@ class TimeBudget(Callback):
         """Trains and validates a copy of the task on a few batches."""
         data, dry_run = self.timer.data, DryRun(trainer, task, self.seed)
         train, val = endless(data.dataloader("train")), endless(data.dataloader("val"))
-        step = self.mean_seconds(trainer, lambda: dry_run.train(next(train)), BATCHES)
+        step = self.mean_seconds(trainer, lambda: dry_run.train(next(train)), MAX_MEASURE_BATCHES)
         dry_run.task.eval()
         batches = count_batches(trainer, data, "val", trainer.limit_val_batches)
-        validation = batches * self.mean_seconds(trainer, lambda: dry_run.validate(next(val)), min(BATCHES, batches))
+        validation = batches * self.mean_seconds(
+            trainer, lambda: dry_run.validate(next(val)), min(MAX_MEASURE_BATCHES, batches)
+        )
         metrics = self.mean_seconds(trainer, lambda: dry_run.task.compute_metrics("val"), 1)
         self.timer.record(step * trainer.accumulate_grad_batches, validation + 2 * metrics)
 
@@ -120,7 +122,7 @@ class TimeBudget(Callback):
         while not done:
             act()
             times.append(self.clock.now())
-            late = len(times) > 2 and times[-1] - times[0] > min(LONGEST, self.seconds * FRACTION)
+            late = len(times) > 2 and times[-1] - times[0] > min(MAX_MEASURE_SECONDS, self.seconds * MEASURE_FRACTION)
             done = trainer.strategy.broadcast(late or len(times) > count)
         first = min(2, len(times) - 2)
         return (times[-1] - times[first]) / (len(times) - 1 - first)

@@ -50,7 +50,7 @@ class Visualize(Callback):
             if part is not None:
                 pairs = list(zip(range(self.count), targets(part, spec), strict=False))
                 cells = [cell(part, i, target, spec, "") for i, target in pairs]
-                plots.save(plots.sheet(cells, spec), self.folder(trainer) / f"{prefix(name)}inputs.png")
+                plots.save(plots.grid(cells, spec), self.folder(trainer) / f"{prefix(name)}inputs.png")
 
     def on_validation_batch_end(
         self,
@@ -91,7 +91,7 @@ class Visualize(Callback):
                     cells += comparison(batch[name] if name else batch, predictions[name] if name else predictions, own)
             limit = self.count if TARGETS[own.target].whole_item else 2 * self.count
             if cells:
-                plots.save(plots.sheet(cells[:limit], own), folder / f"{prefix(name)}predictions.png")
+                plots.save(plots.grid(cells[:limit], own), folder / f"{prefix(name)}predictions.png")
 
 
 def part_specs(spec: Spec) -> Mapping[str, Spec]:
@@ -136,6 +136,6 @@ def cell(batch: Batch, i: int, prediction: Prediction, spec: Spec, prefix: str) 
     kind, axes = TARGETS[spec.target], tuple(slice(0, side) for side in batch["sizes"][i])
     signal = batch["input"][i][(slice(None), *axes)].cpu()
     signal = signal.round().clamp(0, 255).to(torch.uint8) if spec.ndim == 2 else signal
-    shown = kind.above({key: value.cpu() for key, value in prediction.items()}, SCORE_THRESHOLD)
+    shown = kind.filter_by_score({key: value.cpu() for key, value in prediction.items()}, SCORE_THRESHOLD)
     title = prefix.rstrip(": ") if kind.legend(spec) else prefix + kind.describe(shown, spec.class_names)
     return partial(plots.show, signal=signal, prediction=shown, spec=spec, title=title)

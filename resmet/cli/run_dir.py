@@ -95,7 +95,7 @@ def free_dir(run_dir: str | None, kind: str) -> Path:
     """
     several = multirun()
     folder = named_dir(run_dir) if run_dir else Path(several.runtime.output_dir) if several else default_dir(kind)
-    present = entries(folder)
+    present = folder_contents(folder)
     if not is_rank_zero():  # rank 0 may have opened the folder by now
         present = [name for name in present if name != "config.yaml" and not name.endswith((".log", PART))]
     if present:
@@ -110,7 +110,7 @@ def named_dir(run_dir: str) -> Path:
     return Path(run_dir) / str(several.job.num) if several else Path(run_dir)
 
 
-def entries(folder: Path) -> list[str]:
+def folder_contents(folder: Path) -> list[str]:
     """Returns the names of what a folder holds besides its lock; an absent folder holds nothing.
 
     Raises:

@@ -57,7 +57,7 @@ def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:
             f"or here with the overrides of its start and run_dir={folder} resume=auto",
         )
     saved: Any = read_config(folder)
-    proposed = override(choose(saved, cfg), split_overrides(sys.argv[1:])[1])
+    proposed = override(apply_choices(saved, cfg), split_overrides(sys.argv[1:])[1])
     proposed.resume, proposed.run_dir = str(folder), None
     refuse_other_run(flat(saved), flat(proposed), folder)
     check(to_plain(proposed), "train")
@@ -109,7 +109,7 @@ def read_config(folder: Path) -> DictConfig:
     return OmegaConf.create(convert_config(content))
 
 
-def choose(saved: DictConfig, cfg: DictConfig) -> DictConfig:
+def apply_choices(saved: DictConfig, cfg: DictConfig) -> DictConfig:
     """Returns `saved` with the groups that the command line chose."""
     named = {argument.split("=")[0] for argument in split_overrides(sys.argv[1:])[0]}
     proposed = saved.copy()
@@ -143,7 +143,7 @@ def same_run(cfg: DictConfig, folder: Path) -> bool:
     Raises:
         InputError: If its config can't be read.
     """
-    return not differing(flat(read_config(folder)), flat(cfg))
+    return not differing_keys(flat(read_config(folder)), flat(cfg))
 
 
 def refuse_other_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path, remedy: str = "") -> None:
@@ -152,14 +152,14 @@ def refuse_other_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Pa
     Raises:
         InputError: Naming what differs, and `remedy`.
     """
-    if fixed := differing(saved, proposed):
+    if fixed := differing_keys(saved, proposed):
         changes = ", ".join(f"{key} was {saved.get(key)!r}, is {proposed.get(key)!r}" for key in fixed[:5])
         weights = f"{folder}/checkpoints/best.ckpt"
         remedy = remedy or f"Leave that out to resume it, or start a new run with backbone.weights={weights}"
         raise InputError("run_dir.other_run", f"resume={folder} is another run: {changes}. {remedy}")
 
 
-def differing(saved: dict[str, Any], proposed: dict[str, Any]) -> list[str]:
+def differing_keys(saved: dict[str, Any], proposed: dict[str, Any]) -> list[str]:
     """Returns the keys whose values differ, without those that may change."""
     keys = [key for key in sorted(saved.keys() | proposed.keys()) if saved.get(key) != proposed.get(key)]
     free = tuple(f".{key}" for key in FREE_OF_DATA)

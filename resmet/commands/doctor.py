@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from foundation.structures import ONLY_READS
+from foundation.structures import NO_LIGHTNING
 from resmet.cli.entrypoint import command
 from resmet.data_checks.run.arguments import to_overrides
 
@@ -66,6 +66,6 @@ def make_reader(cfg: "DictConfig", format: str, settings: dict[str, Any]) -> "It
 
 
 def main() -> NoReturn:
-    os.environ[ONLY_READS] = "1"
+    os.environ[NO_LIGHTNING] = "1"
     sys.argv[1:] = to_overrides(sys.argv[1:])
     command("doctor", run)

@@ -18,11 +18,11 @@ def run(cfg: "DictConfig") -> None:
     if not cfg.get("data"):
         text = f"data is required: set data=..., one of {', '.join(choices('data'))}"
         raise InputError("config.no_data", text)
-    from datamodules.shards.writer import claim_folder, pack
+    from datamodules.shards.writer import check_output_folder, pack
     from resmet.assembly import assemble_data
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # exiting removes the unfinished folder
-    claim_folder(str(cfg.out))  # before the data is read
+    check_output_folder(str(cfg.out))  # before the data is read
     manifest = pack(assemble_data(cfg), str(cfg.out), cfg.shard_mb, cfg.seed, cfg.image_format)
     for note in manifest.notes:
         print(printable(f"note: {note}"))

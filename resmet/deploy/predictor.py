@@ -108,7 +108,7 @@ class Predictor:
     def draw(self, files: FileBatches, name: str, signal: Tensor, prediction: Prediction, path: Path) -> None:
         """Writes the file with its prediction as PNG: images at their own size, audio as a waveform."""
         path.parent.mkdir(exist_ok=True)
-        shown = self.kind.above(prediction, self.threshold)
+        shown = self.kind.filter_by_score(prediction, self.threshold)
         text = self.kind.describe(shown, self.spec.class_names)
         if self.spec.ndim == 1:
             figure = Figure(figsize=(7, 2.4), layout="constrained")
@@ -117,7 +117,7 @@ class Predictor:
             return
         drawn = plots.draw(files.original(Path(name)), shown, self.spec)
         heading = [(text, (255, 255, 255))] if self.kind.whole_item else self.kind.legend(self.spec)
-        to_pil(plots.banner(drawn, heading)).save(path)
+        to_pil(plots.add_caption(drawn, heading)).save(path)
 
 
 def image_name_of(number: int, name: str) -> str:

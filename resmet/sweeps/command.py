@@ -33,7 +33,7 @@ from resmet.sweeps.search_space import Space, read_space
 from resmet.sweeps.study import SweepStudy
 from resmet.sweeps.sweep_dir import Request, describe, find_sweep_dir, locked, read_sweep_config, refuse_programs
 
-MOST_COMPOSED = 100
+MAX_COMPOSED = 100
 """Of more combinations than these, not every one is composed beforehand (a tenth of a second each), but every value is."""
 
 
@@ -137,7 +137,7 @@ def check_trials(space: Space, search_path: list[str]) -> DictConfig:
         InputError: For the first trial that can't run, naming it.
     """
     configs: list[DictConfig] = []
-    for values in space.grid() if space.count() <= MOST_COMPOSED else space.probes():
+    for values in space.grid() if space.count() <= MAX_COMPOSED else space.probes():
         try:
             configs.append(compose("train", [*search_path, *space.overrides_of(values)]))
             check(to_plain(configs[-1]), "train")

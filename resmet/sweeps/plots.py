@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 from foundation.storage.atomic import write_bytes
 from resmet.sweeps.trial import Trial, ranked
 
-MOST_ROWS = 40
-MOST_AXES = 8
+MAX_ROWS = 40
+MAX_AXES = 8
 WIDTH = 140
 """Columns of a table that is not printed to a terminal."""
 
@@ -34,12 +34,12 @@ def print_table(trials: Sequence[Trial], folder: Path) -> None:
     lasts = [key.lstrip("+").rsplit(".", 1)[-1] for key in keys]
     names = [last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)]
     table = Table("trial", "state", "score", "test", "epochs", "seconds", *names)
-    for trial in ranked(trials)[:MOST_ROWS]:
+    for trial in ranked(trials)[:MAX_ROWS]:
         numbers = (four_digits(trial.score), four_digits(trial.test), str(trial.epochs), f"{trial.seconds:.0f}")
         values = (trial.values.get(key, "") for key in keys)
         table.add_row(str(trial.number), trial.status, *numbers, *values, style=STYLES.get(trial.status, "dim"))
     console.print(table)
-    lines = [f"and {len(trials) - MOST_ROWS} more, see {folder}/sweep.csv"] if len(trials) > MOST_ROWS else []
+    lines = [f"and {len(trials) - MAX_ROWS} more, see {folder}/sweep.csv"] if len(trials) > MAX_ROWS else []
     failed = [trial for trial in trials if trial.status in ("failed", "refused")]
     lines += [f"trial {t.number} {t.status} (exit code {t.code}): {t.message}" for t in failed]
     if best := next((trial for trial in ranked(trials) if trial.status == "done" and trial.score is not None), None):
@@ -67,7 +67,7 @@ def write_plots(folder: Path, study: optuna.Study) -> None:
         plots.plot_optimization_history(study, target_name="score")
         if any(trial.intermediate_values for trial in trials):
             plots.plot_intermediate_values(study)
-        if keys := list(trials[0].params)[:MOST_AXES]:
+        if keys := list(trials[0].params)[:MAX_AXES]:
             plots.plot_slice(study, keys, target_name="score")
         images = []
         for figure in map(plt.figure, plt.get_fignums()):

@@ -12,7 +12,7 @@ from typing import Any
 from foundation.storage.locks import LOCK
 from foundation.storage.safe_load import read_yaml
 from foundation.structures import InputError
-from resmet.cli.run_dir import OUTPUTS, entries, time_stamped
+from resmet.cli.run_dir import OUTPUTS, folder_contents, time_stamped
 from resmet.cli.saved_config import AUTO
 from resmet.sweeps.search import Search
 from resmet.sweeps.search_space import Space
@@ -83,14 +83,14 @@ def find_sweep_dir(request: Request, config: SweepConfig) -> Path:
         InputError: If the folder holds something else, or what is to be resumed is no sweep.
     """
     folder = choose_dir(request, config)
-    present = entries(folder)
+    present = folder_contents(folder)
     if not set(present) - {"logs"}:
         return folder
     if "sweep.yaml" not in present:
         text = f"run_dir={folder} already holds {', '.join(present[:4])}: name another folder"
         raise InputError("run_dir.not_empty", text)
     old = read_sweep_config(folder)
-    if (keys := differing(old, config)) or JOURNAL not in present:  # the first build had no journal for a grid
+    if (keys := differing_settings(old, config)) or JOURNAL not in present:  # the first build had no journal for a grid
         changes = "; ".join(f"{key} was {show(old.get(key))}, is {show(config[key])}" for key in keys)
         text = f"run_dir={folder} holds another sweep: {changes or 'of an earlier version'}. Name another folder"
         raise InputError("sweep.other_sweep", text)
@@ -110,11 +110,11 @@ def choose_dir(request: Request, config: SweepConfig) -> Path:
     if request.run_dir:
         return Path(request.run_dir)
     sweeps = sorted((OUTPUTS / "sweeps").glob("*/sweep.yaml"), reverse=True) if request.resume else []
-    known = (path.parent for path in sweeps if not differing(read_sweep_config(path.parent), config))
+    known = (path.parent for path in sweeps if not differing_settings(read_sweep_config(path.parent), config))
     return next(known, None) or time_stamped("sweeps")
 
 
-def differing(old: SweepConfig, config: SweepConfig) -> list[str]:
+def differing_settings(old: SweepConfig, config: SweepConfig) -> list[str]:
     return [key for key in config if key != "chosen" and old.get(key) != config[key]]
 
 

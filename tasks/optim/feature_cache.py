@@ -14,8 +14,8 @@ from foundation.structures import Batch, Features
 Key = tuple[str, tuple[int, ...]]
 """An item's name and the shape that its batch was padded to: all that its features depend on while the backbone is frozen."""
 
-DIVISOR = 4
-"""A cache may take 1 / DIVISOR of the free memory."""
+FREE_FRACTION = 0.25
+"""Largest part of the free memory that a cache takes."""
 
 
 class FeatureCache:
@@ -59,6 +59,5 @@ def in_order(loader: Any) -> DataLoader:
 
 def available_bytes(device: torch.device) -> int:
     """Returns the bytes on `device` that cached features may take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // DIVISOR
-    return free_memory() // DIVISOR
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    return int(FREE_FRACTION * free)

@@ -169,5 +169,5 @@ class TrainingModule(LightningModule):
         if self.recipe.gradient_clip_norm:
             clip_grads_with_norm_(parameters, self.recipe.gradient_clip_norm, norm)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        if not self.run_state.is_finite(self.total, norm):
+        if not self.run_state.is_finite(self.last_loss, norm):
             optimizer.zero_grad(set_to_none=True)  # without a gradient, a weight and its momentum stay as they are

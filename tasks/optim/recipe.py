@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from foundation.parallel.rank_zero import is_rank_zero
 from foundation.run_state import RunState
 from foundation.structures import InputError, first_line, require_range
 from tasks.optim.freezing import FreezeSchedule
@@ -151,7 +151,7 @@ class Recipe:
             group["lr"] *= scale
         if scale != 1:
             base = self.base_batch_size or requested
-            log_once(
+            log_on_rank_zero(
                 f"note: learning rate {self.lr:g} x {scale:.4g}, for {batch_size} items per step instead of {base}"
             )
         starts = [round(steps * group["unfreeze_epoch"] / epochs) for group in optimizer.param_groups]
@@ -185,9 +185,9 @@ class Recipe:
         return [group for group in groups if group["params"]]
 
 
-@rank_zero_only
-def log_once(message: str) -> None:
-    log.info(message)
+def log_on_rank_zero(message: str) -> None:
+    if is_rank_zero():
+        log.info(message)
 
 
 def stage_parameters(backbone: nn.Module, modules: Iterable[str]) -> list[nn.Parameter]:

@@ -14,7 +14,7 @@ from foundation.parallel.sync_batchnorm import (
     synced_batch_norm,
 )
 from foundation.structures import IGNORE
-from heads.anchor_sampler import AnchorSampler
+from heads.balanced_sampler import BalancedSampler
 from heads.dice_loss import dice_loss
 
 
@@ -49,10 +49,10 @@ def labels() -> list[Tensor]:
 
 
 def test_a_sample_depends_on_the_image_and_not_on_the_batch() -> None:
-    sampler, own = AnchorSampler(64, 0.25), labels()
+    sampler, own = BalancedSampler(64, 0.25), labels()
     sampler.set_seeds([5, 6, 7])
     positive, negative = sampler(own)
-    again = AnchorSampler(64, 0.25)
+    again = BalancedSampler(64, 0.25)
     again.set_seeds([7, 5])
     other, _ = again([own[2], own[0]])
     assert torch.equal(other[0], positive[2])
@@ -62,7 +62,7 @@ def test_a_sample_depends_on_the_image_and_not_on_the_batch() -> None:
 
 
 def test_samples_have_the_sizes_of_torchvisions() -> None:
-    sampler, own = AnchorSampler(64, 0.25), labels()
+    sampler, own = BalancedSampler(64, 0.25), labels()
     positive, negative = sampler(own)
     theirs = RegionProposalNetwork(None, None, 0.7, 0.3, 64, 0.25, {}, {}, 0.7).fg_bg_sampler(own)  # type: ignore[arg-type]
     for mine, other, value in zip((positive, negative), theirs, (1, 0), strict=True):

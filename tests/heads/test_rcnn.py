@@ -15,7 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from foundation.structures import InputError
 from heads.rcnn import RCNN
-from heads.rcnn_defaults import (
+from heads.rcnn_options import (
     AnchorOptions,
     FPNOptions,
     SamplingOptions,

@@ -169,9 +169,9 @@ TRICKS = {
 
 @pytest.mark.parametrize("text", TRICKS.values(), ids=TRICKS)
 def test_the_config_of_a_run_is_plain_values(text: str, mark: Path, tmp_path: Path) -> None:
-    from datamodules.formats.yolo import read_yaml
+    from datamodules.formats.yolo import read_data_yaml
 
-    for name, read in (("config.yaml", read_config), ("data.yaml", read_yaml)):
+    for name, read in (("config.yaml", read_config), ("data.yaml", read_data_yaml)):
         (tmp_path / name).write_text(text.replace("MARK", str(mark)))
         with refused("data.unreadable_yaml"):
             read(tmp_path)

@@ -24,12 +24,12 @@ from datamodules.decoding.coco_masks import object_mask, rasterize
 from datamodules.decoding.image import read_header, read_image
 from datamodules.decoding.mask import read_mask
 from datamodules.formats.audio_csv import AudioCsv
-from datamodules.formats.coco import objects_of, read_json
+from datamodules.formats.coco import objects_of, read_annotations
 from datamodules.formats.idx import read_idx
 from datamodules.formats.image_csv import ImageCsv
 from datamodules.formats.mask_folder import MaskFolder
 from datamodules.formats.voc import read_xml
-from datamodules.formats.yolo import Yolo, class_names, read_yaml
+from datamodules.formats.yolo import Yolo, class_names, read_data_yaml
 from foundation.storage.paths import links_outside
 from foundation.storage.safe_load import printable
 from foundation.visualization.plots import confusion
@@ -38,7 +38,7 @@ from resmet.data_checks.checks.videos import header_facts
 from resmet.deploy.predictor import image_name_of
 from resmet.engine.report import write_report
 
-MOST = 64 << 20
+MAX_PEAK_BYTES = 64 << 20
 """Bytes that Python may hold while it refuses a file."""
 
 
@@ -49,7 +49,7 @@ def memory_limit() -> Any:
     yield
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < MOST, f"{peak >> 20} MB"
+    assert peak < MAX_PEAK_BYTES, f"{peak >> 20} MB"
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def test_xml_with_entities(tmp_path: Path, secret: Path) -> None:
 def test_json_beyond_any_limit(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with refused("data.unreadable_json"):
-        read_json(tmp_path / "a.json")
+        read_annotations(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), -1, 10**400, [1], "8", {}])
@@ -353,7 +353,7 @@ LAUGHS = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9 if i else ['x'] * 
 
 
 @pytest.mark.usefixtures("memory_limit")
-@pytest.mark.parametrize("read", [read_yaml, lambda root: class_names(*read_yaml(root))])
+@pytest.mark.parametrize("read", [read_data_yaml, lambda root: class_names(*read_data_yaml(root))])
 def test_yaml_aliases_are_refused(read: Callable, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(f"{LAUGHS}names: *a8\n")
     with refused("data.unreadable_yaml"):

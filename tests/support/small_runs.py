@@ -21,7 +21,7 @@ from datamodules.transforms.augment import Augment
 from foundation.durations import Clock
 from foundation.run_state import RunState
 from heads.rcnn import RCNN
-from heads.rcnn_defaults import FPNOptions, SamplingOptions
+from heads.rcnn_options import FPNOptions, SamplingOptions
 from heads.unet import UNet
 from resmet.callbacks.checkpoint import CheckpointWriter
 from resmet.checkpoints.resume import restore_exclusions

@@ -36,14 +36,14 @@ def unresolved_tags(context: CheckContext) -> Iterator[Finding]:
         base = (context.root / name).parent.parent
         for tag in TAGS:
             match = re.search(rf"<{tag}>(.*?)</{tag}>", text)
-            if match and not resolves(base, names, tag, match[1].strip()):
+            if match and not tag_refers_to_a_file(base, names, tag, match[1].strip()):
                 unresolved[tag].append(f"{name} ({match[1].strip()})")
     for tag, where in unresolved.items():
         what = f"whose tag {tag} refers to nothing; it is not used"
         yield from found("orphans.unresolved_tag", "note", where, "XML file", what)
 
 
-def resolves(base: Path, names: set[str], tag: str, value: str) -> bool:
+def tag_refers_to_a_file(base: Path, names: set[str], tag: str, value: str) -> bool:
     """Whether a tag's value exists, below the folder `base` or among the `names` of all files."""
     if tag == "path":
         return (base / value).is_file()

@@ -22,16 +22,16 @@ def draw(context: CheckContext, path: Path) -> None:
     if data is None or kind is None:
         return
     cells = []
-    for split, item in choose(context):
+    for split, item in choose_items(context):
         signal, target = data.load(item)
         labels = kind.as_prediction(target)
         title = f"{split}: {kind.describe(labels, data.spec.class_names)}"
         cells.append(partial(plots.show, signal=signal, prediction=labels, spec=data.spec, title=title))
     path.parent.mkdir(parents=True, exist_ok=True)
-    plots.save(plots.sheet(cells, data.spec), path)
+    plots.save(plots.grid(cells, data.spec), path)
 
 
-def choose(context: CheckContext) -> list[tuple[str, Item]]:
+def choose_items(context: CheckContext) -> list[tuple[str, Item]]:
     """Returns up to `MAX_ITEMS` items, the classes in turn, so that rare ones are included."""
     by_class: dict[int, list[tuple[str, Item]]] = {}
     for split, item, facts in context.usable:

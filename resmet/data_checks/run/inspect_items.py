@@ -74,7 +74,7 @@ def measure(data: ItemDataModule, item: Item, signal: Tensor, target: Any, objec
     counts = TARGETS[data.target].counts(target, data.spec.num_classes)
     facts: Facts = {
         "class_counts": Counter({label: number for label, number in enumerate(counts.tolist()) if number}),
-        "digest": digest(signal),
+        "digest": signal_hash(signal),
     }
     facts |= audio.waveform_facts(signal) if data.ndim == 1 else images.pixel_facts(signal)
     if files := data.files(item):
@@ -126,7 +126,7 @@ def onsets(waveforms: Tensor, hop: int) -> Tensor:
     return (power >= ONSET * power.amax(1, keepdim=True)).int().argmax(1)
 
 
-def digest(signal: Tensor) -> str:
+def signal_hash(signal: Tensor) -> str:
     """Returns a hash of a signal's shape and values."""
     hasher = hashlib.sha1(str(signal.shape).encode(), usedforsecurity=False)  # twice as fast as blake2b
     hasher.update(signal.contiguous().numpy().data)

@@ -30,7 +30,7 @@ from resmet.data_checks.report.report import Report
 from resmet.data_checks.report.train_command import find_task, train_command
 from resmet.data_checks.run.inspect_items import Progress, inspect_items
 from resmet.data_checks.scan.files import modality_of, read_tree
-from resmet.data_checks.scan.formats import choose, readers, recognize
+from resmet.data_checks.scan.formats import choose_format, readers, recognize
 from resmet.data_checks.scan.video_clips import VideoClips
 
 MakeReader = Callable[[str, dict[str, Any]], ItemDataModule]
@@ -55,7 +55,7 @@ def scan(options: DoctorOptions, make_reader: MakeReader) -> Scan:
     """Recognizes the format of a folder, reads it, and inspects every item."""
     root, tree = options.folder, read_tree(options.folder, options.outputs)
     guesses = recognize(root, tree)
-    guess = choose(options.format, guesses)
+    guess = choose_format(options.format, guesses)
     alternatives = [other for other in guesses if other.format not in ("", guess.format)]
     settings, findings = dict(guess.match.settings), list[Finding]()
     if guess.takes("values") and not options.sets("values"):

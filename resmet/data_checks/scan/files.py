@@ -68,7 +68,7 @@ def read_tree(root: Path, exclude: Collection[Path] = ()) -> Tree:
     folders = [(str(root.absolute()), "")]
     while folders:
         folder, prefix = folders.pop()
-        for entry in entries(folder, visited):
+        for entry in scan_folder(folder, visited):
             if entry.name.startswith(".") or entry.name in SYSTEM_FILES or entry.path in excluded:
                 continue
             if entry.is_dir():
@@ -78,7 +78,7 @@ def read_tree(root: Path, exclude: Collection[Path] = ()) -> Tree:
     return tuple(sorted(files))
 
 
-def entries(folder: str, visited: set[tuple[int, int]]) -> Iterable[os.DirEntry[str]]:
+def scan_folder(folder: str, visited: set[tuple[int, int]]) -> Iterable[os.DirEntry[str]]:
     """Returns the entries of a folder and adds it to `visited`; none if it was visited before or may not be read."""
     try:
         status = os.stat(folder)

@@ -33,7 +33,7 @@ def recognize(root: Path, tree: Tree) -> list[Guess]:
     return sorted(specific or guesses, key=lambda guess: -guess.match.score)
 
 
-def choose(format: str, guesses: list[Guess]) -> Guess:
+def choose_format(format: str, guesses: list[Guess]) -> Guess:
     """Returns the guess for a format that was asked for, even if nothing speaks for it; the most likely one for "".
 
     Raises:

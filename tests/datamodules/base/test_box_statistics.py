@@ -9,7 +9,7 @@ import torch
 from data_factories import set_up
 from fixture_files import write_image, write_voc_annotation
 
-from datamodules.base.box_statistics import MIN_BOXES, measure, small_side
+from datamodules.base.box_statistics import MIN_BOXES, measure_boxes, small_side
 from datamodules.formats.voc import Voc
 from datamodules.synthetic import Scenes
 from foundation.structures import Spec
@@ -32,8 +32,8 @@ def test_the_class_with_the_smallest_objects_counts() -> None:
 
 def test_objects_per_image_and_quantiles() -> None:
     targets = [target(*[(0, 0, 10, 40)] * 3), target(), target((5, 5, 45, 45), label=1)]
-    assert measure(targets) == (3, (20.0, 20.0, 34.0))
-    assert measure([target(), target()]) == measure([]) == (0, ())
+    assert measure_boxes(targets) == (3, (20.0, 20.0, 34.0))
+    assert measure_boxes([target(), target()]) == measure_boxes([]) == (0, ())
 
 
 @pytest.fixture

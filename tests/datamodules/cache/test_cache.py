@@ -225,7 +225,7 @@ ITEM = 3 * 24 * 24
 def test_items_go_where_they_fit(
     mode: str, memory: int, disk: int, in_ram: int, filed: int, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "free_memory", lambda: memory * ITEM * cache.FREE_SHARE)
+    monkeypatch.setattr(cache, "free_memory", lambda: round(memory * ITEM / cache.FREE_FRACTION))
     monkeypatch.setattr(cache.Cache, "disk_limit", lambda self: disk * ITEM)
     data = prepared(ImageFolder(str(image_folder), size=24, cache=mode))
     cached = [items.cached for items in data.datasets.values()]
@@ -253,7 +253,7 @@ def test_the_least_recently_used_file_is_deleted(
 def test_the_processes_of_a_machine_divide_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "free_memory", lambda: 800)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert cache.Cache("ram", {}, {}, [], "label").free_ram == 800 // cache.FREE_SHARE // 4
+    assert cache.Cache("ram", {}, {}, [], "label").free_ram == round(800 * cache.FREE_FRACTION) // 4
 
 
 def test_synthetic_data_are_cached_in_memory(home: Path) -> None:

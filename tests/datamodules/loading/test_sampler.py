@@ -36,34 +36,38 @@ def test_every_item_once_per_epoch_and_never_alone(count: int, size: int, epoch:
 WORLDS = st.integers(1, 5)
 
 
-def by_rank(count: int, size: int, seed: int | None, world: int, length: int | None = None) -> list[list]:
-    return [list(BatchSampler(count, size, seed, rank, world, length)) for rank in range(world)]
+def by_rank(count: int, size: int, seed: int | None, world_size: int, length: int | None = None) -> list[list]:
+    return [list(BatchSampler(count, size, seed, rank, world_size, length)) for rank in range(world_size)]
 
 
 @settings(deadline=None)
 @given(st.integers(1, 60), SIZES, WORLDS)
-def test_ranks_take_the_evaluation_batches_of_one_process_in_turn(count: int, size: int, world: int) -> None:
-    whole, parts = list(BatchSampler(count, size)), by_rank(count, size, None, world)
+def test_ranks_take_the_evaluation_batches_of_one_process_in_turn(count: int, size: int, world_size: int) -> None:
+    whole, parts = list(BatchSampler(count, size)), by_rank(count, size, None, world_size)
     for i, batch in enumerate(whole):
-        assert parts[i % world][i // world] == batch
+        assert parts[i % world_size][i // world_size] == batch
     assert sum(len(batch) for part in parts for batch in part) == count
-    assert [len(part) for part in parts] == [len(BatchSampler(count, size, None, rank, world)) for rank in range(world)]
+    assert [len(part) for part in parts] == [
+        len(BatchSampler(count, size, None, rank, world_size)) for rank in range(world_size)
+    ]
     assert all(part[:-1] + part[-1:] == [batch for batch in part if batch] or part == [[]] for part in parts)
 
 
 @settings(deadline=None)
 @given(COUNTS, SIZES, WORLDS, st.none() | st.integers(1, 30))
-def test_ranks_split_the_training_batches_of_one_process(count: int, size: int, world: int, length: int | None) -> None:
-    """At every step they take the items of a process with `world` times the batch size, in its order, evenly."""
-    if count < world:
+def test_ranks_split_the_training_batches_of_one_process(
+    count: int, size: int, world_size: int, length: int | None
+) -> None:
+    """At every step they take the items of a process with `world_size` times the batch size, in its order, evenly."""
+    if count < world_size:
         with refused("trainer.too_many_processes"):
-            BatchSampler(count, size, 1, 0, world)
+            BatchSampler(count, size, 1, 0, world_size)
         return
-    parts = by_rank(count, size, 1, world, length)
+    parts = by_rank(count, size, 1, world_size, length)
     assert len({len(part) for part in parts}) == 1
-    whole = list(BatchSampler(count, size * world, 1, length=length))
+    whole = list(BatchSampler(count, size * world_size, 1, length=length))
     together = [[index for batch in step for index in batch] for step in zip(*parts, strict=True)]
-    if count % (size * world) >= max(2, world) or count % (size * world) == 0:
+    if count % (size * world_size) >= max(2, world_size) or count % (size * world_size) == 0:
         assert together == whole
     elif length is None:  # the last batch, too small for all ranks, has joined another
         assert [index for step in together for index in step] == [index for step in whole for index in step]
@@ -117,22 +121,22 @@ SHAPES = st.lists(st.sampled_from([(48, 64), (64, 48), (64, 64), (32, 64), (64, 
 @settings(deadline=None)
 @given(SHAPES, st.integers(1, 9), st.integers(1, 3), st.integers(0, 3), st.none() | st.integers(1, 30))
 def test_items_of_similar_shape_form_batches_with_any_number_of_ranks(
-    shapes: list[tuple[int, int]], size: int, world: int, epoch: int, length: int | None
+    shapes: list[tuple[int, int]], size: int, world_size: int, epoch: int, length: int | None
 ) -> None:
     """Every item once per pass, and the same global batches with any number of ranks."""
 
-    def drawn(rank: int, world: int, size: int) -> list:
-        batches = BatchSampler(len(shapes), size, 3, rank, world, length, shapes=shapes)
+    def drawn(rank: int, world_size: int, size: int) -> list:
+        batches = BatchSampler(len(shapes), size, 3, rank, world_size, length, shapes=shapes)
         batches.set_epoch(epoch)
         return list(batches)
 
-    parts = [drawn(rank, world, size) for rank in range(world)]
+    parts = [drawn(rank, world_size, size) for rank in range(world_size)]
     together = [[index for batch in step for index in batch] for step in zip(*parts, strict=True)]
     if length is None:
         assert sorted(index for batch in together for _, index in batch) == list(range(len(shapes)))
-    if len(shapes) % (size * world) >= max(2, world) or len(shapes) % (size * world) == 0:
-        assert together == drawn(0, 1, size * world)
-    again = BatchSampler(len(shapes), size, 3, 0, world, length, shapes=shapes)
+    if len(shapes) % (size * world_size) >= max(2, world_size) or len(shapes) % (size * world_size) == 0:
+        assert together == drawn(0, 1, size * world_size)
+    again = BatchSampler(len(shapes), size, 3, 0, world_size, length, shapes=shapes)
     again.start_at(epoch, 2)
     assert list(again) == parts[0][2:]
 

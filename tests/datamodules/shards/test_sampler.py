@@ -14,12 +14,12 @@ SIZES = st.integers(1, 9)
 
 
 def drawn(
-    counts: list[int], size: int, world: int, epoch: int = 0, shuffle_shards: int = 2, **more: int
+    counts: list[int], size: int, world_size: int, epoch: int = 0, shuffle_shards: int = 2, **more: int
 ) -> list[list[list]]:
     """The batches of every process."""
     found = []
-    for rank in range(world):
-        batches = ShardBatchSampler(counts, shuffle_shards, size, 5, rank, world, **more)
+    for rank in range(world_size):
+        batches = ShardBatchSampler(counts, shuffle_shards, size, 5, rank, world_size, **more)
         batches.set_epoch(epoch)
         found.append(list(batches))
         assert len(found[-1]) == len(batches)
@@ -34,9 +34,9 @@ def shards_of(counts: list[int], batches: list[list]) -> set[int]:
 @settings(deadline=None)
 @given(COUNTS, SIZES, st.integers(1, 4), st.integers(0, 3), st.integers(1, 5))
 def test_every_item_once_and_equal_steps_per_process(
-    counts: list[int], size: int, world: int, epoch: int, shuffle_shards: int
+    counts: list[int], size: int, world_size: int, epoch: int, shuffle_shards: int
 ) -> None:
-    found = drawn(counts, size, world, epoch, shuffle_shards)
+    found = drawn(counts, size, world_size, epoch, shuffle_shards)
     indices = [index for batches in found for batch in batches for _, index in batch]
     assert sorted(indices) == list(range(sum(counts)))
     assert len({len(batches) for batches in found}) == 1
@@ -53,18 +53,18 @@ def test_every_item_once_and_equal_steps_per_process(
 @pytest.mark.slow
 @settings(deadline=None)
 @given(COUNTS, st.integers(1, 4), st.integers(0, 3))
-def test_processes_share_the_shards_at_the_cuts_only(counts: list[int], world: int, epoch: int) -> None:
-    sets = [shards_of(counts, batches) for batches in drawn(counts, 3, world, epoch)]
+def test_processes_share_the_shards_at_the_cuts_only(counts: list[int], world_size: int, epoch: int) -> None:
+    sets = [shards_of(counts, batches) for batches in drawn(counts, 3, world_size, epoch)]
     shared = Counter(shard for own in sets for shard in own)
-    assert sum(times - 1 for times in shared.values()) <= world - 1
+    assert sum(times - 1 for times in shared.values()) <= world_size - 1
 
 
-@pytest.mark.parametrize("world", [2, 3, 4])
-def test_equal_shards_belong_to_one_process_each(world: int) -> None:
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_equal_shards_belong_to_one_process_each(world_size: int) -> None:
     counts = [7] * 12
     seen = []
     for epoch in range(3):
-        sets = [shards_of(counts, batches) for batches in drawn(counts, 4, world, epoch)]
+        sets = [shards_of(counts, batches) for batches in drawn(counts, 4, world_size, epoch)]
         assert sum(map(len, sets)) == len(set.union(*sets)) == 12
         seen.append(sets)
     assert seen[0] != seen[1] != seen[2]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datamodules.decoding.audio import fit_length, read_audio
 from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, near_pairs, perceptual_hashes, residuals
-from resmet.data_checks.run.inspect_items import SIDE, digest, thumbnails
+from resmet.data_checks.run.inspect_items import SIDE, signal_hash, thumbnails
 
 
 def thumbnails_of(*signals: torch.Tensor) -> np.ndarray:
@@ -111,6 +111,6 @@ def test_recordings_of_one_digit_are_not_near_duplicates(real: Path) -> None:
 
 def test_digest_depends_on_shape_and_values() -> None:
     zeros = torch.zeros(1, 4, 6, dtype=torch.uint8)
-    assert digest(zeros) == digest(zeros.clone())
-    assert digest(zeros) != digest(zeros.reshape(1, 6, 4))
-    assert digest(zeros) != digest(zeros + 1)
+    assert signal_hash(zeros) == signal_hash(zeros.clone())
+    assert signal_hash(zeros) != signal_hash(zeros.reshape(1, 6, 4))
+    assert signal_hash(zeros) != signal_hash(zeros + 1)

@@ -98,7 +98,7 @@ def test_learning_rates_grow_with_the_items_per_step(
     """32 items per step of batches of 8: two processes that accumulate two batches."""
     recipe = Recipe(partial(optimizer, lr=0.1), lr_scaling=scaling, base_batch_size=base)  # type: ignore[arg-type]
     notes: list[str] = []
-    monkeypatch.setattr("tasks.optim.recipe.log_once", notes.append)
+    monkeypatch.setattr("tasks.optim.recipe.log_on_rank_zero", notes.append)
     groups = recipe(task(), 10, 1, batch_size=32, requested=8)["optimizer"].param_groups
     assert all(group["initial_lr"] == pytest.approx(0.1 * factor) for group in groups)
     wanted = f"note: learning rate 0.1 x {factor:.4g}, for 32 items per step instead of {base or 8}"

@@ -1,4 +1,4 @@
-"""Which anchors and proposals a training step computes a loss of."""
+"""Which anchors and proposals a training step computes a loss for."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 
-class AnchorSampler:
-    """Samples up to `size` anchors per image at the given positive fraction, seeded per image.
+class BalancedSampler:
+    """Samples up to `size` anchors or proposals per image at the given positive fraction, seeded per image.
 
     It replaces torchvision's ``BalancedPositiveNegativeSampler``, which draws from one generator for the whole batch: there, the sample
     of an image depends on the images before it, and so on the number of ranks.
 
     Args:
-        size: Anchors per image.
+        size: Anchors or proposals per image.
         positive_fraction: Largest fraction of positive ones, 0 to 1.
 
     Attributes:
-        sampled: How many anchors of all images the last call sampled.
+        sampled: How many of all images the last call sampled.
     """
 
     def __init__(self, size: int, positive_fraction: float) -> None:
@@ -30,13 +30,13 @@ class AnchorSampler:
         self.seeds = seeds
 
     def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns masks uint8 (K,) per image of the positive and of the negative anchors sampled.
+        """Returns masks uint8 (K,) per image of the positive and of the negative ones sampled.
 
         Args:
             labels: (K,) per image: 1 and more for positive, 0 for negative, -1 for neither.
         """
         self.sampled = 0
-        masks = [self.sample(own, i) for i, own in enumerate(labels)]
+        masks = [self.sample(of_image, i) for i, of_image in enumerate(labels)]
         return [positive for positive, _ in masks], [negative for _, negative in masks]
 
     def sample(self, labels: Tensor, image: int) -> tuple[Tensor, Tensor]:
