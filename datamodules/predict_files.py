@@ -11,6 +11,7 @@ from datamodules.decoding.image import SUFFIXES as IMAGE_SUFFIXES
 from datamodules.decoding.image import read_image, read_resized
 from datamodules.decoding.resize import ResizeGeometry
 from datamodules.loading.collate import collate
+from foundation.storage.paths import find_files
 from foundation.structures import Batch, InputError, Spec
 
 
@@ -18,7 +19,7 @@ class Files:
     """The images or audio files of a file or folder, in batches of one shape.
 
     Args:
-        source: A file, or a folder that is searched recursively.
+        source: A file, or a folder that is searched recursively, without what is hidden.
         spec: The Spec of the checkpoint.
         batch_size: Files per batch; a file of another shape starts a new batch.
 
@@ -30,7 +31,7 @@ class Files:
         self.spec, self.batch_size = spec, batch_size
         root = Path(source).expanduser()
         suffixes, kind = (IMAGE_SUFFIXES, "images") if spec.ndim == 2 else (AUDIO_SUFFIXES, "audio files")
-        everything = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+        everything = [root] if root.is_file() else find_files(root)
         self.paths = [path for path in everything if path.suffix.lower() in suffixes]
         self.skipped = len(everything) - len(self.paths)
         if not root.exists():

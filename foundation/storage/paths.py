@@ -42,7 +42,8 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Returns all files below `folder` with one of `suffixes` (lower case), sorted, without hidden ones."""
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    return sorted(p for p in paths if p.is_file())
+def find_files(folder: Path, suffixes: Collection[str] | None = None) -> list[Path]:
+    """Returns all files below `folder` with one of `suffixes` (lower case), sorted, without hidden files and those in hidden folders."""
+    paths = (p for p in folder.rglob("*") if suffixes is None or p.suffix.lower() in suffixes)
+    visible = (p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted(p for p in visible if p.is_file())

@@ -20,3 +20,15 @@ def test_files_of_other_types_are_counted_and_unreadable_ones_named(image_folder
     batches = list(files)
     assert sum(len(batch["names"]) for batch, _, _ in batches) == 5
     assert [path.name for _, _, errors in batches for path, _ in errors] == ["bad.png"]
+
+
+def test_hidden_files_and_folders_are_left_out(image_folder: Path) -> None:
+    data = ImageFolder(str(image_folder))
+    spec = set_up(data).spec
+    source = next((image_folder / "train").iterdir())
+    before = len(Files(str(image_folder), spec, 3))
+    for hidden in (".ipynb_checkpoints/a.png", "._a.png"):
+        write_image(source / hidden, (50, 20))
+    assert len(Files(str(image_folder), spec, 3)) == before
+    again = set_up(ImageFolder(str(image_folder)))
+    assert len(again.datasets["train"]) == len(data.datasets["train"])
