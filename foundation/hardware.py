@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
 
 def free_memory() -> int:
     """Returns the bytes of memory that can be allocated now, within the limit of this process's control group, if it has one."""
@@ -27,21 +29,37 @@ def available_memory() -> int:
 def cgroup_limits() -> list[tuple[int, int]]:
     """Returns (limit, used) in bytes of the control groups that a container or a cluster put this process in, and one without a limit."""
     limits = [(1 << 62, 0)]
-    for folder, names in (("", ("max", "current")), ("memory", ("limit_in_bytes", "usage_in_bytes"))):
-        with suppress(OSError, ValueError):  # no such kind of group, or ``max``
-            limit, used = (int(Path("/sys/fs/cgroup", folder, f"memory.{name}").read_text()) for name in names)
-            limits.append((limit, used))
+    for folder in cgroup_folders("memory"):
+        for names in (("max", "current"), ("limit_in_bytes", "usage_in_bytes")):
+            with suppress(OSError, ValueError):  # no such kind of group, or ``max``
+                limit, used = (int((folder / f"memory.{name}").read_text()) for name in names)
+                limits.append((limit, used))
     return limits
 
 
+def cgroup_folders(controller: str) -> list[Path]:
+    """Returns the folders of this process's control group and of its parents, of version 2 and of `controller` in version 1.
+
+    Source: cgroups(7). A container may not see its path, and has its own limits in the first folders.
+    """
+    folders = [CGROUPS, CGROUPS / controller]
+    with suppress(OSError, ValueError):
+        for line in OWN_CGROUPS.read_text().splitlines():
+            _, controllers, name = line.split(":", 2)
+            if not controllers or controller in controllers.split(","):
+                base, group = CGROUPS / (controllers and controller), Path(name.strip("/"))
+                folders += [base / part for part in (group, *group.parents)]
+    return folders
+
+
 def cores() -> int:
-    """Returns the cores that this process may use: those in its affinity mask, limited by its container's CPU quota."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(bound, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no container, or "max"
-        return bound
+    """Returns the cores that this process may use: those in its affinity mask, limited by the CPU quota of its container or job."""
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    for folder in cgroup_folders("cpu"):
+        with suppress(OSError, ValueError):  # no such group, or ``max``
+            quota, period = (folder / "cpu.max").read_text().split()
+            limits.append(round(int(quota) / int(period)))
+    return max(1, min(limits))
 
 
 def local_world_size() -> int:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = (
     ("foundation.structures", "foundation.seeds", "foundation.hardware", "foundation.overrides", "resmet.renamed"),
-    ("foundation.durations", "foundation.visualization.overlays"),
+    ("foundation.durations", "foundation.threads", "foundation.visualization.overlays"),
     ("foundation.contracts", "foundation.run_state", "foundation.targets", "foundation.storage", "foundation.parallel"),
     ("foundation.visualization",),
     ("backbones",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,6 +14,7 @@ from datamodules.cache.cache import parse_mode
 from datamodules.splits.splits import AS_PUBLISHED, Item, Splits
 from foundation.storage.paths import links_outside
 from foundation.structures import InputError, Spec
+from foundation.threads import map_in_threads
 
 T = TypeVar("T")
 
@@ -29,9 +29,8 @@ def read_all(read: Callable[[Path], T | None], paths: Iterable[Path]) -> list[tu
             return None
 
     paths = list(paths)
-    with ThreadPoolExecutor() as pool:
-        found = zip(paths, pool.map(attempt, paths), strict=True)
-        return [(path, result) for path, result in found if result is not None]
+    found = zip(paths, map_in_threads(attempt, paths), strict=True)
+    return [(path, result) for path, result in found if result is not None]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

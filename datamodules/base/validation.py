@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from datamodules.cache.keys import item_key
 from datamodules.splits.splits import Item
 from foundation.structures import InputError, Sample, Spec
 from foundation.targets.kinds import TARGETS
+from foundation.threads import map_in_threads
 
 MAX_SHOWN = 5
 SAMPLED = 8
@@ -154,8 +153,9 @@ class ValidatedDataModule(DataModule):
         unusable: dict[str, set[int]] = {name: set() for name in self.datasets}
         counts, boxes = self.measure_cached()
         kind = TARGETS[self.spec.target]
-        with closing(cache), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for (name, index, _), sample in zip(jobs, pool.map(lambda job: self.try_load(job[2]), jobs), strict=True):
+        samples = map_in_threads(lambda job: self.try_load(job[2]), jobs)
+        with closing(cache):
+            for (name, index, _), sample in zip(jobs, samples, strict=True):
                 if isinstance(sample, InputError):
                     self.skip(sample)
                     unusable[name].add(index)

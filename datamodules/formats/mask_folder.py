@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +19,7 @@ from datamodules.decoding.resize import resize_image
 from datamodules.splits.splits import Item, split_folders
 from foundation.storage.paths import find_files
 from foundation.structures import IGNORE, InputError, Sample, pluralize
+from foundation.threads import map_in_threads
 
 IMAGES = ("images", "image", "imgs", "img")
 MASKS = ("masks", "mask", "labels", "label", "annotations", "gt")
@@ -125,8 +125,8 @@ class MaskFolder(ImageDataModule):
         def values(mask: Path) -> set[int]:
             return set(read_mask(mask).unique().tolist())
 
-        with ThreadPoolExecutor() as pool:
-            found = set().union(*(own for own in pool.map(lambda mask: self.attempt(values, mask), masks) if own))
+        by_mask = map_in_threads(lambda mask: self.attempt(values, mask), masks)
+        found = set().union(*(own for own in by_mask if own))
         if len(found) == 2 and 0 in found:
             other = max(found)
             self.notes.append(

@@ -8,7 +8,6 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +22,7 @@ from datamodules.shards.tar_index import BLOCK, padded
 from foundation.storage.atomic import atomic_folder
 from foundation.structures import InputError
 from foundation.targets.kinds import TARGETS
-
-CHUNK = 64
-"""Items that are decoded concurrently."""
+from foundation.threads import map_in_threads
 
 MAX_SHARD_MB = 2048
 
@@ -99,16 +96,14 @@ def write_split(items: Iterator[bytes], count: int, start: Path, limit: float) -
 
 
 def encoded(items: ItemDataset, seed: int, png: bool) -> Iterator[bytes]:
-    """Yields encoded items, those of training shuffled; a few are decoded concurrently, few are in memory."""
+    """Yields encoded items, those of training shuffled."""
     order = np.random.default_rng(seed).permutation(len(items)) if items.random else np.arange(len(items))
 
     def encode(index: int) -> bytes:
         info = {"name": items.name(index), "group": items.items[index].group}
         return encode_sample(items.sample(index), items.kind, info, png)
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for start in range(0, len(order), CHUNK):
-            yield from pool.map(encode, order[start : start + CHUNK].tolist())
+    return map_in_threads(encode, order.tolist())
 
 
 def write_shard(path: Path, items: Sequence[bytes]) -> Shard:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 from datamodules.splits.splits import split_name
+from foundation.threads import map_in_threads
 from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.finding import Finding, found
 from resmet.data_checks.scan.files import FILE_TYPES, SYSTEM_FILES, mismatch, modality_of
@@ -37,8 +37,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
 def wrong_suffixes(context: CheckContext) -> Iterator[Finding]:
     """Finds files whose signature contradicts their suffix, except empty ones that are reported as unusable."""
     names = [name for name in context.tree if modality_of(name)]
-    with ThreadPoolExecutor() as pool:
-        types = pool.map(lambda name: mismatch(context.root / name), names)
+    types = map_in_threads(lambda name: mismatch(context.root / name), names)
     wrong: dict[tuple[str, str], list[str]] = defaultdict(list)
     reported = "\n".join(context.unusable)
     for name, kind in zip(names, types, strict=True):

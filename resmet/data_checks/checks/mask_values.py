@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,6 +13,7 @@ from datamodules.decoding.image import read_header
 from datamodules.decoding.mask import read_mask
 from datamodules.formats.mask_folder import ENDING, IMAGES, MASKS
 from foundation.structures import IGNORE, InputError
+from foundation.threads import map_in_threads
 from resmet.data_checks.model.finding import Finding, found, join_first
 from resmet.data_checks.scan.files import modality_of, sniff
 
@@ -72,8 +71,7 @@ def count_values(files: Sequence[Path], is_color: bool) -> dict[Path, Counter[in
         found, numbers = np.unique(mask, return_counts=True)
         return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return dict(zip(files, pool.map(count, files), strict=True))
+    return dict(zip(files, map_in_threads(count, files), strict=True))
 
 
 def resized_masks(root: Path, tree: Tree, masks: Sequence[Path]) -> set[Path]:
@@ -94,8 +92,7 @@ def resized_masks(root: Path, tree: Tree, masks: Sequence[Path]) -> set[Path]:
         except InputError:
             return False  # loading the item reports it
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return {mask for mask, resized in zip(masks, pool.map(is_resized, masks), strict=True) if resized}
+    return {mask for mask, resized in zip(masks, map_in_threads(is_resized, masks), strict=True) if resized}
 
 
 def common_values(masks: Sequence[Counter[int]]) -> set[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
@@ -18,9 +17,9 @@ from torch.nn import functional
 from datamodules.base.items import ItemDataModule
 from datamodules.decoding.mask import read_mask
 from datamodules.splits.splits import Item
-from foundation.hardware import cores
 from foundation.structures import InputError
 from foundation.targets.kinds import TARGETS
+from foundation.threads import map_in_threads
 from resmet.data_checks.checks import audio, images, masks, videos
 from resmet.data_checks.model.context import Facts
 
@@ -41,10 +40,9 @@ def inspect_items(data: ItemDataModule, items: Iterable[Item], progress: Progres
     object_masks = data.target == "mask" and any(len(data.files(item)) > 2 for item in unique)
     chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
     facts: dict[str, Facts] = {}
-    with ThreadPoolExecutor(cores()) as pool:
-        for chunk in pool.map(partial(inspect_chunk, data, object_masks), chunks):
-            facts |= chunk
-            progress(len(facts), len(unique))
+    for chunk in map_in_threads(partial(inspect_chunk, data, object_masks), chunks):
+        facts |= chunk
+        progress(len(facts), len(unique))
     return facts
 
 
