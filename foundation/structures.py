@@ -153,13 +153,13 @@ class Spec:
         """Reverses `to_dict`; takes lists for tuples, and fields under their names in older checkpoints.
 
         Raises:
-            InputError: If a required field is missing or one is unknown.
+            InputError: If a required field is missing, one is unknown, or `values` is no mapping.
         """
         lists = {"class_names", "mean", "std", "size", "window", "counts", "box_side_quantiles"}
-        values = {RENAMED_FIELDS.get(key, key): value for key, value in values.items()}
         try:
+            values = {RENAMED_FIELDS.get(key, key): value for key, value in values.items()}
             plain: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in values.items()}
             plain["parts"] = {name: cls.from_dict(part) for name, part in values.get("parts", {}).items()}
             return cls(**plain)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:  # no mapping where one is expected
             raise InputError("checkpoint.invalid_spec", f"its description of the data is invalid: {error}") from error

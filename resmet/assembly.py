@@ -188,7 +188,7 @@ def load_task(path: str | Path) -> Task:
     task.use_config(content["config"])
     try:
         task.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        text = f"the weights in {path} do not fit its config: {str(error).splitlines()[1].strip()[:160]}"
+    except (RuntimeError, TypeError, AttributeError) as error:
+        text = f"the weights in {path} do not fit its config: {' '.join(str(error).split())[:200]}"
         raise InputError("checkpoint.wrong_weights", text) from error
     return task.eval()

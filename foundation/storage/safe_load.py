@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
             raise ValueError(f"it is larger than {MAX_YAML_BYTES >> 20} MB")
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
         depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
         InputError: If it can't be read, is nested too deeply, or has a number with too many digits.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         text = f"{path} can't be read as JSON ({first_line(error)}): correct it"
         raise InputError("data.unreadable_json", text) from error

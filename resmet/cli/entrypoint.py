@@ -47,8 +47,6 @@ def command(name: str, main: Main, dispatch: Callable[[Sequence[str]], int | Non
             invocation.compose()
     except (HydraException, OmegaConfBaseException, InputError) as error:
         invocation.refuse(error)
-    except ValueError as error:  # Hydra's, for an override such as =3
-        invocation.refuse(invalid_value(invocation.arguments[1:], error))
     except KeyboardInterrupt:
         invocation.exit_code = INTERRUPTED
     sys.exit(invocation.exit_code)
@@ -70,7 +68,12 @@ class Invocation:
         hide_shared_files()
         sys.argv[1:] = split_overrides([*options, *overrides])[0]
         os.environ[FULL_ERROR] = "1"  # Hydra raises errors rather than printing them
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.name)(self.check_and_run)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.name)(self.check_and_run)()
+        except ValueError as error:
+            if type(error) is not ValueError:
+                raise
+            raise invalid_value(self.arguments[1:], error) from error  # Hydra's, for an override such as =3
 
     def check_and_run(self, cfg: DictConfig) -> None:
         sys.argv[:] = self.arguments

@@ -138,12 +138,11 @@ def override(proposed: DictConfig, overrides: list[str]) -> DictConfig:
 
 
 def same_run(cfg: DictConfig, folder: Path) -> bool:
-    """Whether `folder` holds a run of this config, wherever it ran.
-
-    Raises:
-        InputError: If its config can't be read.
-    """
-    return not differing_keys(flat(read_config(folder)), flat(cfg))
+    """Whether `folder` holds a run of this config, wherever it ran; False if its config can't be read."""
+    try:
+        return not differing_keys(flat(read_config(folder)), flat(cfg))
+    except InputError:
+        return False
 
 
 def refuse_other_run(saved: dict[str, Any], proposed: dict[str, Any], folder: Path, remedy: str = "") -> None:

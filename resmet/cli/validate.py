@@ -35,7 +35,7 @@ from resmet.cli.schema import (
 )
 from resmet.renamed import new_name
 
-SUPPLIED = {"self", "backbone", "spec", "run_dir", "unused", "callbacks", "logger", "ndim", "in_channels"}
+SUPPLIED = {"self", "backbone", "spec", "run_dir", "ndim", "in_channels"}
 """Parameters that Python code passes; no config has them."""
 
 SUPPLIED_TO_HEADS = {"channels", "num_classes", "objects_per_image", "box_side_quantiles"}

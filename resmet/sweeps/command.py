@@ -23,7 +23,7 @@ from resmet.cli.conf_files import CONF, load
 from resmet.cli.config_dir import check_config_dir, config_dirs, search_path_of
 from resmet.cli.console_log import start_log
 from resmet.cli.hydra_state import hide_shared_files, to_plain
-from resmet.cli.messages import translate
+from resmet.cli.messages import invalid_value, translate
 from resmet.cli.options import MULTIRUN, split_options
 from resmet.cli.validate import check
 from resmet.sweeps.arguments import is_of_sweep, resumed_sweeps
@@ -138,11 +138,14 @@ def check_trials(space: Space, search_path: list[str]) -> DictConfig:
     """
     configs: list[DictConfig] = []
     for values in space.grid() if space.count() <= MAX_COMPOSED else space.probes():
+        overrides = space.overrides_of(values)
         try:
-            configs.append(compose("train", [*search_path, *space.overrides_of(values)]))
+            configs.append(compose("train", [*search_path, *overrides]))
             check(to_plain(configs[-1]), "train")
-        except (HydraException, OmegaConfBaseException, InputError) as error:
-            named, coded = " ".join(f"{key}={value}" for key, value in values.items()), translate(error, "train")
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            bare = type(error) is ValueError
+            coded = invalid_value(overrides, error) if bare else translate(error, "train")
+            named = " ".join(f"{key}={value}" for key, value in values.items())
             text = str(coded) if str(coded).startswith(named) else f"trial {named}: {coded}"
             raise InputError(coded.code, text) from error
     return configs[0]

@@ -110,8 +110,15 @@ def choose_dir(request: Request, config: SweepConfig) -> Path:
     if request.run_dir:
         return Path(request.run_dir)
     sweeps = sorted((OUTPUTS / "sweeps").glob("*/sweep.yaml"), reverse=True) if request.resume else []
-    known = (path.parent for path in sweeps if not differing_settings(read_sweep_config(path.parent), config))
-    return next(known, None) or time_stamped("sweeps")
+    return next((path.parent for path in sweeps if same_sweep(path.parent, config)), None) or time_stamped("sweeps")
+
+
+def same_sweep(folder: Path, config: SweepConfig) -> bool:
+    """Whether `folder` holds this sweep; False if its ``sweep.yaml`` can't be read."""
+    try:
+        return not differing_settings(read_sweep_config(folder), config)
+    except InputError:
+        return False
 
 
 def differing_settings(old: SweepConfig, config: SweepConfig) -> list[str]:

@@ -85,6 +85,12 @@ def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
         load_task(save(tmp_path / "spec.ckpt", spec={"ndim": 2}))
 
 
+@pytest.mark.parametrize("state", [[], None, {}, {3: torch.zeros(1)}])
+def test_a_checkpoint_whose_weights_do_not_fit(state: object, tmp_path: Path) -> None:
+    with refused("checkpoint.wrong_weights"):
+        load_task(save(tmp_path / "a.ckpt", state_dict=state))
+
+
 def test_a_backbone_moves_from_task_to_task(tmp_path: Path) -> None:
     source = load_task(save(tmp_path / "a.ckpt"))
     config = OmegaConf.create(CONFIG)
