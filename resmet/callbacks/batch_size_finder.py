@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from datamodules.base.datamodule import DataModule
 from foundation.durations import Clock
 from foundation.hardware import out_of_memory
-from foundation.parallel.collectives import reduce_over_ranks
+from foundation.parallel.collectives import local_only, reduce_over_ranks
 from foundation.structures import InputError
 from resmet.callbacks.dry_run import DryRun, without_trace
 from resmet.checkpoints.lightning_state import data_of, task_of
@@ -119,7 +119,8 @@ class BatchSizeSearch:
         torch.cuda.reset_peak_memory_stats()
         available, peak = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved(), math.inf
         try:
-            self.train_twice(scale)
+            with local_only():  # a rank that runs out of memory leaves, and the others must not wait for it
+                self.train_twice(scale)
             peak = torch.cuda.max_memory_reserved()
         except RuntimeError as error:
             if not out_of_memory(error):

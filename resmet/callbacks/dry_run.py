@@ -12,12 +12,13 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from datamodules.base.datamodule import DataModule
+from foundation.parallel.collectives import world_size
 from foundation.seeds import seed_from
 from tasks.base import Task
 
 
 class DryRun:
-    """A copy of a task with its own optimizer. Under DDP all processes take part and average their gradients.
+    """A copy of a task with its own optimizer. Under DDP all processes take part and average their gradients, except within `local_only`.
 
     Args:
         trainer: The Trainer of the run, after its processes were connected.
@@ -45,10 +46,10 @@ class DryRun:
         """Takes an optimizer step."""
         self.optimizer.zero_grad()
         loss.backward()
-        if (world_size := self.trainer.world_size) > 1:  # as DDP does with the original task
+        if (ranks := world_size()) > 1:  # as DDP does with the original task
             for gradient in (p.grad for p in self.task.parameters() if p.grad is not None):
                 torch.distributed.all_reduce(gradient)
-                gradient /= world_size
+                gradient /= ranks
         if self.task.recipe.gradient_clip_norm:
             torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.task.recipe.gradient_clip_norm)
         self.optimizer.step()

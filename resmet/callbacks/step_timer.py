@@ -108,7 +108,9 @@ class StepTimer(Callback):
     def final_seconds(self, trainer: Trainer) -> float:
         """Returns the seconds for test, images and report. Tests take as long as validations, per batch."""
         split = "test" if "test" in self.data.datasets else "val"
-        test, val = (count_batches(trainer, self.data, name, trainer.limit_val_batches) for name in (split, "val"))
+        limit = trainer.limit_test_batches if split == "test" else trainer.limit_val_batches
+        test = count_batches(trainer, self.data, split, limit)
+        val = count_batches(trainer, self.data, "val", trainer.limit_val_batches)
         return MARGIN * (self.validation_seconds * test / val + REPORT_SECONDS * self.clock.cpu_contention())
 
     def remaining_seconds(self, trainer: Trainer, end_step: int) -> float:

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from foundation.hardware import fast_precision
+from foundation.hardware import cores, fast_precision
 from foundation.parallel.rendezvous import TIMEOUT
 from foundation.structures import InputError, first_line, require_range
 from resmet.callbacks.batch_size_finder import BatchSizeFinder
@@ -39,9 +39,10 @@ COMPILERS = ("g++", "clang++", "c++")
 
 ACCELERATORS: dict[str, tuple[Any, ...]] = {
     "cpu": (CPUAccelerator,),
-    "gpu": (CUDAAccelerator, MPSAccelerator),
-    "auto": (CUDAAccelerator, MPSAccelerator, CPUAccelerator),
+    "gpu": (CUDAAccelerator,),
+    "auto": (CUDAAccelerator, CPUAccelerator),
 }
+"""In order of preference. MPS has no float64, in which metrics are accumulated."""
 
 OWN = ("strategy", "sync_batchnorm", "batch_size")
 """Fields that are not passed to Lightning as they are."""
@@ -94,7 +95,7 @@ class TrainerConfig:
         """The devices of this machine, as Lightning chooses them; one process each."""
         kind = next((kind for kind in ACCELERATORS[self.accelerator] if kind.is_available()), None)
         if kind is None:
-            text = "trainer.accelerator=gpu needs a GPU, and torch finds none: use trainer.accelerator=cpu"
+            text = "trainer.accelerator=gpu needs a CUDA GPU, and torch finds none: use trainer.accelerator=cpu"
             raise InputError("trainer.no_gpu", text)
         try:
             count = kind.auto_device_count() if self.devices == "auto" else self.devices
@@ -102,9 +103,9 @@ class TrainerConfig:
         except (RuntimeError, ValueError, TypeError, MisconfigurationException) as error:
             text = f"trainer.devices={self.devices} is not possible here: {first_line(error)}"
             raise InputError("trainer.invalid", text) from error
-        most = MAX_PROCESSES_PER_CORE * (os.cpu_count() or 1)
+        most = MAX_PROCESSES_PER_CORE * cores()
         if kind is CPUAccelerator and len(devices) > most:
-            text = f"trainer.devices={len(devices)} are too many processes for {os.cpu_count()} cores"
+            text = f"trainer.devices={len(devices)} are too many processes for {cores()} cores"
             raise InputError("trainer.too_many_processes", f"{text}: use at most {most}")
         return devices
 

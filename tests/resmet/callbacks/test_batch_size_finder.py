@@ -13,6 +13,7 @@ from small_runs import DATA, Kill, Killed, make_task, train_small
 from torch.optim import SGD
 
 from foundation.durations import Clock
+from foundation.parallel import collectives
 from resmet.callbacks import batch_size_finder
 from resmet.callbacks.batch_size_finder import BatchSizeFinder, BatchSizeSearch, first_batch, max_scale, repeated
 from resmet.callbacks.dry_run import DryRun
@@ -120,6 +121,21 @@ def test_a_gpu_takes_the_largest_that_fits(items: int, monkeypatch: pytest.Monke
     scale, _ = search.largest()
     assert 110 / 1.125 < items * scale <= 110
     assert len(scales) < 9
+
+
+def test_ranks_do_not_wait_for_one_that_runs_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = BatchSizeSearch.__new__(BatchSizeSearch)
+    sizes: list[int] = []
+    for name, value in {"empty_cache": None, "reset_peak_memory_stats": None, "memory_reserved": 0}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100, 100))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 50)
+    monkeypatch.setattr(collectives, "is_distributed", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(batch_size_finder, "reduce_over_ranks", lambda values, op: list(values))
+    monkeypatch.setattr(BatchSizeSearch, "train_twice", lambda self, scale: sizes.append(collectives.world_size()))
+    assert search.fits(1.0)
+    assert sizes == [1]
 
 
 def test_a_gpu_leaves_an_epoch_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Runs with a time budget end in time, test included, and use it. Only batches move their clock."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fake_clock import ChangeSpeed, FakeClock, train_timed
@@ -10,10 +11,10 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from refusals import refused
 from run_files import read_checkpoint, read_metrics
-from small_runs import Kill, Killed
+from small_runs import DATA, Kill, Killed
 
 from resmet.callbacks.metrics_csv import read_metrics_csv
-from resmet.callbacks.step_timer import steps_within
+from resmet.callbacks.step_timer import StepTimer, steps_within
 from tasks.optim.freezing import FreezeSchedule
 from tasks.optim.recipe import Recipe
 
@@ -151,6 +152,18 @@ def test_early_stopping_ends_a_run_before_its_budget(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_test_is_limited_by_its_own_limit() -> None:
+    data = DATA["classification"]()
+    data.setup("fit")
+    data.datasets["test"] = data.datasets["train"]
+    timer = StepTimer(data, FakeClock())
+    timer.record(1.0, 10.0)
+    whole, limited = (
+        timer.final_seconds(Mock(world_size=1, limit_val_batches=1.0, limit_test_batches=limit)) for limit in (1.0, 1)
+    )
+    assert limited < whole
+
+
 def test_accumulated_and_limited_batches_count_as_steps(tmp_path: Path) -> None:
     clock = FakeClock()
     train_timed(
