@@ -13,12 +13,12 @@ def run(cfg: "DictConfig") -> None:
 
     from omegaconf import OmegaConf
 
-    from resmet.assembly import assemble_data, build, load_task, read_checkpoint
+    from resmet.assembly import assemble_data, build, load_task
     from resmet.cli.run_dir import new_run_dir, open_run_dir
     from resmet.engine.evaluate import evaluate, evaluation_precision
 
     task = load_task(cfg.ckpt)
-    chosen = cfg if cfg.get("data") else OmegaConf.create(read_checkpoint(cfg.ckpt)["config"])
+    chosen = cfg if cfg.get("data") else OmegaConf.create(task.config)
     data = assemble_data(chosen)
     if not cfg.get("data") and (root := chosen.data.get("root")):
         data.notes.append(f"the data is what the checkpoint names, {root}: say data=... data.root=... for other data")

@@ -39,7 +39,7 @@ def evaluate(task: Task, data: DataModule, split: str, folder: Path, config: Tra
     trainer = config.build(folder, [Visualize()])
     init_process_group()
     trainer.test(task, dataloaders=data.dataloader(split), verbose=False)
-    metrics = test_metrics(trainer, "test")
+    metrics = test_metrics(trainer)
     result = {
         "task": type(task).__name__.lower(),
         "score": metrics["score"],

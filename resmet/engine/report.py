@@ -20,7 +20,9 @@ def write_report(folder: Path, result: dict[str, Any], notes: Sequence[str]) -> 
     images = [(path.stem.replace("_", " "), b64encode(path.read_bytes()).decode()) for path in paths]
     config = folder / "config.yaml"
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("report.html.j2")
-    text = page.render(result=result, notes=notes, images=images, config=config.read_text() if config.is_file() else "")
+    split = next((name for name in ("test", "val", "train") if result.get(name)), "val")
+    settings = config.read_text() if config.is_file() else ""
+    text = page.render(result=result, split=split, notes=notes, images=images, config=settings)
     text = text.encode("utf-8", "backslashreplace").decode()  # file names may not be valid Unicode
     write_text(folder / "report.html", text)
     return folder / "report.html"

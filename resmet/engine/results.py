@@ -26,7 +26,7 @@ log = logging.getLogger("resmet")
 def metrics_of(trainer: Trainer, task: Task, table: MetricsCSV, best: float, stage: str) -> dict[str, Any]:
     """Returns the content of ``metrics.json``; `best` is the validation score of the weights in ``best.ckpt``, evaluated on the split `stage`."""
     val = row_of(table.rows, best)
-    test = test_metrics(trainer, "test") if stage == "test" else {}
+    test = test_metrics(trainer) if stage == "test" else {}
     rate = round(table.samples / table.train_seconds, 2) if table.train_seconds else None
     return {
         "task": type(task).__name__.lower(),
@@ -48,9 +48,9 @@ def row_of(rows: list[dict[str, Any]], best: float) -> dict[str, float | None]:
     return {name[4:]: if_finite(float(value)) for name, value in row.items() if name.startswith("val/") and value}
 
 
-def test_metrics(trainer: Trainer, stage: str) -> dict[str, float | None]:
-    """Returns the metrics of ``val`` or ``test`` without their prefix; None for one that is not defined."""
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(f"{stage}/")}
+def test_metrics(trainer: Trainer) -> dict[str, float | None]:
+    """Returns the metrics of Lightning's test, of whichever split, without their prefix; None for one that is not defined."""
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     return {name.split("/", 1)[1]: if_finite(value) for name, value in sorted(metrics.items())}
 
 

@@ -326,6 +326,14 @@ def test_the_report_shows_text_as_text(tmp_path: Path) -> None:
     assert '"onload' not in page
 
 
+def test_the_report_of_an_evaluation_on_training_data(tmp_path: Path) -> None:
+    result = {"task": "a", "score": 0.5, "train": {"accuracy": 0.5}, "checkpoint": "RUN/last.ckpt", "versions": {}}
+    page = write_report(tmp_path, result, []).read_text()
+    assert "score of the train split" in page
+    assert "RUN/last.ckpt" in page
+    assert "<td>accuracy</td>" in page
+
+
 def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture) -> None:
     shown = printable(f"{EVIL}\r\x9b\udcff é 犬\t")
     assert not set(shown) & set("\x1b\x07\x9b\r\u202e\udcff")
