@@ -65,11 +65,10 @@ class TimmFeatures(Backbone):
             self.match = load_weights(self, weights)
 
     def forward(self, x: Tensor) -> Features:
-        features: Features = {}
-        for stride, y in zip(self.order, self.net(x), strict=True):
-            # Some transformers return (N, H, W, C).
-            features[stride] = y if y.shape[1] == self.channels[stride] else y.permute(0, 3, 1, 2)
-        return features
+        maps = self.net(x)
+        if getattr(self.net, "output_fmt", "NCHW") == "NHWC":  # some transformers; HRNet does not have the attribute
+            maps = [y.permute(0, 3, 1, 2) for y in maps]
+        return dict(zip(self.order, maps, strict=True))
 
 
 def find_stages(net: nn.Module, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -62,7 +62,8 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
     Raises:
         InputError: If the source can't be read or reached, or no tensor matches.
     """
-    state = strip_prefix(read_state(source), backbone.state_dict())
+    state, classes = read_state(source)
+    state = strip_prefix(state, backbone.state_dict())
     own = backbone.state_dict()
     fitted = {name: fit(name, state[name], own[name], backbone) for name in own if name in state}
     good = {name: value for name, value in fitted.items() if value.shape == own[name].shape}
@@ -84,7 +85,7 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
         mismatched=[name for name in fitted if name not in good],
         unused=unused,
         head=find_head({name: state[name] for name in unused}),
-        classes=read_classes(Path(source)),
+        classes=classes,
         adapted=list(adaptations({name: state[name] for name in good}, own)),
     )
 
@@ -129,13 +130,11 @@ def find_head(unused: State) -> State:
     return {"weight": unused[weights[0]], "bias": unused[bias]} if bias in unused else {}
 
 
-def read_classes(path: Path) -> list[str]:
-    """Returns the class names in a checkpoint of this project; nothing for other files."""
-    if not path.is_file() or path.suffix == ".safetensors":
-        return []
-    content = safe_load(path)
+def class_names_of(content: Any) -> list[str]:
+    """Returns the class names in a checkpoint of this project; nothing of other files."""
     spec = content.get("spec") if isinstance(content, dict) else None
-    return list(spec.get("class_names", ())) if isinstance(spec, dict) else []
+    names = spec.get("class_names") if isinstance(spec, dict) else None
+    return list(names) if isinstance(names, (list, tuple)) else []
 
 
 def strip_prefix(state: State, own: State) -> State:
@@ -151,18 +150,18 @@ def strip_prefix(state: State, own: State) -> State:
     return {name.removeprefix(best): value for name, value in state.items()}
 
 
-def read_state(source: str) -> State:
-    """Returns the tensors of a source."""
+def read_state(source: str) -> tuple[State, list[str]]:
+    """Returns the tensors of a source, and the class names if it is a checkpoint of this project."""
     if Path(source).is_file():
         return read_file(Path(source))
     if tag := re.fullmatch(r"(?:torchvision[:/])?(\w+_Weights\.\w+)", source):
-        return from_hub(source, lambda: torchvision_state(tag[1]), torch_folder)
+        return from_hub(source, lambda: torchvision_state(tag[1]), torch_folder), []
     name = re.sub(r"^timm[:/]", "", source)
     set_offline_if_unreachable()
     import timm
 
     if timm.is_model_pretrained(name):
-        return from_hub(source, lambda: timm.create_model(name, pretrained=True).state_dict(), hub_folder)
+        return from_hub(source, lambda: timm.create_model(name, pretrained=True).state_dict(), hub_folder), []
     kind = "no such file or tag" if not Path(source).exists() else "a folder, not a file of weights"
     near = nearest(name, timm.list_pretrained("resnet*"))
     raise InputError("weights.missing", f"backbone.weights={source}: {kind}. Allowed: {FORMS}.{near}")
@@ -192,18 +191,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Nearest: {', '.join(matches)}" if matches else ""
 
 
-def read_file(path: Path) -> State:
-    """Returns the state dict of a file, also from inside the usual containers."""
+def read_file(path: Path) -> tuple[State, list[str]]:
+    """Returns what `read_state` does, of a file; the state dict also from inside the usual containers."""
     try:
         content = safe_load(path)
     except InputError as error:
         raise InputError("weights.unreadable", f"{path} can't be read as weights: {error}. Give {FORMS}") from error
+    classes = class_names_of(content)
     for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
         raise InputError("weights.unreadable", f"{path} has no state dict: give {FORMS}")
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}, classes
 
 
 def torchvision_state(tag: str) -> State:

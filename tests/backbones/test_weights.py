@@ -120,6 +120,14 @@ def test_timm_backbones_have_the_interface_of_a_backbone(name: str) -> None:
         assert y.shape[2:] == (224 // stride, 224 // stride)
 
 
+def test_channels_come_first_also_where_the_height_equals_the_number_of_channels() -> None:
+    """timm's MambaOut returns (N, H, W, C); its first features have 48 channels at a stride of 4."""
+    backbone = TimmFeatures("mambaout_femto").eval()
+    x = torch.rand(1, 3, 48 * 4, 48 * 4)
+    with torch.no_grad():
+        assert torch.equal(backbone(x)[4], backbone.net(x)[0].permute(0, 3, 1, 2))
+
+
 def test_invalid_timm_arguments_are_refused() -> None:
     with refused("backbone.unknown_model") as error:
         TimmFeatures("mobilenetv3_smal_100")

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from refusals import refused
 
-from backbones.weights import read_classes, read_file
+from backbones.weights import read_file
 from foundation.structures import CodedError, Spec
 from resmet.assembly import allowed, assemble_data, assemble_task, build, load_task, read_checkpoint
 from resmet.checkpoints.checkpoint_io import AtomicCheckpointIO
@@ -58,7 +58,6 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "evaluate's data": read_checkpoint,
     "a run that is tested or resumed": lambda path: AtomicCheckpointIO().load_checkpoint(path),
     "backbone.weights": read_file,
-    "the classes of backbone.weights": read_classes,
 }
 
 
