@@ -23,7 +23,7 @@ from foundation.structures import Batch, Features, Prediction, Spec, require_ran
 from foundation.targets.kinds import TARGETS
 from heads.linear import LinearHead
 from tasks.base import Task
-from tasks.optim.class_weights import class_weights as weigh
+from tasks.optim.class_weights import compute_class_weights
 from tasks.optim.mixup import Mixup
 
 THRESHOLDS = 101
@@ -63,7 +63,7 @@ class Classification(Task):
         require_range("task.threshold", threshold, 0, 1)
         self.label_smoothing, self.threshold = label_smoothing, threshold
         self.mixup = Mixup(mixup, cutmix, spec.num_classes, TARGETS[spec.target])
-        self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
+        self.register_buffer("weights", compute_class_weights(spec, class_weights), persistent=False)
         self.multilabel = spec.target == "labels"
         self.head = LinearHead(backbone.channels, spec.num_classes, dropout)
         if self.multilabel:

@@ -20,6 +20,9 @@ class Joint(Task):
         spec: The Spec of joint data, with one Spec per part.
         tasks: {part: makes the task from a backbone and a Spec}.
         weights: {part: factor of its losses}; 1 for a part that is not named.
+
+    Attributes:
+        ranks: {part: how many ranks have a batch of it}, of the batch that was encoded last.
     """
 
     score = "mean"
@@ -41,6 +44,7 @@ class Joint(Task):
         for part in self.parts.values():
             part.drop_backbone()  # registered once, by this task
         self.evaluated: set[str] = set()
+        self.ranks: dict[str, int] = {}
         self.weights = {name: float(weights.get(name, 1.0)) for name in tasks}
 
     @property
@@ -48,9 +52,9 @@ class Joint(Task):
         return [part.head for part in self.parts.values()]
 
     def encode(self, batch: Any) -> Any:
-        ranks, features = self.ranks_with(batch), {}
+        self.ranks, features = self.ranks_with(batch), {}
         for name in batch:
-            with local_only(ranks[name] < world_size()):
+            with local_only(self.ranks[name] < world_size()):
                 features[name] = self.backbone(self.parts[name].normalize(batch[name]))
         return features
 
@@ -62,7 +66,7 @@ class Joint(Task):
         return {name: int(number) for name, number in zip(self.parts, counts, strict=True)}
 
     def losses(self, features: Any, batch: Any) -> dict[str, Tensor]:
-        ranks = self.ranks_with(batch)
+        ranks = self.ranks
         losses: dict[str, Tensor] = {}
         for name in batch:
             with local_only(ranks[name] < world_size()):

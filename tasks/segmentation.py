@@ -14,7 +14,7 @@ from foundation.structures import IGNORE, Batch, Features, Prediction, Spec, req
 from heads.dice_loss import dice_loss
 from heads.unet import UNet
 from tasks.base import Task
-from tasks.optim.class_weights import class_weights as weigh
+from tasks.optim.class_weights import compute_class_weights
 
 
 class Segmentation(Task):
@@ -45,7 +45,7 @@ class Segmentation(Task):
     ) -> None:
         super().__init__(backbone, spec)
         require_range("task.dice_weight", dice_weight, 0, 1)
-        self.register_buffer("weights", weigh(spec, class_weights), persistent=False)
+        self.register_buffer("weights", compute_class_weights(spec, class_weights), persistent=False)
         self.binary = spec.num_classes == 2 and spec.class_names[0] == "background"
         self.head = head(backbone.channels, 1 if self.binary else spec.num_classes)
         self.dice_weight = dice_weight

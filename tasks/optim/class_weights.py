@@ -6,7 +6,7 @@ from torch import Tensor
 from foundation.structures import InputError, Spec
 
 
-def class_weights(spec: Spec, kind: str) -> Tensor | None:
+def compute_class_weights(spec: Spec, kind: str) -> Tensor | None:
     """Returns weights (C,) whose mean over everything that was counted is 1, or None for ``none``.
 
     ``balanced`` is total / (C * count), as in scikit-learn, so that all classes contribute equally; a class that does not occur has

@@ -11,7 +11,7 @@ from datamodules.loading.collate import collate
 from foundation.structures import Spec
 from foundation.targets.kinds import TARGETS
 from tasks.classification import Classification
-from tasks.optim.class_weights import class_weights
+from tasks.optim.class_weights import compute_class_weights
 from tasks.optim.mixup import Mixup
 from tasks.segmentation import Segmentation
 
@@ -69,11 +69,11 @@ def test_a_mixed_batch_has_a_finite_loss(target: str) -> None:
 
 def test_balanced_classes_contribute_equally() -> None:
     spec = Spec(2, 3, ("a", "b", "c"), counts=(10, 30, 0))
-    weights = class_weights(spec, "balanced")
+    weights = compute_class_weights(spec, "balanced")
     assert weights is not None
     assert weights[0] * 10 == pytest.approx(weights[1] * 30)
     assert weights[2] == 1.0
-    assert class_weights(spec, "none") is None
+    assert compute_class_weights(spec, "none") is None
 
 
 @pytest.mark.parametrize("names", [("background", "x"), ("a", "b", "c")])
