@@ -129,7 +129,7 @@ def decode_sample(content: memoryview, kind: TargetKind) -> Sample:
 
 def decode_target(content: memoryview, kind: TargetKind) -> Any:
     """Returns the target alone, without copying the input."""
-    return kind.decode(decode_parts(content, skip=(INPUT,)))
+    return kind.decode(decode_parts(content, skip=(INPUT, PNG)))
 
 
 def encode_png(image: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class ShardBatchSampler(BatchSampler):
 
     def order(self, number: int) -> np.ndarray:
         """Returns the indices of this process's part in a pass, shuffled within `shuffle_shards` shards; the last pass is cached."""
-        if getattr(self, "_last", (None,))[0] != number:
+        if self._last[0] != number:
             seed, size = self.seed or 0, self.shuffle_shards
             pieces = self.pieces(np.random.default_rng((seed, number)).permutation(len(self.counts)))
             generator = np.random.default_rng((seed, number, self.rank))
