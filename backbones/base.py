@@ -30,7 +30,7 @@ class Match:
         missing: Names that the source does not have.
         mismatched: Names that the source has in another shape; these tensors keep their initial values.
         unused: Names in the source that the backbone does not have.
-        head: The weight (C, F) and bias (C,) of a classifier beside the backbone; empty if there is none.
+        head: The weight (C, F) and bias (C,) of a classifier besides the backbone; empty if there is none.
         classes: The class names of that classifier, if the source has them.
         adapted: How kernels were adapted: axes inflated or collapsed, input channels summed or repeated.
     """

@@ -146,7 +146,7 @@ def strip_prefix(state: State, own: State) -> State:
         return sum(prefix + name in state for name in own)
 
     best = max(sorted(candidates), key=hits)
-    # A head may be beside the prefix ("backbone.conv1", "head.weight") or below it ("module.linear.weight").
+    # A head may be outside the prefix ("backbone.conv1", "head.weight") or below it ("module.linear.weight").
     return {name.removeprefix(best): value for name, value in state.items()}
 
 

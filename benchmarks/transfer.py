@@ -1,4 +1,4 @@
-"""Does transfer pay? Compares every recipe with training from scratch: same command, same number of epochs, several seeds.
+"""Does pretraining help? Compares every recipe with training from scratch: same command, same number of epochs, several seeds.
 
     RESMET_DATA=DIR python -m benchmarks.transfer [--weights DIR] [--runs DIR] [--out docs/transfer.md] [--seeds 3]
 
@@ -43,7 +43,7 @@ SOURCES = {
 }
 """Runs whose weights are transferred, by their data set."""
 
-HEAD = """# Does transfer pay?
+HEAD = """# Does pretraining help?
 
 Written by `python -m benchmarks.transfer`. Every row is the same command with another `recipe=`; all but `scratch` also have
 `backbone.weights=`, and all run for the same number of epochs. The score is that of the best validation epoch. Seeds differ in initial

@@ -32,10 +32,10 @@ def format_seconds(seconds: float) -> str:
 
 
 class Clock:
-    """The time, as a run sees it. Tests replace it by one of their own."""
+    """The clock of a run; tests inject another."""
 
     WINDOW = 5.0
-    """Seconds, running or waiting, after which the contention is measured anew."""
+    """Seconds, running or waiting, after which the contention is measured again."""
 
     def __init__(self) -> None:
         self.measured, self.contention = (0.0, 0.0), 1.0

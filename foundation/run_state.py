@@ -1,4 +1,4 @@
-"""The state of a run beside weights and optimizer: one owner, used by task, data and callbacks. Nothing here imports torch."""
+"""The state of a run besides weights and optimizer: one owner, used by task, data and callbacks. Nothing here imports torch."""
 
 from __future__ import annotations
 

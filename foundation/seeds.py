@@ -9,7 +9,7 @@ import numpy as np
 
 
 def seed_from(*numbers: int) -> int:
-    """Returns a seed of 63 bits for non-negative `numbers`. It takes some 20 microseconds; for many items see `seeds_from`."""
+    """Returns a seed of 63 bits for non-negative `numbers`. It takes about 20 microseconds; for many items see `seeds_from`."""
     return int(seeds_from(*numbers, count=1)[0])
 
 

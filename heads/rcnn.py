@@ -51,7 +51,7 @@ class Float32Anchors(AnchorGenerator):
 
 
 class RCNN(nn.Module):
-    """Proposals on a feature pyramid, then a class and a box for each. Options that are None follow from backbone and data.
+    """Proposals on a feature pyramid, then a class and a box for each. Options that are None are derived from backbone and data.
 
     Args:
         channels: {stride: channels} of the backbone.

@@ -132,7 +132,7 @@ def audio_csv(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def preloaded() -> Iterator[Preloaded]:
-    """Runs scripts without importing torch anew each time."""
+    """Runs scripts without importing torch again each time."""
     with start_preloaded() as process:
         yield process
 

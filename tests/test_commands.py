@@ -48,7 +48,7 @@ def test_completion_and_help_leave_shared_files_out(run: Run) -> None:
         (["-m", "seed=1,2", "sweep=optuna", "sweep.trial=3"], 2),
     ],
 )
-def test_answers_come_before_torch(arguments: list[str], code: int) -> None:
+def test_errors_are_reported_before_torch_is_imported(arguments: list[str], code: int) -> None:
     program = (
         "import sys, runpy\nsys.argv = ['train.py'] + sys.argv[1:]\n"
         "try:\n    runpy.run_path('train.py', run_name='__main__')\n"

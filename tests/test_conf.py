@@ -31,7 +31,7 @@ def objects(value: Any, path: str = "") -> Iterator[tuple[str, dict]]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
-def test_keys_equal_the_signature(file: Path) -> None:
+def test_a_wrong_key_of_a_node_is_named_equal_the_signature(file: Path) -> None:
     for path, node in objects(merged(file)):
         module, _, name = node["_target_"].rpartition(".")
         target = getattr(importlib.import_module(module), name)
@@ -88,7 +88,7 @@ def test_shared_files_are_no_choices() -> None:
         ("x", "Recipe", False),
     ],
 )
-def test_types(value: Any, annotation: str, good: bool) -> None:
+def test_a_value_matches_its_annotation(value: Any, annotation: str, good: bool) -> None:
     assert matches(value, parse(annotation)) is good
 
 
@@ -103,7 +103,7 @@ VOC = "datamodules.formats.voc.Voc"
         ({"workers": 2}, "config.renamed_key", "num_workers"),
     ],
 )
-def test_keys(node: dict, code: str, named: str) -> None:
+def test_a_wrong_key_of_a_node_is_named(node: dict, code: str, named: str) -> None:
     with refused(code) as error:
         check_node({"_target_": VOC} | node, "data")
     assert named in str(error.value)

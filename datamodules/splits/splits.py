@@ -53,7 +53,7 @@ class Splits:
         fold: Which of the parts, 0 to k - 1.
         group: Regular expression, searched in an item's path below the root: the match (of its first group, if it has one)
             names the item's group. None uses the data's own groups, if it has any.
-        published: Whether to use splits that the data has; if not, all items are split anew.
+        published: Whether to use splits that the data has; if not, all items are split again.
 
     Raises:
         InputError: If a value is outside its range, or `group` is not a regular expression.

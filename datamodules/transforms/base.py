@@ -58,5 +58,5 @@ class RandomTransform(ABC):
 
 def uniform(generator: Generator, *ranges: tuple[float, float]) -> list[float]:
     """Draws one number from each (low, high) by a single call of the generator, which costs less than one call each."""
-    shares = torch.rand(len(ranges), generator=generator, dtype=torch.float64).tolist()
-    return [low + (high - low) * share for (low, high), share in zip(ranges, shares, strict=True)]
+    fractions = torch.rand(len(ranges), generator=generator, dtype=torch.float64).tolist()
+    return [low + (high - low) * fraction for (low, high), fraction in zip(ranges, fractions, strict=True)]

@@ -51,7 +51,7 @@ class BoxesTarget(TargetKind):
 
     def affine(self, target: Any, matrix: Matrix, height: int, width: int) -> Any:
         boxes = transform_boxes(target["boxes"], matrix, height, width)
-        visible = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)  # a box below 2 pixels shows nothing
+        visible = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(1)  # a box narrower than 2 pixels has no visible content
         return {"boxes": boxes[visible], "labels": target["labels"][visible]}
 
     def encode(self, target: Any) -> dict[str, Tensor | int]:

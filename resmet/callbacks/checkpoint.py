@@ -26,7 +26,7 @@ Moment = Literal["batch", "validation", "epoch"]
 """After which part of the training a checkpoint is written."""
 
 MAX_SAVE_FRACTION = 0.1
-"""Share of the time that checkpoints at the ends of short epochs may take."""
+"""Fraction of the time that checkpoints at the ends of short epochs may take."""
 
 log = logging.getLogger("resmet")
 

@@ -59,9 +59,9 @@ class MetricsCSV(Callback):
         return self.earlier_seconds + self.clock.now() - self.started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        share = 1 if trainer.is_global_zero else 0  # a checkpoint has the sums of all ranks
-        self.items *= share
-        self.sums = {name: share * torch.as_tensor(value).to(pl_module.device) for name, value in self.sums.items()}
+        factor = 1 if trainer.is_global_zero else 0  # a checkpoint has the sums of all ranks
+        self.items *= factor
+        self.sums = {name: factor * torch.as_tensor(value).to(pl_module.device) for name, value in self.sums.items()}
         self.epoch_started = self.clock.now()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -16,7 +16,7 @@ from resmet.checkpoints.layout import resume_hint
 from resmet.checkpoints.lightning_state import task_of
 
 CHECK_EVERY = 16
-"""Steps after which a GPU is read under ``stop``: reading a value synchronizes with the GPU."""
+"""Interval in steps at which values on a GPU are checked under ``stop``: reading one synchronizes with the GPU."""
 
 log = logging.getLogger("resmet")
 

@@ -35,7 +35,7 @@ log = logging.getLogger("resmet")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a training runs, beside its task and its data.
+    """How training runs, besides its task and its data.
 
     Args:
         callbacks: Callbacks from the config; a CheckpointWriter and a NanGuard are added unless there are some.

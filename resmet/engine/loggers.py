@@ -1,4 +1,4 @@
-"""Loggers beside metrics.csv. The package of each is imported only when it is chosen."""
+"""Loggers besides metrics.csv. The package of each is imported only when it is chosen."""
 
 from __future__ import annotations
 

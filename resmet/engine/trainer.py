@@ -65,7 +65,7 @@ class TrainerConfig:
         devices: Number of devices, or which; one process each.
         strategy: ``auto``, ``ddp`` (a replica of the weights in each process) or ``fsdp`` (a shard in each).
         precision: One of Lightning's, such as ``32-true`` or ``bf16-mixed``; ``auto`` takes bf16 where the hardware computes it fast.
-        limit_train_batches: Batches (int) or share of the batches (float) of a training epoch; None is all.
+        limit_train_batches: Batches (int) or fraction of the batches (float) of a training epoch; None is all.
         sync_batchnorm: Compute batch statistics over all processes; unlike Lightning's, also on CPU.
         batch_size: Not an argument of Lightning's: ``auto`` searches for ``data.batch_size`` before training.
     """

@@ -90,7 +90,9 @@ def find_sweep_dir(request: Request, config: SweepConfig) -> Path:
         text = f"run_dir={folder} already holds {', '.join(present[:4])}: name another folder"
         raise InputError("run_dir.not_empty", text)
     old = read_sweep_config(folder)
-    if (keys := differing_settings(old, config)) or JOURNAL not in present:  # the first build had no journal for a grid
+    if (
+        keys := differing_settings(old, config)
+    ) or JOURNAL not in present:  # the first release had no journal for a grid
         changes = "; ".join(f"{key} was {show(old.get(key))}, is {show(config[key])}" for key in keys)
         text = f"run_dir={folder} holds another sweep: {changes or 'of an earlier version'}. Name another folder"
         raise InputError("sweep.other_sweep", text)

@@ -103,7 +103,7 @@ def test_a_backbone_moves_from_task_to_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_a_head_of_the_same_size_comes_along(tmp_path: Path, classes: int) -> None:
+def test_a_head_of_the_same_size_is_transferred(tmp_path: Path, classes: int) -> None:
     source = load_task(save(tmp_path / "a.ckpt"))
     config = OmegaConf.create(CONFIG)
     config.backbone.weights = str(tmp_path / "a.ckpt")
@@ -111,7 +111,7 @@ def test_a_head_of_the_same_size_comes_along(tmp_path: Path, classes: int) -> No
     assert torch.equal(task.head.linear.weight, source.head.linear.weight) == (classes == 2)
 
 
-def test_a_head_of_other_classes_stays_behind(tmp_path: Path) -> None:
+def test_a_head_of_other_classes_is_not_transferred(tmp_path: Path) -> None:
     source = load_task(save(tmp_path / "a.ckpt"))
     config = OmegaConf.create(CONFIG)
     config.backbone.weights = str(tmp_path / "a.ckpt")
@@ -120,7 +120,7 @@ def test_a_head_of_other_classes_stays_behind(tmp_path: Path) -> None:
     assert not torch.equal(task.head.linear.weight, source.head.linear.weight)
 
 
-def test_data_of_another_task_is_not_judged(tmp_path: Path) -> None:
+def test_data_of_another_task_is_not_checked(tmp_path: Path) -> None:
     spec = Spec(2, 3, ("background", "x"), target="mask")
     with pytest.raises(InputError, match="trained on mask over 2 axes, this data has label"):
         Digits().use_spec(spec)

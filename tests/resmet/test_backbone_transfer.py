@@ -50,7 +50,9 @@ def backbone_in(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("target", TASKS)
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_pair(checkpoints: dict[str, Path], source: str, target: str) -> None:
+def test_a_backbone_transfers_between_every_pair_of_tasks(
+    checkpoints: dict[str, Path], source: str, target: str
+) -> None:
     task, data = assemble(config(target, weights=checkpoints[source]))
     match = task.backbone.match
     assert match is not None
@@ -69,7 +71,7 @@ def test_every_pair(checkpoints: dict[str, Path], source: str, target: str) -> N
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_into_three_axes(checkpoints: dict[str, Path], source: str) -> None:
+def test_a_backbone_transfers_to_three_axes(checkpoints: dict[str, Path], source: str) -> None:
     spec = Spec(3, 3, ("a", "b"))
     task = assemble_task(config("classification", weights=checkpoints[source]), spec)
     match = task.backbone.match

@@ -1,4 +1,4 @@
-"""Checkpoints of the first build, with its names of classes, keys and fields, evaluate to the metrics that it computed."""
+"""Checkpoints of the first release, with its names of classes, keys and fields, evaluate to the metrics that it computed."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ FIXTURES = sorted((ROOT / "tests" / "fixtures" / "first_build").glob("*.ckpt"))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", FIXTURES, ids=lambda path: path.stem)
-def test_a_checkpoint_of_the_first_build_has_the_same_metrics(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_first_release_has_the_same_metrics(checkpoint: Path, tmp_path: Path) -> None:
     """The data is read as the checkpoint's own config says."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         words = [f"ckpt={checkpoint}", f"run_dir={tmp_path / 'run'}", "trainer=cpu"]

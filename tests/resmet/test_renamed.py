@@ -23,7 +23,7 @@ def known() -> set[str]:
     return keys | {f"data.{group}" for group in choices("data")}
 
 
-def test_every_key_of_the_first_build_is_known_or_answered(known: set[str]) -> None:
+def test_every_key_of_the_first_release_is_known_or_answered(known: set[str]) -> None:
     lost = {key: renamed.new_name(key) for key in lines("first_build_keys.txt") if key not in known}
     wrong = {
         k: new
@@ -39,7 +39,7 @@ def test_every_name_in_the_table_is_present(known: set[str]) -> None:
 
 
 @pytest.mark.parametrize("target", lines("first_build_targets.txt"))
-def test_every_class_that_the_first_build_named_can_be_built(target: str) -> None:
+def test_every_class_that_the_first_release_named_can_be_built(target: str) -> None:
     assert allowed(renamed.TARGETS.get(target, target))
 
 

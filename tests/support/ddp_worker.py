@@ -1,4 +1,4 @@
-"""The same small trainings in one process or in two under DDP: python ddp_worker.py RANK WORLD_SIZE PORT FOLDER."""
+"""The same small training runs in one process or in two under DDP: python ddp_worker.py RANK WORLD_SIZE PORT FOLDER."""
 
 import os
 import sys

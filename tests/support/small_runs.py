@@ -1,4 +1,4 @@
-"""Small trainings of every task, complete or interrupted."""
+"""Small training runs of every task, complete or interrupted."""
 
 import logging
 import signal
@@ -85,11 +85,11 @@ def make_task(kind: str, data: DataModule, stem: str = "large", **options: Any) 
 
 
 class Killed(Exception):
-    """Ends a training as abruptly as a killed process."""
+    """Ends training as abruptly as a killed process."""
 
 
 class Kill(Callback):
-    """Ends a training before the `step`-th step, the `epoch`-th epoch or the `validation`-th validation: raises `Killed`, or sends a signal."""
+    """Ends training before the `step`-th step, the `epoch`-th epoch or the `validation`-th validation: raises `Killed`, or sends a signal."""
 
     def __init__(
         self,

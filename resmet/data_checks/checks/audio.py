@@ -15,7 +15,7 @@ from resmet.data_checks.model.context import CheckContext, Facts
 from resmet.data_checks.model.finding import Finding, found, most_common
 
 FULL_SCALE = 0.999  # samples from here on count as clipped
-MAX_CLIPPED = 0.01  # share of clipped samples above which a clip is audibly distorted
+MAX_CLIPPED = 0.01  # fraction of clipped samples above which a clip is audibly distorted
 MIN_RMS = 1e-3  # a clip below it (-60 dB of full scale) is practically silent
 MAX_DURATION_RATIO = 20  # of a clip to the median
 

@@ -13,7 +13,7 @@ from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.finding import Finding, found
 from resmet.data_checks.scan.files import FILE_TYPES, SYSTEM_FILES, mismatch, modality_of
 
-MAX_MISSING = 0.25  # share of a numbered series; if more are missing, the series was never meant to be complete
+MAX_MISSING = 0.25  # fraction of a numbered series; if more are missing, the series was never meant to be complete
 MIN_SERIES = 10  # files in a numbered series
 NUMBERED = re.compile(r"((?:[^/]*/)*)([^/]*?)(\d{1,9})(?:\.[^./]*)?")
 """Folder with its slash, prefix and number of a file name."""

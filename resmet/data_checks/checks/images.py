@@ -16,7 +16,7 @@ from foundation.structures import InputError, pluralize
 from resmet.data_checks.model.context import CheckContext, Facts
 from resmet.data_checks.model.finding import Finding, found, most_common
 
-MIN_WINDOW_USE = 0.25  # share of the window that nearly all values should cover
+MIN_WINDOW_USE = 0.25  # fraction of the window that nearly all values should cover
 NEARLY_ALL = (0.001, 0.999)  # quantiles
 MAX_PILLOW_CHANNELS = 4  # of files with more, Pillow logs a warning
 

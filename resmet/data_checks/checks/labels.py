@@ -91,7 +91,7 @@ def missing_classes(context: CheckContext) -> Iterator[Finding]:
             yield Finding("labels.missing_class", "warning", message, remedy=remedy)
         elif missing:
             message = f"no {split} item of {join_first(missing)}: the {split} metrics say nothing about that"
-            remedy = f"add items to {split}, or split the data anew"
+            remedy = f"add items to {split}, or split the data again"
             yield Finding("labels.missing_class_in_split", "warning", message, remedy=remedy)
 
 

@@ -17,7 +17,7 @@ from resmet.data_checks.checks.near_duplicates import AUDIO, IMAGES, MIRRORED, C
 from resmet.data_checks.model.context import CheckContext
 from resmet.data_checks.model.finding import Finding, found
 
-MAX_LEAKAGE = 0.1  # share of val or test that is known from another split, above which its score is meaningless
+MAX_LEAKAGE = 0.1  # fraction of val or test that is known from another split, above which its score is meaningless
 
 Members = list[tuple[str, Item]]
 """Items that are the same, with their splits."""
@@ -83,14 +83,14 @@ def leaks(context: CheckContext, code: str, what: str, sets: list[Members]) -> I
         split: {item.name for members in sets for own, item in members if own == split} for split in context.splits
     }
     leaked.pop("train", None)
-    share = max((len(names) / max(1, len(context.splits[split])) for split, names in leaked.items()), default=0.0)
+    fraction = max((len(names) / max(1, len(context.splits[split])) for split, names in leaked.items()), default=0.0)
     number = pluralize(sum(map(len, leaked.values())), "item")
     message = f"{number} of val or test {what} to one of another split: leakage, the score would be optimistic"
     first = (first_of_each(members, [split for split, _ in members]) for members in sets)
     where = (" = ".join(f"{split}: {context.relative(item.name)}" for split, item in members) for members in first)
     remedy = "remove the duplicates, or name a group column to keep them in one split"
     remedy = "remove them from one of the splits" if context.published else remedy
-    yield Finding(code, "error" if share > MAX_LEAKAGE else "warning", message, tuple(where), remedy)
+    yield Finding(code, "error" if fraction > MAX_LEAKAGE else "warning", message, tuple(where), remedy)
 
 
 def first_of_each(members: Sequence[T], kinds: Sequence[Hashable]) -> list[T]:

@@ -13,7 +13,7 @@ from foundation.structures import pluralize
 from resmet.data_checks.model.context import CheckContext, Facts
 from resmet.data_checks.model.finding import Finding, found, join_first
 
-RARE = 0.01  # share of the pixels below which a class is easily never predicted
+RARE = 0.01  # fraction of the pixels below which a class is easily never predicted
 MIN_AREA = 10  # pixels: a smaller object is more likely a slip of the annotator
 
 
@@ -58,9 +58,9 @@ def check(context: CheckContext) -> Iterator[Finding]:
         return
     pixels = context.class_counts.get("train")
     if pixels and pixels.total():
-        shares = {name: pixels[label] / pixels.total() for label, name in enumerate(context.class_names)}
-        if rare := [f"{name} {100 * share:.2g} %" for name, share in shares.items() if 0 < share < RARE]:
-            message = f"rare classes, by share of the pixels: {join_first(rare)}; pixel accuracy hides them, watch the IoU of each class"
+        fractions = {name: pixels[label] / pixels.total() for label, name in enumerate(context.class_names)}
+        if rare := [f"{name} {100 * part:.2g} %" for name, part in fractions.items() if 0 < part < RARE]:
+            message = f"rare classes, by fraction of the pixels: {join_first(rare)}; pixel accuracy hides them, watch the IoU of each class"
             yield Finding("masks.rare_classes", "note", message)
     yield from objects(context)
 

@@ -14,7 +14,7 @@ from resmet.data_checks.scan.files import modality_of
 TAGS = ("filename", "folder", "path")
 """XML tags of Pascal VOC that refer to the image."""
 
-MIN_PAIRED = 0.5  # share of a folder's annotation files that have an image, from which all of them should
+MIN_PAIRED = 0.5  # fraction of a folder's annotation files that have an image, from which all of them should
 
 
 def check(context: CheckContext) -> Iterator[Finding]:

@@ -64,7 +64,7 @@ class Facts(TypedDict, total=False):
     sample_rate: int  # of the audio file, in Hz
     channels: int  # of the audio file
     rms: float  # root mean square of the decoded waveform without trailing silence, full scale is 1
-    clipped: float  # share of its samples at full scale
+    clipped: float  # fraction of its samples at full scale
 
     codec: str  # of the video stream, with its pixel format
     frames: int  # of the video stream

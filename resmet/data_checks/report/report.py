@@ -144,7 +144,7 @@ def class_table(context: CheckContext) -> list[str]:
 
 
 def class_cell(context: CheckContext, split: str, label: int) -> str:
-    """Returns the count of a class in a split; of pixels, their share."""
+    """Returns the count of a class in a split; of pixels, their fraction."""
     counts = context.class_counts[split]
     if context.kind and context.kind.units == "pixels":
         return f"{100 * counts[label] / max(1, counts.total()):.1f} %"

@@ -38,7 +38,7 @@ def write(root: Path, layout: str = "images/{split}", yaml: str | None = None) -
         ("images/{split}", "train: [images/train]\nval: images/val\nnames: {0: cat, 1: dog}\n"),
     ],
 )
-def test_layouts(tmp_path: Path, layout: str, yaml: str | None) -> None:
+def test_every_layout_of_folders_gives_the_same_items(tmp_path: Path, layout: str, yaml: str | None) -> None:
     data = set_up(Yolo(str(write(tmp_path, layout, yaml))))
     assert split_sizes(data) == {"train": 4, "val": 2}
     assert data.spec.class_names == ("cat", "dog")
@@ -46,7 +46,7 @@ def test_layouts(tmp_path: Path, layout: str, yaml: str | None) -> None:
     assert (target["boxes"].tolist(), target["labels"].tolist()) == ([[15, 5, 25, 15]], [1])
 
 
-def test_lists_of_images(tmp_path: Path) -> None:
+def test_a_split_may_be_a_list_of_images(tmp_path: Path) -> None:
     root = write(tmp_path, yaml=YAML.format(train="train.txt", val="images/val"))
     (root / "train.txt").write_text("./images/train/train0.jpg\n/elsewhere/images/train/train1.jpg\n")
     assert len(set_up(Yolo(str(root))).datasets["train"]) == 2

@@ -58,7 +58,9 @@ def reader(folder: Path, ndim: int = 2, **arguments: Any) -> Sharded:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FORMATS))
 @pytest.mark.parametrize("image_format", ["raw", "png"])
-def test_item_for_item(name: str, image_format: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_packed_data_has_the_same_items(
+    name: str, image_format: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     source = FORMATS[name](request, tmp_path)
     pack(source, str(tmp_path / "out"), 0.1, 0, image_format)
     data = reader(tmp_path / "out", source.ndim)

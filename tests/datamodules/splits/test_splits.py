@@ -76,12 +76,12 @@ def test_a_group_from_the_path() -> None:
         ({"val": 1.0}, "config.out_of_range"),
     ],
 )
-def test_refusals(arguments: dict, code: str) -> None:
+def test_invalid_split_options_are_refused(arguments: dict, code: str) -> None:
     with refused(code):
         Splits(**arguments)
 
 
-def test_too_few_items_or_groups() -> None:
+def test_too_few_items_or_groups_are_refused() -> None:
     with refused("data.too_few_items"):
         Splits(test=0, folds=4).complete(items([0, 1, 0]), 0)
     with refused("data.too_few_groups"):

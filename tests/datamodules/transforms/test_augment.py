@@ -59,7 +59,7 @@ def test_equal_generators_give_equal_results() -> None:
     assert torch.equal(Augment()(image, 3, Generator(), TARGETS["label"])[0], image)
 
 
-def test_audio() -> None:
+def test_audio_augmentation_is_reproducible_and_keeps_the_shape() -> None:
     wave = torch.sin(torch.arange(1000) / 5).unsqueeze(0)
     change = AudioAugment(0.2, 6, 0.1)
     first, second = (change(wave, 1, Generator().manual_seed(3), TARGETS["label"])[0] for _ in range(2))
@@ -209,13 +209,13 @@ def test_unsuited_data_is_refused_before_training() -> None:
         {"auto_augment": "autoaugment"},
     ],
 )
-def test_refusals(wrong: dict) -> None:
+def test_augmentation_options_out_of_range_are_refused(wrong: dict) -> None:
     with refused("config.out_of_range|config.unknown_value"):
         Augment(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"shift": 2.0}, {"time_mask": -0.1}, {"gain": -1.0}, {"noise": -1.0}])
-def test_audio_refusals(wrong: dict) -> None:
+def test_audio_augmentation_options_out_of_range_are_refused(wrong: dict) -> None:
     with refused("config.out_of_range"):
         AudioAugment(**wrong)
 

@@ -51,7 +51,7 @@ PLACES = {"early": {"step": 3}, "late": {"step": 6}, "validating": {"validation"
     ("kind", "full", "place"),
     [*((kind, True, place) for kind in DATA for place in PLACES), *((kind, False, "late") for kind in DATA)],
 )
-def test_interrupted_anywhere(kind: str, full: bool, place: str, whole: Any, tmp_path: Path) -> None:
+def test_a_run_interrupted_at_any_point_resumes(kind: str, full: bool, place: str, whole: Any, tmp_path: Path) -> None:
     """The last checkpoint is that of the step before; augmentation, shuffling and the epoch's partial metrics continue."""
     choices: dict[str, Any] = FULL if full else {}
     with pytest.raises(Killed):
@@ -75,7 +75,7 @@ def test_the_number_of_workers_does_not_matter(num_workers: int, whole: Any, tmp
     "place", [{"step": 4}, {"step": 6}, {"validation": 1}], ids=["step", "accumulating", "validating"]
 )
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_loses_nothing(place: dict, signum: int, code: int, whole: Any, tmp_path: Path) -> None:
+def test_no_step_is_lost_on_a_signal(place: dict, signum: int, code: int, whole: Any, tmp_path: Path) -> None:
     """No other checkpoint is due: the run resumes from the one that was written because of the signal."""
     with pytest.raises(SystemExit) as left:
         train_small("segmentation", tmp_path / "run", [Kill(signum=signum, **place)], **FULL)

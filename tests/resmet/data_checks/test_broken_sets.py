@@ -269,7 +269,7 @@ def test_several_mask_values_and_color_masks(report: Report, mask_folder: Path) 
     assert "{0-0-0: background, 255-0-0: object}" in report(mask_folder)["command"]
 
 
-def test_audio(report: Report, audio_csv: Path) -> None:
+def test_silent_clipped_and_resampled_clips_are_reported(report: Report, audio_csv: Path) -> None:
     time = np.arange(4000) / 8000
     clips = audio_csv / "clips"
     write_wav(clips / "0.wav", np.zeros(4000))

@@ -51,7 +51,7 @@ def test_it_exits_with_2_and_reports_where_training_cannot_succeed(run: Run, ima
         ([], "config.missing_value", "root"),
     ],
 )
-def test_refusals(run: Run, voc: Path, words: list[str], code: str, concerned: str) -> None:
+def test_the_doctor_refuses_wrong_arguments(run: Run, voc: Path, words: list[str], code: str, concerned: str) -> None:
     examined = run("doctor", *words)
     assert examined.returncode == 2
     assert f"[{code}]" in examined.stderr

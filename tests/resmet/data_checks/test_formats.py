@@ -50,7 +50,7 @@ def test_file_types_are_recognized_by_their_first_bytes(tmp_path: Path) -> None:
         assert mismatch(wrong) == kind
 
 
-def test_folders(image_folder: Path, mask_folder: Path, voc: Path, audio_csv: Path) -> None:
+def test_folder_formats_are_recognized(image_folder: Path, mask_folder: Path, voc: Path, audio_csv: Path) -> None:
     assert [best(root) for root in (image_folder, mask_folder, voc, audio_csv)] == [
         "image_folder",
         "mask_folder",

@@ -133,7 +133,7 @@ def test_the_average_is_validated_and_saved_as_the_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["probe", "gradual"])
-def test_frozen_stages_need_no_flag_under_ddp(run, tmp_path: Path, image_folder: Path, recipe: str) -> None:
+def test_frozen_stages_train_under_ddp_without_an_option(run, tmp_path: Path, image_folder: Path, recipe: str) -> None:
     """Both ranks train with the learning rate that rank 0 found."""
     data = ("data=image_folder", f"data.root={image_folder}", "data.batch_size=4", "data.size=32", "backbone.width=8")
     command = (*data, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=4", f"recipe={recipe}")
