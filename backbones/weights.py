@@ -64,19 +64,19 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
     """
     state, classes = read_state(source)
     state = strip_prefix(state, backbone.state_dict())
-    own = backbone.state_dict()
-    fitted = {name: fit(name, state[name], own[name], backbone) for name in own if name in state}
-    good = {name: value for name, value in fitted.items() if value.shape == own[name].shape}
-    if not any(own[name].ndim for name in good):
+    expected = backbone.state_dict()
+    fitted = {name: fit(name, state[name], expected[name], backbone) for name in expected if name in state}
+    good = {name: value for name, value in fitted.items() if value.shape == expected[name].shape}
+    if not any(expected[name].ndim for name in good):
         raise InputError(
             "weights.no_match",
-            f"no tensor of {source} fits this backbone (it has {shapes(state)}; needed: {shapes(own)}): "
+            f"no tensor of {source} fits this backbone (it has {shapes(state)}; needed: {shapes(expected)}): "
             "choose the backbone, depth and width that these weights were trained with",
         )
     backbone.load_state_dict(good, strict=False)
-    unused = [name for name in state if name not in own]
+    unused = [name for name in state if name not in expected]
     # BatchNorm's counters are no weights, and old files lack them.
-    weights = [name for name in own if own[name].ndim]
+    weights = [name for name in expected if expected[name].ndim]
     return Match(
         source=source,
         matched=sum(name in good for name in weights),
@@ -86,13 +86,13 @@ def load_weights(backbone: nn.Module, source: str) -> Match:
         unused=unused,
         head=find_head({name: state[name] for name in unused}),
         classes=classes,
-        adapted=list(adaptations({name: state[name] for name in good}, own)),
+        adapted=list(adaptations({name: state[name] for name in good}, expected)),
     )
 
 
-def adaptations(loaded: State, own: State) -> Iterator[str]:
+def adaptations(loaded: State, expected: State) -> Iterator[str]:
     """Yields in words how `fit` adapted the kernels in `loaded`."""
-    kernels = [(loaded[name], own[name]) for name in loaded if own[name].ndim >= 3]
+    kernels = [(loaded[name], expected[name]) for name in loaded if expected[name].ndim >= 3]
     for word, changed in (
         ("inflated", [(a, b) for a, b in kernels if a.ndim < b.ndim]),
         ("collapsed", [(a, b) for a, b in kernels if a.ndim > b.ndim]),
@@ -111,12 +111,12 @@ def shapes(state: State) -> str:
     return ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(state.items())[:2]) + " ..."
 
 
-def fit(name: str, value: Tensor, own: Tensor, backbone: Any) -> Tensor:
-    """Returns `value` with the axes and input channels of `own`, if they differ in nothing else."""
-    if own.ndim >= 3:
+def fit(name: str, value: Tensor, expected: Tensor, backbone: Any) -> Tensor:
+    """Returns `value` with the axes and input channels of `expected`, if they differ in nothing else."""
+    if expected.ndim >= 3:
         value = to_axes(value, backbone.ndim)
-    first = own.ndim >= 3 and own.shape[1] == backbone.in_channels != value.shape[1]
-    if first and name == next(iter(backbone.state_dict())) and own.shape[0] == value.shape[0]:
+    first = expected.ndim >= 3 and expected.shape[1] == backbone.in_channels != value.shape[1]
+    if first and name == next(iter(backbone.state_dict())) and expected.shape[0] == value.shape[0]:
         value = to_channels(value, backbone.in_channels)
     return value
 
@@ -137,13 +137,13 @@ def class_names_of(content: Any) -> list[str]:
     return list(names) if isinstance(names, (list, tuple)) else []
 
 
-def strip_prefix(state: State, own: State) -> State:
-    """Returns `state` without the prefix that most names of `own` have in it."""
-    first = next(iter(own))
+def strip_prefix(state: State, expected: State) -> State:
+    """Returns `state` without the prefix that most names of `expected` have in it."""
+    first = next(iter(expected))
     candidates = {name[: -len(first)] for name in state if name.endswith(first)} | {""}
 
     def hits(prefix: str) -> int:
-        return sum(prefix + name in state for name in own)
+        return sum(prefix + name in state for name in expected)
 
     best = max(sorted(candidates), key=hits)
     # A head may be outside the prefix ("backbone.conv1", "head.weight") or below it ("module.linear.weight").

@@ -94,13 +94,14 @@ class JointDataModule(DataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return {
-            name: own and self.parts[name].transfer_batch_to_device(own, device, dataloader_idx)
-            for name, own in batch.items()
+            name: part_batch and self.parts[name].transfer_batch_to_device(part_batch, device, dataloader_idx)
+            for name, part_batch in batch.items()
         }
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return {
-            name: own and self.parts[name].on_after_batch_transfer(own, dataloader_idx) for name, own in batch.items()
+            name: part_batch and self.parts[name].on_after_batch_transfer(part_batch, dataloader_idx)
+            for name, part_batch in batch.items()
         }
 
     def teardown(self, stage: str) -> None:

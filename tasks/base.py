@@ -64,9 +64,9 @@ class Task(TrainingModule, ABC):
     def add_metrics(self, metrics: dict[str, Metric]) -> None:
         """Registers a copy of `metrics` for validation and one for the test."""
         for stage in ("val", "test"):
-            own: dict[str, Any] = {name: metric.clone() for name, metric in metrics.items()}
+            copies: dict[str, Any] = {name: metric.clone() for name, metric in metrics.items()}
             # In a compute group, two metrics that happen to agree on a rank's first batch would share one state from then on.
-            self.metrics[stage] = MetricCollection(own, compute_groups=False)
+            self.metrics[stage] = MetricCollection(copies, compute_groups=False)
 
     @abstractmethod
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:

@@ -110,11 +110,11 @@ class Classification(Task):
         return {"precision": precision, "recall": recall, **confusion}
 
     def load_pretrained_head(self, head: dict[str, Tensor]) -> int:
-        own = self.head.linear.state_dict()
-        if set(head) != set(own) or any(head[name].shape != own[name].shape for name in own):
+        expected = self.head.linear.state_dict()
+        if set(head) != set(expected) or any(head[name].shape != expected[name].shape for name in expected):
             return 0
         self.head.linear.load_state_dict(head)
-        return len(own)
+        return len(expected)
 
 
 def multiclass_metrics(num_classes: int) -> dict[str, Metric]:

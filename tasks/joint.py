@@ -70,10 +70,10 @@ class Joint(Task):
         losses: dict[str, Tensor] = {}
         for name in batch:
             with local_only(ranks[name] < world_size()):
-                own = self.parts[name].losses(features[name], batch[name])
+                part_losses = self.parts[name].losses(features[name], batch[name])
             # Gradients are averaged over all ranks, including those without a batch of this part.
             factor = self.weights[name] * (1 if ranks[name] == world_size() else world_size() / ranks[name])
-            losses |= {f"{name}/{key}": factor * value for key, value in own.items()}
+            losses |= {f"{name}/{key}": factor * value for key, value in part_losses.items()}
         return losses | self.zero_loss(batch) if world_size() > 1 else losses
 
     def zero_loss(self, batch: Any) -> dict[str, Tensor]:
@@ -122,7 +122,7 @@ class Joint(Task):
         return flat | {"mean": sum(scores) / len(scores) if scores else float("nan")}
 
     def metric_names(self) -> list[str]:
-        return [f"{name}/{own}" for name, part in self.parts.items() for own in part.metric_names()] + ["mean"]
+        return [f"{name}/{metric}" for name, part in self.parts.items() for metric in part.metric_names()] + ["mean"]
 
     def compute_plot_data(self, stage: str) -> dict[str, Any]:
         return {name: self.parts[name].compute_plot_data(stage) for name in self.evaluated_parts()}

@@ -46,9 +46,9 @@ class AudioDataModule(FileDataModule):
         lengths = [length for _, length in read_all(audio_length, paths)]
         rates = [rate for _, rate in lengths] or [self.sample_rate or 16000]
         rate = self.sample_rate or max(sorted(set(rates)), key=rates.count)
-        usual = float(np.quantile([frames / own for frames, own in lengths] or [1.0], 0.95))
+        usual = float(np.quantile([frames / clip_rate for frames, clip_rate in lengths] or [1.0], 0.95))
         length = max(1, round((self.seconds or usual) * rate))
-        longer = sum(frames / own * rate > length + 1 for frames, own in lengths)
+        longer = sum(frames / clip_rate * rate > length + 1 for frames, clip_rate in lengths)
         self.notes.append(
             f"clips of {length / rate:.2f} s at {rate} Hz; {longer} of {len(lengths)} are longer and are cropped to their middle"
         )

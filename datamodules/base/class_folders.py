@@ -31,21 +31,23 @@ class ClassFolderDataModule(LabeledFileDataModule):
         if "train" not in folders and not self.checkpoint_spec:
             message = f"{root} has the split folders {sorted(folders)} but no train folder: add one"
             raise InputError("data.no_train_split", message)
-        if not any(path for own in files.values() for paths in own.values() for path in paths):
+        if not any(path for by_class in files.values() for paths in by_class.values() for path in paths):
             message = (
                 f"{root} has no {self.modality} files in class folders: expected {root}/train/CLASS/ or {root}/CLASS/"
             )
             raise InputError("data.no_items", message)
-        if empty := [folders[split] / name for split, own in files.items() for name, paths in own.items() if not paths]:
+        if empty := [
+            folders[split] / name for split, by_class in files.items() for name, paths in by_class.items() if not paths
+        ]:
             listed = f"{', '.join(map(str, empty[:5]))}{' ...' if len(empty) > 5 else ''}"
             self.notes.append(f"class folders without {self.modality} files are skipped: {listed}")
         class_names = self.known_classes(name for name, paths in files.get("train", {}).items() if paths)
         found: dict[str, list[Item]] = {}
-        for split, own in files.items():
-            if unknown := sorted({name for name, paths in own.items() if paths} - set(class_names)):
+        for split, by_class in files.items():
+            if unknown := sorted({name for name, paths in by_class.items() if paths} - set(class_names)):
                 message = f"{folders[split]} has the classes {unknown}, which are not among the training classes {class_names}"
                 raise InputError("data.unknown_class", message)
-            pairs = [(name, path) for name, paths in own.items() for path in paths]
+            pairs = [(name, path) for name, paths in by_class.items() for path in paths]
             found[split] = [Item(str(path), class_names.index(name), stratum=name) for name, path in pairs]
         return class_names, found
 

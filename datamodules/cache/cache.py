@@ -115,7 +115,7 @@ class Cache:
         self.writer: CacheWriter | None = None
         self.failure = ""
         self.sets = LruDir(user_cache_dir() / "items", SUFFIX)
-        self.on_disk = mode in ("auto", "disk") and any(key for own in keys.values() for key in own)
+        self.on_disk = mode in ("auto", "disk") and any(key for split_keys in keys.values() for key in split_keys)
         self.folder = self.sets.root / (set_key(settings) if self.on_disk else "")
         if self.on_disk:
             self.scan()

@@ -83,8 +83,8 @@ def is_truncated(path: Path) -> bool:
 def unreadable(path: Path, error: Exception) -> InputError:
     if not path.is_file():
         return InputError("data.missing_file", f"{path}: there is no such file: add it or take it out of the data")
-    own = error.error_string if isinstance(error, soundfile.LibsndfileError) else ""  # without the path
-    cause = own.strip().rstrip(".") or first_line(error)
+    reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else ""  # without the path
+    cause = reason.strip().rstrip(".") or first_line(error)
     if "does not exist" in cause:  # its MP3 decoder's message for anything that it can't read
         cause = "unknown format"
     return InputError("data.unreadable_audio", f"{path} can't be read as audio ({cause}): repair or remove it")

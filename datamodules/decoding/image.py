@@ -71,8 +71,8 @@ def read_resized(
     if array.dtype != np.uint8:
         array = apply_window(array, window or (0.0, 1.0 if array.dtype.kind == "f" else 65535.0))
     array = convert_channels(array, channels)
-    if (own := array.shape[2]) != channels:
-        text = f"{path} has {own} channels, {channels} are expected: remove it, or set data.channels"
+    if (found := array.shape[2]) != channels:
+        text = f"{path} has {found} channels, {channels} are expected: remove it, or set data.channels"
         raise InputError("data.channels_mismatch", text)
     geometry = resize_geometry(height, width, size, resize)
     array = array if array.flags.writeable else array.copy()
@@ -83,12 +83,12 @@ def read_resized(
 def convert_channels(array: np.ndarray, channels: int) -> np.ndarray:
     """(H, W) or (H, W, C) -> (H, W, channels) between grayscale, RGB and RGBA; others are returned unchanged."""
     array = array[..., None] if array.ndim == 2 else array
-    own = array.shape[2]
-    if own == 1 and channels == 3:
+    found = array.shape[2]
+    if found == 1 and channels == 3:
         return array.repeat(3, axis=2)
-    if own == 4 and channels in (1, 3):
+    if found == 4 and channels in (1, 3):
         array = array[..., :3]
-    if own in (3, 4) and channels == 1:
+    if found in (3, 4) and channels == 1:
         array = (array @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)[..., None]
     return array
 

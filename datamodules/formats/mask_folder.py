@@ -85,7 +85,7 @@ class MaskFolder(ImageDataModule):
                 f"{self.root_dir} has no images: expected {self.root_dir}/train/images and {self.root_dir}/train/masks"
             )
             raise InputError("data.no_items", message)
-        masks = [mask for members in pairs.values() for _, own in members for mask in own]
+        masks = [mask for members in pairs.values() for _, of_image in members for mask in of_image]
         values = self.names_by_value or self.infer_values(masks)
         distinct = dict.fromkeys(name for name in values.values() if name != "ignore")
         names = sorted(distinct, key=lambda name: name != "background")
@@ -97,14 +97,14 @@ class MaskFolder(ImageDataModule):
             raise InputError("data.other_classes", message)
         self.labels = {value: names.index(name) if name != "ignore" else IGNORE for value, name in values.items()}
         self.spec = self.make_spec(names, images)
-        found = {split: [Item(str(image), own) for image, own in members] for split, members in pairs.items()}
+        found = {split: [Item(str(image), masks) for image, masks in members] for split, members in pairs.items()}
         return self.complete_splits(found)
 
     def pairs(self, folder: Path) -> list[Pair]:
         """Returns images with their masks: that of the same name, or all in the image's own folder."""
-        own = [child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES)]
-        if own and not child_folder(folder, IMAGES):
-            return self.attempt_all(one_image, sorted(own))
+        folders = [child for child in folder.iterdir() if child.is_dir() and child_folder(child, IMAGES)]
+        if folders and not child_folder(folder, IMAGES):
+            return self.attempt_all(one_image, sorted(folders))
         images, masks = files_by_name(folder, IMAGES), files_by_name(folder, MASKS)
         masks = {name if name in images else ENDING.sub("", name): path for name, path in masks.items()}
 

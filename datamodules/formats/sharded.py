@@ -131,12 +131,10 @@ class Sharded(ItemDataModule):
 
     def use_spec(self, spec: Spec, other_data: bool = False) -> None:
         super().use_spec(spec, other_data)
-        own = self.manifest.spec
+        packed = self.manifest.spec
         for name in ("size", "resize", "sample_rate", "window"):
-            if getattr(spec, name) != getattr(own, name):
-                text = (
-                    f"{self.root} was packed with {name} {getattr(own, name)}, the checkpoint has {getattr(spec, name)}"
-                )
+            if getattr(spec, name) != getattr(packed, name):
+                text = f"{self.root} was packed with {name} {getattr(packed, name)}, the checkpoint has {getattr(spec, name)}"
                 raise InputError("shards.spec_mismatch", f"{text}: pack the data as the checkpoint's was")
 
     def make_dataset(self, items: Sequence[Item], random: bool) -> ItemDataset:

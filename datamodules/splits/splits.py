@@ -127,8 +127,10 @@ def split_off(items: Sequence[Item], fraction: float, seed: int) -> tuple[list[I
     if any(item.group for item in items):
         parts = group_parts(items, max(2, round(1 / fraction)), seed)
         return partition(items, nearest_union(parts, fraction * len(items)))
-    sizes = [(own, min(len(own) - 1, max(1, round(fraction * len(own))))) for own in strata(items, seed)]
-    chosen = {index for own, size in sizes for index in own[:size]}
+    sizes = [
+        (stratum, min(len(stratum) - 1, max(1, round(fraction * len(stratum))))) for stratum in strata(items, seed)
+    ]
+    chosen = {index for stratum, size in sizes for index in stratum[:size]}
     if len(chosen) > max(MAX_FRACTION, 1.5 * fraction) * len(items):  # one item of each class would be far too many
         chosen = multilabel_parts(items, [1 - fraction, fraction], seed, train_first=True)[1]
     return partition(items, chosen)
@@ -158,10 +160,10 @@ def multilabel_parts(
     """Returns the indices of parts of these fractions, each with its fraction of every label; groups are not divided."""
     members = indices_by(group_names(items, len(fractions)))
     labels = [item.stratum if isinstance(item.stratum, tuple) else (item.stratum,) for item in items]
-    units = [(len(own), frozenset(label for i in own for label in labels[i])) for own in members.values()]
+    units = [(len(group), frozenset(label for i in group for label in labels[i])) for group in members.values()]
     parts: list[set[int]] = [set() for _ in fractions]
-    for part, own in zip(stratified_parts(units, fractions, seed, train_first), members.values(), strict=True):
-        parts[part].update(own)
+    for part, group in zip(stratified_parts(units, fractions, seed, train_first), members.values(), strict=True):
+        parts[part].update(group)
     return parts
 
 
@@ -186,8 +188,8 @@ def strata(items: Sequence[Item], seed: int) -> list[list[int]]:
     """Returns the indices of every stratum's items, shuffled."""
     members = indices_by([str(item.stratum) for item in items])
     return [
-        [own[i] for i in np.random.default_rng((seed, len(own))).permutation(len(own))]
-        for _, own in sorted(members.items())
+        [stratum[i] for i in np.random.default_rng((seed, len(stratum))).permutation(len(stratum))]
+        for _, stratum in sorted(members.items())
     ]
 
 

@@ -97,11 +97,11 @@ def swap_in(units: Sequence[Unit], parts: list[int], part: int, wanted: Sequence
         Counter(label for i, (_, labels) in enumerate(units) if parts[i] == p for label in labels)
         for p in range(max(parts) + 1)
     ]
-    own = [index for index in range(len(units)) if parts[index] == part]
+    members = [index for index in range(len(units)) if parts[index] == part]
     for new in wanted[:MAX_CANDIDATES]:
         size, labels = units[new]
         other = parts[new]
-        for old in own:
+        for old in members:
             given = units[old][1]
             keeps = all(counts[part][label] > 1 for label in given - labels)
             if units[old][0] == size and keeps and all(counts[other][label] > 1 for label in labels - given):
@@ -139,10 +139,10 @@ def fill_empty(parts: list[int], units: Sequence[Unit], minimum: Sequence[int]) 
     """
     while lacking := [part for part, number in enumerate(minimum) if parts.count(part) < number]:
         fullest = max(range(len(minimum)), key=lambda part: (parts.count(part) - minimum[part], -part))
-        own = [index for index, part in enumerate(parts) if part == fullest]
-        if len(own) <= minimum[fullest]:
+        members = [index for index, part in enumerate(parts) if part == fullest]
+        if len(members) <= minimum[fullest]:
             break
-        counts = Counter(label for index in own for label in units[index][1])
-        spare = min(own, key=lambda i: (sum(counts[label] == 1 for label in units[i][1]), units[i][0]))
+        counts = Counter(label for index in members for label in units[index][1])
+        spare = min(members, key=lambda i: (sum(counts[label] == 1 for label in units[i][1]), units[i][0]))
         parts[spare] = lacking[0]
     return parts

@@ -84,14 +84,16 @@ class Visualize(Callback):
 
     def save_predictions(self, folder: Path, spec: Spec) -> None:
         """Writes predictions beside targets, one image file per part."""
-        for name, own in part_specs(spec).items():
+        for name, part_spec in part_specs(spec).items():
             cells: list[Any] = []
             for batch, predictions in self.seen:
                 if name in batch or not name:
-                    cells += comparison(batch[name] if name else batch, predictions[name] if name else predictions, own)
-            limit = self.count if TARGETS[own.target].whole_item else 2 * self.count
+                    cells += comparison(
+                        batch[name] if name else batch, predictions[name] if name else predictions, part_spec
+                    )
+            limit = self.count if TARGETS[part_spec.target].whole_item else 2 * self.count
             if cells:
-                plots.save(plots.grid(cells[:limit], own), folder / f"{prefix(name)}predictions.png")
+                plots.save(plots.grid(cells[:limit], part_spec), folder / f"{prefix(name)}predictions.png")
 
 
 def part_specs(spec: Spec) -> Mapping[str, Spec]:

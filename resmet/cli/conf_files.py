@@ -51,12 +51,12 @@ def known_keys(name: str) -> frozenset[str]:
 def merged(file: Path) -> dict[str, Any]:
     """Returns a file of a group, merged with those that its defaults list includes, as Hydra does."""
     content: dict[str, Any] = {}
-    own = {key: value for key, value in load(file).items() if key != "defaults"}
+    values = {key: value for key, value in load(file).items() if key != "defaults"}
     entries = load(file).get("defaults", [])
     for entry in entries if "_self_" in entries else [*entries, "_self_"]:
         name, node = included(entry)
         path = CONF / f"{name[1:]}.yaml" if name.startswith("/") else file.parent / f"{name}.yaml"
-        other = own if entry == "_self_" else merged(path) if path.is_file() else {}
+        other = values if entry == "_self_" else merged(path) if path.is_file() else {}
         for section in reversed(node.split(".") if node else []):
             other = {section: other}
         content = merge(content, other)

@@ -37,11 +37,13 @@ def check_config_dir(arguments: Sequence[str], name: str) -> None:
     search_path = [override for override in overrides if override.lstrip("+").startswith("hydra.searchpath=")]
     if not folders and not search_path:
         return
-    own = [override for override in overrides if override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra@"))]
+    hydra_overrides = [
+        override for override in overrides if override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra@"))
+    ]
     added = [] if search_path else [search_path_of(folders)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         theirs = hydra_sections(name, [*overrides, *added])
-        ours = hydra_sections(name, [override for override in own if override not in search_path])
+        ours = hydra_sections(name, [override for override in hydra_overrides if override not in search_path])
     for key in INSTANTIATED:
         if theirs[key] != ours[key]:
             source = ", ".join(folders) or search_path[0]

@@ -36,8 +36,8 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     if not any(word.startswith("resume=") and word[7:] not in ("", "null", AUTO) for word in arguments):
         return arguments, []
     chosen = groups("train") | {"experiment"}
-    own = [a for a in arguments if "=" not in a or a.startswith(("resume=", "-")) or a.split("=")[0] in chosen]
-    return own, [argument for argument in arguments if argument not in own]
+    choices = [a for a in arguments if "=" not in a or a.startswith(("resume=", "-")) or a.split("=")[0] in chosen]
+    return choices, [argument for argument in arguments if argument not in choices]
 
 
 def reopen(cfg: DictConfig) -> tuple[DictConfig, Path]:

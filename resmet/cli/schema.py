@@ -44,8 +44,8 @@ def class_signature(node: ast.ClassDef, module: str, tree: ast.Module) -> Signat
     if not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         return bases[0] if bases else None
     fields = [line for line in node.body if isinstance(line, ast.AnnAssign)]
-    own = {ast.unparse(line.target): ast.unparse(line.annotation) for line in fields}
-    return {name: kind for base in reversed(bases) for name, kind in (base or {}).items()} | own
+    annotated = {ast.unparse(line.target): ast.unparse(line.annotation) for line in fields}
+    return {name: kind for base in reversed(bases) for name, kind in (base or {}).items()} | annotated
 
 
 def base_targets(node: ast.ClassDef, module: str, tree: ast.Module) -> list[str]:
@@ -58,12 +58,12 @@ def base_targets(node: ast.ClassDef, module: str, tree: ast.Module) -> list[str]
 
 def class_attribute(target: str, name: str) -> Any:
     """Returns the value of an attribute that a class of this project, or a base of it, sets to a literal; None if none does."""
-    module, _, own = target.rpartition(".")
+    module, _, class_name = target.rpartition(".")
     file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
     if not file.is_file():
         return None
     tree = parse_file(file)
-    for node in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == own):
+    for node in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name):
         for line in node.body:
             if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == name:
                 return ast.literal_eval(line.value)

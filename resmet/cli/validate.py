@@ -137,13 +137,17 @@ def check_node(node: Any, path: str) -> None:
 def check_object(node: dict[str, Any], path: str) -> None:
     """Checks keys and values of a node against the constructor that it names."""
     target = str(node["_target_"])
-    own = signature(target)
-    known = third_party_defaults(target) if own is None else None
-    if own is None and known is None:
+    parameters = signature(target)
+    known = third_party_defaults(target) if parameters is None else None
+    if parameters is None and known is None:
         return  # resmet.assembly decides whether it may be instantiated
-    refuse_unknown(set(node) - HYDRA_KEYS, set(known or {}) if own is None else configurable(target, own), path)
+    refuse_unknown(
+        set(node) - HYDRA_KEYS, set(known or {}) if parameters is None else configurable(target, parameters), path
+    )
     for key, value in node.items():
-        wanted = own[key] if own is not None and key in own else annotation_of((known or {}).get(key))
+        wanted = (
+            parameters[key] if parameters is not None and key in parameters else annotation_of((known or {}).get(key))
+        )
         if key not in HYDRA_KEYS and value != "???" and wanted is not None:
             check_value(value, parse(wanted), f"{path}.{key}", target)
 
@@ -182,9 +186,9 @@ def how_to_set(value: Any, path: str, owner: str = "") -> str:
     return f"set its keys, {', '.join(keys)}" if keys else "leave it as it is"
 
 
-def configurable(target: str, own: Iterable[str]) -> set[str]:
+def configurable(target: str, parameters: Iterable[str]) -> set[str]:
     """Returns the parameters of `target` that a config may set."""
-    return set(own) - SUPPLIED - (SUPPLIED_TO_HEADS if target.startswith("heads.") else set())
+    return set(parameters) - SUPPLIED - (SUPPLIED_TO_HEADS if target.startswith("heads.") else set())
 
 
 def refuse_unknown(given: set[str], known: set[str], path: str) -> None:

@@ -93,23 +93,23 @@ def read_request(arguments: list[str], options: list[str]) -> Request:
         HydraException: If an override is not of Hydra's grammar.
         InputError: If the folder varies, or an axis is empty.
     """
-    own: dict[str, str | None] = {"run_dir": None, "resume": None}
+    of_folder: dict[str, str | None] = {"run_dir": None, "resume": None}
     trial: list[Override] = []
     of_sweep: dict[str, str] = {}
     for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(arguments):
         key, line = override.key_or_group, str(override.input_line)
-        if key in own:
+        if key in of_folder:
             if override.is_sweep_override():
                 text = f"{line}: a sweep has one folder, with a folder for each trial in it"
                 raise InputError("sweep.several_folders", text)
-            own[key] = None if override.value() is None else str(override.value())
+            of_folder[key] = None if override.value() is None else str(override.value())
         elif key in ("sweep.launcher", "sweep/launcher"):  # a choice, written either way
             of_sweep["launcher"] = f"sweep/launcher={override.get_value_element_as_str()}"
         elif is_of_sweep(key):
             of_sweep[key] = line
         else:
             trial.append(override)
-    return Request(read_space(trial), list(of_sweep.values()), options, **own)
+    return Request(read_space(trial), list(of_sweep.values()), options, **of_folder)
 
 
 def build_search(overrides: list[str]) -> Search:

@@ -130,8 +130,8 @@ class Scheduler:
     def start(self, trial: Trial, *overrides: str) -> None:
         """Starts a trial with its values, or with other `overrides`."""
         place = f"run_dir={format_value(str(self.folder / str(trial.number)))}"
-        own = overrides or (*self.study.space.overrides_of(trial.values), place)
-        self.follow(trial, self.launcher.start([*self.program, *own], self.logs, trial.number, self.lock))
+        arguments = overrides or (*self.study.space.overrides_of(trial.values), place)
+        self.follow(trial, self.launcher.start([*self.program, *arguments], self.logs, trial.number, self.lock))
 
     def follow(self, trial: Trial, handle: Handle) -> None:
         folder = self.folder / str(trial.number)

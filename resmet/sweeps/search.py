@@ -103,8 +103,8 @@ class Optuna(Search):
         return self.trials
 
     def add_trial(self, study: Study, space: Space, started: int, seed: int) -> None:
-        own = (seed * 1_000_003 + started) % 2**32
-        study.sampler = TPESampler(seed=own, n_startup_trials=self.startup_trials, constant_liar=self.jobs > 1)
+        trial_seed = (seed * 1_000_003 + started) % 2**32
+        study.sampler = TPESampler(seed=trial_seed, n_startup_trials=self.startup_trials, constant_liar=self.jobs > 1)
         study.ask(space.distributions)
 
     def pruner(self, epochs: int) -> BasePruner:

@@ -28,11 +28,11 @@ class FeatureCache:
     def add(self, batch: Batch, features: Features) -> None:
         """Stores the features (N, C, *axes) of a batch by item, until the budget is used up."""
         for i, key in enumerate(keys(batch)):
-            own = {stride: y[i].clone() for stride, y in features.items()}
-            self.budget -= sum(y.numel() * y.element_size() for y in own.values())
+            item = {stride: y[i].clone() for stride, y in features.items()}
+            self.budget -= sum(y.numel() * y.element_size() for y in item.values())
             if self.budget < 0:
                 return
-            self.items[key] = own
+            self.items[key] = item
 
     def get(self, batch: Batch) -> Features | None:
         """Returns the features of a batch, or None if one of its items is not cached."""

@@ -34,14 +34,14 @@ class TrainingModule(LightningModule):
         feature_cache: Features of a frozen backbone; None while they are not cached.
         can_cache_features: Whether they may be cached.
         linear_head: Whether the head is a single linear layer, which trains at higher learning rates than a deep one.
-        total: The loss of the last step, detached.
+        last_loss: The loss of the last step, detached.
     """
 
     backbone: Any  # a Backbone; torch types a module's attributes as Tensor or Module, which fits neither
     head: Any
     recipe: Recipe
     unfrozen_stages: int
-    total: Tensor
+    last_loss: Tensor
     can_cache_features = True
     linear_head = False
 

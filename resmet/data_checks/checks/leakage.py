@@ -80,7 +80,8 @@ def leaks(context: CheckContext, code: str, what: str, sets: list[Members]) -> I
     if not sets:
         return
     leaked = {
-        split: {item.name for members in sets for own, item in members if own == split} for split in context.splits
+        split: {item.name for members in sets for of_item, item in members if of_item == split}
+        for split in context.splits
     }
     leaked.pop("train", None)
     fraction = max((len(names) / max(1, len(context.splits[split])) for split, names in leaked.items()), default=0.0)
@@ -109,7 +110,7 @@ def conflicting_labels(context: CheckContext, same: list[Members]) -> Iterator[F
     for members in same:
         labels = [tuple(sorted(context.facts[item.name]["class_counts"])) for _, item in members]
         if len(set(labels)) > 1:
-            names = [", ".join(context.class_names[c] for c in own) or "none" for own in labels]
+            names = [", ".join(context.class_names[c] for c in classes) or "none" for classes in labels]
             shown = [f"{context.relative(item.name)} ({n})" for (_, item), n in zip(members, names, strict=True)]
             where.append(" = ".join(first_of_each(shown, labels)))
     remedy = "decide which label is right and remove the other item"
@@ -124,7 +125,7 @@ def groups_across_splits(context: CheckContext) -> Iterator[Finding]:
         for item in items:
             if group := item.group or groups.get(item.name, ""):
                 splits[str(group)].add(split)
-    across = sorted(group for group, own in splits.items() if len(own) > 1)
+    across = sorted(group for group, found_in in splits.items() if len(found_in) > 1)
     if across:
         table = context.guess.match.table
         column = table.columns.get("group", "group") if table else "group"
@@ -154,12 +155,12 @@ def sequences(context: CheckContext) -> Iterator[Finding]:
         name = context.relative(item.name)
         if key := series_key(name):
             series[key[:2]][key[2]] = (split, name, facts["thumbnail"])
-    near = [(own, s[n + 1]) for s in series.values() for n, own in s.items() if n + 1 in s]
-    distant = [(own, s[n + k]) for s in series.values() for n, own in s.items() for k in DISTANT if n + k in s]
+    near = [(image, s[n + 1]) for s in series.values() for n, image in s.items() if n + 1 in s]
+    distant = [(image, s[n + k]) for s in series.values() for n, image in s.items() for k in DISTANT if n + k in s]
     if min(len(near), len(distant)) < MIN_PAIRS or median_residual(near) >= MAX_RATIO * median_residual(distant):
         return
-    both_ways = [pair for own, other in near for pair in ((own, other), (other, own))]
-    across = {own[1]: other[1] for own, other in both_ways if own[0] != "train" == other[0]}
+    both_ways = [pair for image, other in near for pair in ((image, other), (other, image))]
+    across = {image[1]: other[1] for image, other in both_ways if image[0] != "train" == other[0]}
     where = (f"{name} next to {other}" for name, other in across.items())
     what = (
         "of val or test numbered next to a training item, in a sequence whose consecutive images look alike (slices, frames): "

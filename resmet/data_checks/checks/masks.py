@@ -43,7 +43,7 @@ def touching(owner: NDArray[np.int32]) -> set[int]:
 def describe(context: CheckContext) -> list[str]:
     """Describes the number and the areas of the objects, if every object has a mask file."""
     objects = [facts["object_areas"] for _, _, facts in context.usable if "object_areas" in facts]
-    areas, numbers = [area for own in objects for area in own], [len(own) for own in objects]
+    areas, numbers = [area for of_image in objects for area in of_image], [len(of_image) for of_image in objects]
     if not areas:
         return []
     return [
