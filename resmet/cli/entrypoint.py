@@ -74,12 +74,17 @@ class Invocation:
             if type(error) is not ValueError:
                 raise
             raise invalid_value(self.arguments[1:], error) from error  # Hydra's, for an override such as =3
+        finally:
+            self.restore_environment()
 
     def check_and_run(self, cfg: DictConfig) -> None:
         sys.argv[:] = self.arguments
-        if not self.full_error:
-            os.environ.pop(FULL_ERROR, None)  # processes that a run starts would inherit it
+        self.restore_environment()  # processes that a run starts would inherit it
         self.run(cfg, composed=True)
+
+    def restore_environment(self) -> None:
+        if not self.full_error:
+            os.environ.pop(FULL_ERROR, None)
 
     def run(self, cfg: DictConfig, composed: bool = False) -> None:
         """Runs the command. An error becomes its exit code, so that the other runs of a multirun follow."""

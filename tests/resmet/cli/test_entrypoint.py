@@ -1,5 +1,6 @@
 """The errors and exit codes of commands."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,3 +26,4 @@ def test_an_override_that_hydra_answers_with_a_value_error(
         command("train", lambda cfg: None)
     assert exit_code.value.code == 2
     assert "[config.invalid_override]" in capsys.readouterr().err
+    assert "HYDRA_FULL_ERROR" not in os.environ
